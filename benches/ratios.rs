@@ -1,0 +1,154 @@
+//! What the wrapper costs, as ratios of times taken in turns in one run: such ratios hold on noisy machines and travel.
+//!
+//! ```text
+//! cargo bench --bench ratios
+//! ```
+//!
+//! Each line: the median time of an update without and with, the median of the ratios of neighbouring samples, and the
+//! budget that the crate promises for it.
+
+mod support;
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use cyclic_optim::{Adam, Cyclic, CyclicOptimizer, Schedule, Sgd};
+use dfdx::nn::ZeroGrads;
+use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
+use support::{model, schedules};
+
+/// Nanoseconds of one call, over so many calls that the clock does not matter.
+fn time(run: &mut dyn FnMut(), calls: u32) -> f64 {
+    let start = Instant::now();
+    for _ in 0..calls {
+        run();
+    }
+    start.elapsed().as_nanos() as f64 / f64::from(calls)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Times two things in turns.
+fn compare(name: &str, budget: Option<f64>, mut without: impl FnMut(), mut with: impl FnMut()) {
+    let samples = if std::env::args().any(|argument| argument == "--test") { 3 } else { 301 };
+    let calls = ((2e6 / time(&mut without, 3)) as u32).clamp(1, 20_000);
+    let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());
+    for sample in 0..samples {
+        // Which goes first changes, so that neither always finds the caches warm.
+        let (a, b);
+        if sample % 2 == 0 {
+            a = time(&mut without, calls);
+            b = time(&mut with, calls);
+        } else {
+            b = time(&mut with, calls);
+            a = time(&mut without, calls);
+        }
+        times.0.push(a);
+        times.1.push(b);
+        ratios.push(b / a);
+    }
+    let (without, with) = (median(times.0), median(times.1));
+    let budget = budget.map_or(String::new(), |budget| format!("  budget {budget:.2}"));
+    println!(
+        "{name:<44} {without:>12.1} ns {with:>12.1} ns  medians {:.4}  neighbours {:.4}{budget}",
+        with / without,
+        median(ratios),
+    );
+}
+
+fn triangular() -> Cyclic {
+    Cyclic::triangular(1e-6, 1e-5, 2000).unwrap()
+}
+
+fn wrapped_against_bare<const N: usize>(sgd_budget: Option<f64>, adam_budget: Option<f64>) {
+    let (mut parameters, gradients) = model::<N>();
+    let (mut others, other_gradients) = model::<N>();
+    let mut bare = dfdx::optim::Sgd::new(&parameters, SgdConfig::default());
+    let mut wrapped = CyclicOptimizer::new(dfdx::optim::Sgd::new(&others, SgdConfig::default()), triangular());
+    compare(
+        &format!("dfdx Sgd, wrapped / bare, {N} parameters"),
+        sgd_budget,
+        || bare.update(&mut parameters, &gradients).unwrap(),
+        || wrapped.update(&mut others, &other_gradients).unwrap(),
+    );
+    let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
+    let mut wrapped = CyclicOptimizer::new(dfdx::optim::Adam::new(&others, AdamConfig::default()), triangular());
+    compare(
+        &format!("dfdx Adam, wrapped / bare, {N} parameters"),
+        adam_budget,
+        || bare.update(&mut parameters, &gradients).unwrap(),
+        || wrapped.update(&mut others, &other_gradients).unwrap(),
+    );
+}
+
+fn ours_against_theirs<const N: usize>(budget: Option<f64>) {
+    let (mut parameters, mut gradients) = model::<N>();
+    let (mut others, mut other_gradients) = model::<N>();
+    let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
+    let mut ours = CyclicOptimizer::new(Adam::default(), triangular());
+    compare(
+        &format!("Adam, our apply / dfdx update + zero_grads, {N}"),
+        budget,
+        || {
+            bare.update(&mut parameters, &gradients).unwrap();
+            parameters.zero_grads(&mut gradients);
+        },
+        || {
+            ours.apply(&mut others, &mut other_gradients, 1.0).unwrap();
+        },
+    );
+    let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
+    let mut ours = CyclicOptimizer::new(Adam::default(), triangular());
+    compare(
+        &format!("Adam, our update / dfdx update, {N}"),
+        None,
+        || bare.update(&mut parameters, &gradients).unwrap(),
+        || ours.update(&mut others, &other_gradients).unwrap(),
+    );
+    let mut bare = dfdx::optim::Sgd::new(&parameters, SgdConfig::default());
+    let mut ours = CyclicOptimizer::new(Sgd::default(), triangular());
+    compare(
+        &format!("Sgd, our apply / dfdx update + zero_grads, {N}"),
+        None,
+        || {
+            bare.update(&mut parameters, &gradients).unwrap();
+            parameters.zero_grads(&mut gradients);
+        },
+        || {
+            ours.apply(&mut others, &mut other_gradients, 1.0).unwrap();
+        },
+    );
+}
+
+/// One step of each running schedule, beside an empty loop of the same form.
+fn steps() {
+    let budgets =
+        [("triangular", 5.0), ("triangular2", 5.0), ("cosine", 20.0), ("one_cycle", 20.0), ("exp_range", 25.0)];
+    for (name, policy) in schedules() {
+        let mut position = policy.position_at(0);
+        let mut step = || {
+            black_box(black_box(&policy).point_at(position, None).value);
+            position.advance(&policy);
+        };
+        let samples = if std::env::args().any(|argument| argument == "--test") { 3 } else { 301 };
+        let times = (0..samples).map(|_| time(&mut step, 100_000)).collect();
+        let budget = budgets.iter().find(|budget| budget.0 == name);
+        let budget = budget.map_or(String::new(), |budget| format!("  budget {:.0} ns", budget.1));
+        println!("one step of {name:<32} {:>12.2} ns{budget}", median(times));
+    }
+}
+
+fn main() {
+    steps();
+    wrapped_against_bare::<1>(Some(1.25), Some(1.10));
+    wrapped_against_bare::<100>(None, None);
+    wrapped_against_bare::<10_000>(Some(1.01), Some(1.01));
+    wrapped_against_bare::<1_000_000>(None, None);
+    ours_against_theirs::<1>(None);
+    ours_against_theirs::<100>(None);
+    ours_against_theirs::<10_000>(None);
+    ours_against_theirs::<1_000_000>(Some(1.02));
+}

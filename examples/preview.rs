@@ -1,0 +1,46 @@
+//! Prints what a schedule config will do, without training anything.
+//!
+//! ```text
+//! cargo run --release --example preview -- examples/configs/one_cycle.toml --steps 10
+//! ```
+//!
+//! Look at the three columns: the update, its learning rate, its momentum (empty where it is not cycled).
+
+mod support;
+
+use std::io::{BufWriter, ErrorKind, Write, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Print the learning rate and the momentum of each update as CSV.
+#[derive(Parser)]
+struct Args {
+    /// Schedule config, JSON or TOML.
+    config: PathBuf,
+    /// Number of updates.
+    #[arg(long, default_value_t = 100)]
+    steps: usize,
+}
+
+fn main() -> ExitCode {
+    support::exit_code(|| {
+        let args = Args::parse();
+        let config = support::config_file::read(&args.config)?;
+        let mut out = BufWriter::new(stdout().lock());
+        let mut write = || -> std::io::Result<()> {
+            writeln!(out, "step,learning_rate,momentum")?;
+            for applied in config.preview().take(args.steps) {
+                let momentum = applied.momentum.map_or(String::new(), |momentum| momentum.to_string());
+                writeln!(out, "{},{},{momentum}", applied.step, applied.lr)?;
+            }
+            out.flush()
+        };
+        match write() {
+            // `preview ... | head` has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            result => Ok(result?),
+        }
+    })
+}

@@ -1,0 +1,24 @@
+//! Reading a `ClrConfig` from a JSON or TOML file.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use cyclic_optim::ClrConfig;
+
+/// Reads a config; the file's extension says which format it has. Errors name the file and the field.
+pub fn read(path: &Path) -> Result<ClrConfig, Box<dyn Error>> {
+    let file = path.display();
+    let text = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
+    let config = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => {
+            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text)).map_err(|e| e.to_string())
+        }
+        // In two steps: the parser says where the text breaks, the second step names the field.
+        Some("toml") => toml::from_str::<toml::Table>(&text)
+            .map_err(|error| error.to_string())
+            .and_then(|table| serde_path_to_error::deserialize(toml::Value::Table(table)).map_err(|e| e.to_string())),
+        _ => Err("a config file must end in .json or .toml".into()),
+    };
+    config.map_err(|error| format!("{file}: {error}").into())
+}

@@ -1,0 +1,23 @@
+//! What the examples share.
+
+#![allow(dead_code, reason = "each example uses its part")]
+
+pub mod config_file;
+pub mod idx;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// Runs an example; an error is one line on stderr and a failing exit code.
+pub fn exit_code(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A parser's message may have several lines.
+            let message = error.to_string();
+            let line: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            eprintln!("error: {}", line.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Adam whose state is ours.
+
+use dfdx::dtypes::Dtype;
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::optim::{AdamConfig, Optimizer, OptimizerUpdateError};
+use dfdx::shapes::Shape;
+use dfdx::tensor::{Gradients, Storage, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::sweep::{self, Kernel, Pass};
+
+/// Adam, or AdamW with a decoupled weight decay: the bits of dfdx's own, made without a model, and `Send`.
+///
+/// # Formula
+///
+/// ```text
+/// m <- beta1 m + (1 - beta1) g             v <- beta2 v + (1 - beta2) g^2
+/// p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+/// ```
+///
+/// The momentum that a schedule cycles is beta1. Its bias correction uses the present beta1, as dfdx and PyTorch do, so in
+/// the first updates of a run a falling beta1 damps the step somewhat.
+/// t stays at `i32::MAX` once it has come there; the correction is long since 1.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::Adam;
+/// use dfdx::optim::{AdamConfig, Optimizer};
+/// use dfdx::prelude::{AsArray, Backward, Cpu, Rank1, SumTo, Tensor, TensorFrom, Trace};
+///
+/// let device = Cpu::default();
+/// let mut w: Tensor<Rank1<2>, f64, _> = device.tensor([1.0, -1.0]);
+/// let mut optimizer = Adam::new(AdamConfig { lr: 0.05, ..Default::default() });
+/// for _ in 0..100 {
+///     let grads = w.leaky_trace().square().sum().backward();
+///     optimizer.update(&mut w, &grads).unwrap();
+/// }
+/// assert!(w.array()[0].abs() < 0.1);
+/// ```
+///
+/// # References
+///
+/// D. P. Kingma and J. Ba, *Adam*, 2015, arXiv:1412.6980; dfdx 0.13 `optim::Adam`.
+#[derive(Debug, Clone)]
+pub struct Adam<E, D: Storage<E>> {
+    /// The hyper-parameters, read afresh at each update.
+    pub cfg: AdamConfig,
+    t: i32,
+    moment1: Gradients<E, D>,
+    moment2: Gradients<E, D>,
+    pass: Pass,
+}
+
+impl<E, D: Storage<E>> Adam<E, D> {
+    /// An optimizer that has not made an update yet.
+    #[must_use]
+    pub fn new(cfg: AdamConfig) -> Self {
+        Self { cfg, t: 0, moment1: Gradients::leaky(), moment2: Gradients::leaky(), pass: Pass::default() }
+    }
+}
+
+impl<E, D: Storage<E>> Default for Adam<E, D> {
+    /// dfdx's default hyper-parameters.
+    fn default() -> Self {
+        Self::new(AdamConfig::default())
+    }
+}
+
+impl<E: Dtype, D: Device<E>> Kernel<E, D> for Adam<E, D> {
+    fn pass(&mut self) -> &mut Pass {
+        &mut self.pass
+    }
+
+    fn begin(&mut self) {
+        self.t = self.t.saturating_add(1);
+    }
+
+    #[inline]
+    fn step<S: Shape>(
+        &mut self,
+        parameter: &mut Tensor<S, E, D>,
+        gradient: &<D as Storage<E>>::Vec,
+    ) -> Result<(), D::Err> {
+        let moment1 = self.moment1.get_or_alloc_mut(parameter)?;
+        let moment2 = self.moment2.get_or_alloc_mut(parameter)?;
+        self.cfg.try_update(self.t, parameter, moment1, moment2, gradient)
+    }
+}
+
+impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D, E> for Adam<E, D> {
+    fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
+        sweep::update(self, module, gradients)
+    }
+}

@@ -1,0 +1,141 @@
+//! The hyper-parameters of dfdx's configs, which its optimizers and ours share.
+
+use dfdx::dtypes::Dtype;
+use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+use dfdx::tensor::Storage;
+
+use crate::{Hyper, Hyperparameters, Unsupported};
+
+impl Hyperparameters for AdamConfig {
+    fn get(&self, hyper: Hyper) -> Option<f64> {
+        match hyper {
+            Hyper::LearningRate => Some(self.lr),
+            Hyper::Momentum => Some(self.betas[0]),
+            Hyper::WeightDecay => self.weight_decay.map(strength),
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+        match hyper {
+            Hyper::LearningRate => self.lr = value,
+            Hyper::Momentum => self.betas[0] = value,
+            Hyper::WeightDecay => set_strength(&mut self.weight_decay, value)?,
+        }
+        Ok(())
+    }
+}
+
+impl Hyperparameters for SgdConfig {
+    fn get(&self, hyper: Hyper) -> Option<f64> {
+        match hyper {
+            Hyper::LearningRate => Some(self.lr),
+            Hyper::Momentum => {
+                self.momentum.map(|(Momentum::Classic(momentum) | Momentum::Nesterov(momentum))| momentum)
+            }
+            Hyper::WeightDecay => self.weight_decay.map(strength),
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+        match hyper {
+            Hyper::LearningRate => self.lr = value,
+            Hyper::Momentum => match &mut self.momentum {
+                Some(Momentum::Classic(momentum) | Momentum::Nesterov(momentum)) => *momentum = value,
+                None => return Err(Unsupported(hyper)),
+            },
+            Hyper::WeightDecay => set_strength(&mut self.weight_decay, value)?,
+        }
+        Ok(())
+    }
+}
+
+impl Hyperparameters for RMSpropConfig {
+    fn get(&self, hyper: Hyper) -> Option<f64> {
+        match hyper {
+            Hyper::LearningRate => Some(self.lr),
+            Hyper::Momentum => self.momentum,
+            Hyper::WeightDecay => self.weight_decay.map(strength),
+        }
+    }
+
+    #[inline]
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+        match hyper {
+            Hyper::LearningRate => self.lr = value,
+            Hyper::Momentum => *self.momentum.as_mut().ok_or(Unsupported(hyper))? = value,
+            Hyper::WeightDecay => set_strength(&mut self.weight_decay, value)?,
+        }
+        Ok(())
+    }
+}
+
+fn strength(weight_decay: WeightDecay) -> f64 {
+    let (WeightDecay::L2(strength) | WeightDecay::Decoupled(strength)) = weight_decay;
+    strength
+}
+
+/// Keeps the kind of the weight decay.
+fn set_strength(weight_decay: &mut Option<WeightDecay>, value: f64) -> Result<(), Unsupported> {
+    match weight_decay {
+        Some(WeightDecay::L2(strength) | WeightDecay::Decoupled(strength)) => *strength = value,
+        None => return Err(Unsupported(Hyper::WeightDecay)),
+    }
+    Ok(())
+}
+
+macro_rules! through_cfg {
+    ($(impl<$($parameter:ident),+> for $optimizer:ty;)+) => {$(
+        impl<$($parameter),+> Hyperparameters for $optimizer
+        where
+            E: Dtype,
+            D: Storage<E>,
+        {
+            fn get(&self, hyper: Hyper) -> Option<f64> {
+                self.cfg.get(hyper)
+            }
+
+            #[inline]
+            fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+                self.cfg.set(hyper, value)
+            }
+        }
+    )+};
+}
+
+through_cfg! {
+    impl<M, E, D> for dfdx::optim::Adam<M, E, D>;
+    impl<M, E, D> for dfdx::optim::Sgd<M, E, D>;
+    impl<M, E, D> for dfdx::optim::RMSprop<M, E, D>;
+    impl<E, D> for super::Adam<E, D>;
+    impl<E, D> for super::Sgd<E, D>;
+    impl<E, D> for super::RMSprop<E, D>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn momentum_means_what_it_says() {
+        let mut adam = AdamConfig::default();
+        adam.set(Hyper::Momentum, 0.8).unwrap();
+        assert_eq!(adam.betas, [0.8, 0.999]);
+        let mut rmsprop = RMSpropConfig::default();
+        assert_eq!(rmsprop.set(Hyper::Momentum, 0.8), Err(Unsupported(Hyper::Momentum)));
+        assert_eq!((rmsprop.momentum, rmsprop.alpha), (None, 0.9));
+        let mut sgd = SgdConfig { momentum: Some(Momentum::Nesterov(0.5)), ..SgdConfig::default() };
+        sgd.set(Hyper::Momentum, 0.8).unwrap();
+        assert!(matches!(sgd.momentum, Some(Momentum::Nesterov(momentum)) if momentum == 0.8));
+    }
+
+    #[test]
+    fn weight_decay_keeps_its_kind_and_is_never_switched_on() {
+        let mut sgd = SgdConfig::default();
+        assert_eq!(sgd.set(Hyper::WeightDecay, 0.1), Err(Unsupported(Hyper::WeightDecay)));
+        sgd.weight_decay = Some(WeightDecay::Decoupled(0.5));
+        sgd.set(Hyper::WeightDecay, 0.1).unwrap();
+        assert!(matches!(sgd.weight_decay, Some(WeightDecay::Decoupled(strength)) if strength == 0.1));
+    }
+}

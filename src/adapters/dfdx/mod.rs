@@ -1,0 +1,34 @@
+//! dfdx 0.13: its optimizers as inner optimizers, its `Optimizer` trait for [`CyclicOptimizer`](crate::CyclicOptimizer),
+//! and [`Adam`], [`Sgd`] and [`RMSprop`] of our own.
+//!
+//! # Whose optimizer?
+//!
+//! dfdx's own `Adam`, `Sgd` and `RMSprop` can be wrapped. Ours give the same bits and can do more:
+//!
+//! - they have a `Default` and need no model to be made: `CyclicOptimizer::new(Adam::default(), config)`; dtype and device
+//!   are inferred at the first update;
+//! - they are `Send`; dfdx's are not;
+//! - through [`apply`](crate::CyclicOptimizer::apply) they update in place and zero the gradients in the same pass.
+//!   dfdx's `update` takes `&Gradients`, whose entries cannot be borrowed from outside of dfdx, so there they work on a
+//!   copy.
+//!
+//! # Parameters without a gradient
+//!
+//! dfdx moves the parameters that have a gradient, skips the others, and then returns `UnusedParams` with their ids. So do
+//! ours, at the first update; as long as some are missing they look again at each further one. Once an update has found
+//! all of them they take them to be there: one that goes missing later counts as a gradient of zeros, for dfdx lets
+//! nobody outside of it ask whether an entry exists, and finding out takes two copies of all gradients. In a loop around
+//! `alloc_grads` and `zero_grads` every entry exists from the start, and dfdx does not report any either.
+
+mod adam;
+mod hyper;
+mod missing;
+mod rmsprop;
+mod sgd;
+mod sweep;
+mod update;
+
+pub use adam::Adam;
+pub use rmsprop::RMSprop;
+pub use sgd::Sgd;
+pub use update::{InPlace, UpdateError};

@@ -1,0 +1,173 @@
+//! Updates through the wrapper: dfdx's `Optimizer` trait, and `apply`.
+
+use dfdx::dtypes::Dtype;
+use dfdx::nn::ZeroGrads;
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::optim::{Optimizer, OptimizerUpdateError, UnusedTensors};
+use dfdx::tensor::{Gradients, Storage};
+use dfdx::tensor_ops::Device;
+use num_traits::ToPrimitive;
+use thiserror::Error;
+
+use super::sweep;
+use crate::schedule::Schedule;
+use crate::{Applied, CyclicOptimizer, Hyperparameters};
+
+/// A dfdx optimizer that can also update from gradients which it may change, and leaves them zeroed.
+///
+/// By default that is dfdx's `update` followed by its `zero_grads`, which is what dfdx's own optimizers do here. Ours work
+/// in place: no copy of the gradients, and one pass over the memory.
+pub trait InPlace<M: TensorCollection<E, D>, D: Device<E>, E: Dtype>: Optimizer<M, D, E> {
+    /// Updates `module` and zeroes `gradients`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Optimizer::update`]. After `UnusedParams` all other parameters have moved and the gradients are zeroed; after a
+    /// device error anything may have been reached.
+    fn update_in_place(
+        &mut self,
+        module: &mut M,
+        gradients: &mut Gradients<E, D>,
+    ) -> Result<(), OptimizerUpdateError<D::Err>> {
+        let result = self.update(module, gradients);
+        if !matches!(result, Err(OptimizerUpdateError::DeviceError(_))) {
+            module.try_zero_grads(gradients).map_err(OptimizerUpdateError::DeviceError)?;
+        }
+        result
+    }
+}
+
+macro_rules! by_default {
+    ($($optimizer:ident),+) => {$(
+        impl<M: TensorCollection<E, D>, D: Device<E>, E: Dtype> InPlace<M, D, E> for dfdx::optim::$optimizer<M, E, D> {}
+    )+};
+}
+
+macro_rules! in_one_pass {
+    ($($optimizer:ident),+) => {$(
+        impl<M: TensorCollection<E, D>, D: Device<E>, E: Dtype> InPlace<M, D, E> for super::$optimizer<E, D> {
+            fn update_in_place(
+                &mut self,
+                module: &mut M,
+                gradients: &mut Gradients<E, D>,
+            ) -> Result<(), OptimizerUpdateError<D::Err>> {
+                sweep::update_in_place(self, module, gradients)
+            }
+        }
+    )+};
+}
+
+by_default!(Adam, Sgd, RMSprop);
+in_one_pass!(Adam, Sgd, RMSprop);
+
+/// Why [`CyclicOptimizer::apply`] did not make a whole update.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UpdateError<Err> {
+    /// The loss is NaN or infinite, and the update was refused: nothing has changed.
+    #[error("update {iteration} was refused: its loss is {loss}")]
+    NonFiniteLoss {
+        /// The loss that was given.
+        loss: f64,
+        /// The update, counted from 0 over the whole run.
+        iteration: u64,
+    },
+    /// The scheduled rate is NaN or infinite, which only a custom schedule can cause, and the update was refused: nothing
+    /// has changed.
+    #[error("update {iteration} was refused: the schedule's rate is {lr}")]
+    NonFiniteRate {
+        /// The rate.
+        lr: f64,
+        /// The update, counted from 0 over the whole run.
+        iteration: u64,
+    },
+    /// Some parameters have no gradient; all others have moved, the gradients are zeroed and the update counts.
+    #[error("some parameters have no gradient: {0:?}")]
+    UnusedParams(UnusedTensors),
+    /// The device failed. The counters stay; parameters may have moved.
+    #[error("the device failed: {0}")]
+    Device(Err),
+}
+
+/// Makes one dfdx update through the wrapper, which counts it if the inner optimizer took its step.
+fn counted<O: Hyperparameters, S: Schedule, Err>(
+    optimizer: &mut CyclicOptimizer<O, S>,
+    step: impl FnOnce(&mut O) -> Result<(), OptimizerUpdateError<Err>>,
+) -> Result<(), OptimizerUpdateError<Err>> {
+    optimizer.update_with(|inner| match step(inner) {
+        // dfdx reports these after it has moved all other parameters.
+        Err(OptimizerUpdateError::UnusedParams(unused)) => Ok(Err(OptimizerUpdateError::UnusedParams(unused))),
+        Err(OptimizerUpdateError::DeviceError(error)) => Err(OptimizerUpdateError::DeviceError(error)),
+        Ok(()) => Ok(Ok(())),
+    })?
+}
+
+impl<O, S, M, D, E> Optimizer<M, D, E> for CyclicOptimizer<O, S>
+where
+    O: Optimizer<M, D, E> + Hyperparameters,
+    S: Schedule,
+    D: Storage<E>,
+    E: Dtype,
+{
+    fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
+        counted(self, |inner| inner.update(module, gradients))
+    }
+}
+
+impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
+    /// One whole update: refuses a loss that is not finite, updates `model`, zeroes `grads` and returns what was used.
+    ///
+    /// With the optimizers of this crate it works in place and takes no more time than dfdx's `update` and `zero_grads`.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::NonFiniteLoss`]: parameters, moments, gradients, counters and schedule are as they were. For the others see
+    /// [`UpdateError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{Cyclic, CyclicOptimizer, Sgd, UpdateError};
+    /// use dfdx::prelude::{AsArray, Backward, Cpu, Rank0, Tensor, TensorFrom, Trace, ZeroGrads};
+    ///
+    /// let device = Cpu::default();
+    /// let mut w: Tensor<Rank0, f32, _> = device.tensor(1.0);
+    /// let mut grads = w.alloc_grads();
+    /// let mut optimizer = CyclicOptimizer::new(Sgd::default(), Cyclic::triangular(0.1, 0.3, 5).unwrap());
+    /// for _ in 0..20 {
+    ///     let loss = w.trace(grads).square();
+    ///     let value = loss.array();
+    ///     grads = loss.backward();
+    ///     optimizer.apply(&mut w, &mut grads, value).unwrap();
+    /// }
+    /// assert!(w.array().abs() < 1e-3);
+    /// let refused = optimizer.apply(&mut w, &mut grads, f32::NAN);
+    /// assert!(matches!(refused, Err(UpdateError::NonFiniteLoss { iteration: 20, .. })));
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a number")]
+    pub fn apply<M, D, E>(
+        &mut self,
+        model: &mut M,
+        grads: &mut Gradients<E, D>,
+        loss: impl ToPrimitive,
+    ) -> Result<Applied, UpdateError<D::Err>>
+    where
+        O: InPlace<M, D, E>,
+        M: TensorCollection<E, D>,
+        D: Device<E>,
+        E: Dtype,
+    {
+        let (loss, iteration, lr) = (loss.to_f64().unwrap_or(f64::NAN), self.iterations(), self.lr());
+        if !loss.is_finite() {
+            return Err(UpdateError::NonFiniteLoss { loss, iteration });
+        }
+        if !lr.is_finite() {
+            return Err(UpdateError::NonFiniteRate { lr, iteration });
+        }
+        let used = Applied { iteration, step: self.clr_iterations(), lr, momentum: self.momentum() };
+        counted(self, |inner| inner.update_in_place(model, grads)).map(|()| used).map_err(|error| match error {
+            OptimizerUpdateError::UnusedParams(unused) => UpdateError::UnusedParams(unused),
+            OptimizerUpdateError::DeviceError(error) => UpdateError::Device(error),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! Everything that names a framework: one folder for each.
+
+pub mod dfdx;

@@ -1,0 +1,70 @@
+//! The preconditions of all parameters, each written once. NaN fails every one of them.
+
+use crate::ConfigError;
+
+/// A learning rate: finite and at least 0.
+pub(crate) fn rate(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(ConfigError::Rate { field, value }) }
+}
+
+/// A learning rate that something is divided or multiplied by.
+pub(crate) fn positive(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value > 0.0 && value.is_finite(), "(0, inf)")
+}
+
+/// Two learning rates, the first not above the second.
+pub(crate) fn rates(
+    (low_field, low): (&'static str, f64),
+    (high_field, high): (&'static str, f64),
+) -> Result<(), ConfigError> {
+    rate(low_field, low)?;
+    rate(high_field, high)?;
+    ordered((low_field, low), (high_field, high))
+}
+
+/// Two numbers, the first not above the second.
+pub(crate) fn ordered(
+    (low_field, low): (&'static str, f64),
+    (high_field, high): (&'static str, f64),
+) -> Result<(), ConfigError> {
+    if low <= high { Ok(()) } else { Err(ConfigError::Reversed { low_field, low, high_field, high }) }
+}
+
+/// A share of a whole: [0, 1].
+pub(crate) fn fraction(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, (0.0..=1.0).contains(&value), "[0, 1]")
+}
+
+/// A decay factor: (0, 1].
+pub(crate) fn gamma(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value > 0.0 && value <= 1.0, "(0, 1]")
+}
+
+/// A momentum or beta1: [0, 1).
+pub(crate) fn momentum(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, (0.0..1.0).contains(&value), "[0, 1)")
+}
+
+/// A divisor: at least 1 and finite.
+pub(crate) fn divisor(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value >= 1.0 && value.is_finite(), "[1, inf)")
+}
+
+/// A factor or rate that may be 0 but not negative: [0, inf).
+pub(crate) fn non_negative(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value >= 0.0 && value.is_finite(), "[0, inf)")
+}
+
+/// A length or a count of at least 1.
+pub(crate) fn length(field: &'static str, value: u64) -> Result<(), ConfigError> {
+    at_least(field, value, 1)
+}
+
+/// A length or a count of at least `minimum`.
+pub(crate) fn at_least(field: &'static str, value: u64, minimum: u64) -> Result<(), ConfigError> {
+    if value >= minimum { Ok(()) } else { Err(ConfigError::TooSmall { field, value, minimum }) }
+}
+
+fn in_range(field: &'static str, value: f64, inside: bool, range: &'static str) -> Result<(), ConfigError> {
+    if inside { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, range }) }
+}

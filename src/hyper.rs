@@ -1,0 +1,69 @@
+//! All that is asked of an inner optimizer: that its hyper-parameters can be read and written.
+
+use thiserror::Error;
+
+/// A hyper-parameter that a schedule can drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Hyper {
+    /// The learning rate.
+    LearningRate,
+    /// The velocity factor of SGD (classic or Nesterov), the momentum of RMSprop (never its alpha), beta1 of Adam.
+    Momentum,
+    /// The weight decay, L2 or decoupled as the optimizer has it.
+    WeightDecay,
+}
+
+/// The optimizer has no such hyper-parameter, or it is switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("this optimizer has no {0:?} to set")]
+pub struct Unsupported(pub Hyper);
+
+/// An optimizer whose hyper-parameters can be read and written between two updates.
+///
+/// Implement it for an optimizer of your own to wrap it in a [`CyclicOptimizer`](crate::CyclicOptimizer) and drive it
+/// through [`update_with`](crate::CyclicOptimizer::update_with).
+///
+/// ```
+/// use cyclic_optim::{Cyclic, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
+///
+/// struct PlainSgd {
+///     rate: f64,
+/// }
+///
+/// impl Hyperparameters for PlainSgd {
+///     fn get(&self, hyper: Hyper) -> Option<f64> {
+///         matches!(hyper, Hyper::LearningRate).then_some(self.rate)
+///     }
+///     fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+///         match hyper {
+///             Hyper::LearningRate => Ok(self.rate = value),
+///             other => Err(Unsupported(other)),
+///         }
+///     }
+/// }
+///
+/// // Minimise w^2.
+/// let mut w = 1.0;
+/// let mut optimizer = CyclicOptimizer::new(PlainSgd { rate: 0.0 }, Cyclic::triangular(0.1, 0.3, 2)?);
+/// for expected in [0.1, 0.2, 0.3, 0.2, 0.1] {
+///     optimizer.update_with(|inner| {
+///         assert!((inner.rate - expected).abs() < 1e-15);
+///         w -= inner.rate * 2.0 * w;
+///         Ok::<(), ()>(())
+///     }).unwrap();
+/// }
+/// assert!(w < 0.1);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+pub trait Hyperparameters {
+    /// The present value; `None` if the optimizer has no such hyper-parameter or it is switched off.
+    fn get(&self, hyper: Hyper) -> Option<f64>;
+
+    /// Sets the value that the next update uses.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`] exactly where [`get`](Self::get) answers `None`; nothing is switched on silently.
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported>;
+}

@@ -1,0 +1,26 @@
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+#[cfg(feature = "dfdx")]
+pub mod adapters;
+mod check;
+mod config;
+mod error;
+mod hyper;
+mod optimizer;
+pub mod schedule;
+mod state;
+
+#[cfg(feature = "dfdx")]
+pub use adapters::dfdx::{Adam, RMSprop, Sgd, UpdateError};
+pub use config::{Bounds, ClrConfig, Forecast, MomentumRange};
+pub use error::ConfigError;
+pub use hyper::{Hyper, Hyperparameters, Unsupported};
+pub use optimizer::CyclicOptimizer;
+pub use schedule::{
+    Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, InverseSqrtDecay,
+    InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy, PolynomialDecay, Position,
+    ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
+};
+pub use state::{Applied, ClrState};

@@ -1,0 +1,263 @@
+//! The wrapper: the only place that counts.
+
+use crate::config::Forecast;
+use crate::schedule::{Cycle, LrRange, Policy, Position, Schedule};
+use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
+
+/// An optimizer with its learning-rate schedule inside: it counts its own updates, and each of them uses the rate and
+/// the momentum that the schedule says.
+///
+/// # Order of one update
+///
+/// decay of the base -> cycle -> scale -> clamp to the bounds -> write into the inner optimizer -> inner update -> both
+/// counters + 1. See [`ClrConfig`] for the formula.
+///
+/// At any time outside of an update the inner optimizer holds the rate and the momentum that the *next* update will use:
+/// [`lr`](Self::lr) and [`momentum`](Self::momentum) return them. What the update just made *has* used is
+/// [`last`](Self::last); log that.
+///
+/// # Errors and counters
+///
+/// The counters advance when the inner optimizer took its step, and stay where they are when it failed. dfdx's
+/// `UnusedParams` comes after all other parameters have moved, so the counters advance on it.
+///
+/// # What is saved
+///
+/// [`config`](Self::config) and [`state`](Self::state) are plain data under serde and say everything about the schedule.
+/// The moments are the inner optimizer's.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "dfdx")] {
+/// use cyclic_optim::{Adam, Cyclic, CyclicOptimizer};
+/// use dfdx::optim::Optimizer;
+/// use dfdx::prelude::{Cpu, DeviceBuildExt, Linear, Module, SampleTensor, Tensor, Rank2, Trace, ZeroGrads, mse_loss};
+/// use dfdx::tensor_ops::Backward;
+///
+/// let device = Cpu::default();
+/// let mut model = device.build_module::<Linear<4, 1>, f32>();
+/// let mut grads = model.alloc_grads();
+/// let mut optimizer = CyclicOptimizer::new(Adam::default(), Cyclic::triangular(0.001, 0.006, 2000).unwrap());
+/// let (x, y): (Tensor<Rank2<8, 4>, f32, _>, Tensor<Rank2<8, 1>, f32, _>) = (device.sample_normal(), device.sample_normal());
+/// for _ in 0..3 {
+///     grads = mse_loss(model.forward(x.trace(grads)), y.clone()).backward();
+///     optimizer.update(&mut model, &grads).unwrap();
+///     model.zero_grads(&mut grads);
+/// }
+/// assert_eq!(optimizer.last().unwrap().step, 2);
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct CyclicOptimizer<O, S = Policy> {
+    inner: O,
+    config: ClrConfig<S>,
+    state: ClrState,
+    /// Where `state.clr_iterations` lies in its cycle, kept so that an update need not divide.
+    position: Position,
+    /// What the next update will use.
+    next: Applied,
+}
+
+impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
+    /// Wraps `inner`. Takes a schedule, a [`ClrConfig`], or a [`ClrConfig::custom`] over a schedule of your own.
+    ///
+    /// # Panics
+    ///
+    /// Where [`try_new`](Self::try_new) gives an error.
+    #[expect(clippy::panic, reason = "documented; `try_new` is the form that does not")]
+    pub fn new(inner: O, config: impl Into<ClrConfig<S>>) -> Self {
+        match Self::try_new(inner, config) {
+            Ok(optimizer) => optimizer,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Wraps `inner`, and writes the first rate and momentum into it.
+    ///
+    /// # Errors
+    ///
+    /// Momentum is to be cycled and `inner` has none, or the first rate of a custom schedule is no rate.
+    pub fn try_new(inner: O, config: impl Into<ClrConfig<S>>) -> Result<Self, ConfigError> {
+        let (config, state) = (config.into(), ClrState::default());
+        inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
+        if config.momentum().is_some() {
+            inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
+        }
+        let position = config.schedule().position_at(0);
+        let next = config.applied(&state, position);
+        check::rate("the schedule's first value", next.lr)?;
+        let mut optimizer = Self { inner, config, state, position, next };
+        optimizer.write();
+        Ok(optimizer)
+    }
+
+    /// Makes one update: `step` gets the inner optimizer, holding the scheduled rate and momentum, and steps it.
+    ///
+    /// The counters advance if it returns `Ok`. This is what the framework adapters are built on; with it any optimizer
+    /// can be driven.
+    ///
+    /// # Errors
+    ///
+    /// Those of `step`.
+    #[inline]
+    pub fn update_with<T, E>(&mut self, step: impl FnOnce(&mut O) -> Result<T, E>) -> Result<T, E> {
+        // `get_mut` may have changed what was written, and `last` must not lie.
+        self.write();
+        let done = step(&mut self.inner)?;
+        self.state.count(self.config.schedule(), &mut self.position, self.next);
+        self.refresh();
+        Ok(done)
+    }
+
+    /// Runs the cycles between other rates from the next update on. The place in the cycle stays.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `base_lr` above `max_lr`, a schedule without base and peak. Nothing has
+    /// changed then.
+    pub fn set_range(&mut self, base_lr: f64, max_lr: f64) -> Result<(), ConfigError> {
+        let range = Some(LrRange { base_lr, max_lr });
+        self.try_state(ClrState { range, ..self.state.clone() })
+    }
+
+    /// Multiplies every rate by `scale` from the next update on, before the bounds are applied.
+    ///
+    /// # Errors
+    ///
+    /// A scale that is not finite or negative. Nothing has changed then.
+    pub fn set_scale(&mut self, scale: f64) -> Result<(), ConfigError> {
+        self.try_state(ClrState { scale, ..self.state.clone() })
+    }
+
+    /// Starts the schedule again: `clr_iterations` is 0, and the very next update uses the schedule's first value.
+    ///
+    /// The count of all updates, and with it the decay of the base, goes on. So do range and scale.
+    pub fn reset_cycle(&mut self) {
+        self.state.clr_iterations = 0;
+        self.relocate();
+    }
+
+    /// Sets both counters to `step`. The inner optimizer's own step count is not touched.
+    pub fn seek(&mut self, step: u64) {
+        (self.state.iterations, self.state.clr_iterations) = (step, step);
+        self.state.at_cycle_end = false;
+        self.relocate();
+    }
+
+    /// Takes up a run where `state` says it stands.
+    ///
+    /// # Errors
+    ///
+    /// A state that no run can be in: a scale or range that is out of range, or a range for a schedule without one.
+    /// Nothing has changed then.
+    pub fn restore(&mut self, state: ClrState) -> Result<(), ConfigError> {
+        self.try_state(state)
+    }
+
+    fn try_state(&mut self, state: ClrState) -> Result<(), ConfigError> {
+        state.check(self.config.schedule())?;
+        self.state = state;
+        self.relocate();
+        Ok(())
+    }
+
+    fn relocate(&mut self) {
+        self.position = self.config.schedule().position_at(self.state.clr_iterations);
+        self.refresh();
+    }
+
+    #[inline]
+    fn refresh(&mut self) {
+        self.next = self.config.applied(&self.state, self.position);
+        self.write();
+    }
+
+    #[inline]
+    fn write(&mut self) {
+        // `try_new` has made sure that these are supported. Momentum that was switched off since through `get_mut` stays
+        // off.
+        let _ = self.inner.set(Hyper::LearningRate, self.next.lr);
+        if let Some(momentum) = self.next.momentum {
+            let _ = self.inner.set(Hyper::Momentum, momentum);
+        }
+    }
+
+    /// The inner optimizer. The rate and the momentum that are scheduled are written again before each update; anything
+    /// else that is changed here stays.
+    pub fn get_mut(&mut self) -> &mut O {
+        &mut self.inner
+    }
+}
+
+impl<O, S: Schedule> CyclicOptimizer<O, S> {
+    /// The learning rate that the next update will use.
+    pub fn lr(&self) -> f64 {
+        self.next.lr
+    }
+
+    /// The momentum that the next update will use, if it is cycled.
+    pub fn momentum(&self) -> Option<f64> {
+        self.next.momentum
+    }
+
+    /// What the update just made has used; `None` before the first one.
+    pub fn last(&self) -> Option<Applied> {
+        self.state.last
+    }
+
+    /// Updates of the whole run.
+    pub fn iterations(&self) -> u64 {
+        self.state.iterations
+    }
+
+    /// Updates since the last reset: the schedule's step.
+    pub fn clr_iterations(&self) -> u64 {
+        self.state.clr_iterations
+    }
+
+    /// The cycle that the next update lies in.
+    pub fn cycle(&self) -> Option<Cycle> {
+        self.position.cycle
+    }
+
+    /// Whether the update just made was the last one of its cycle: the moment for a snapshot.
+    pub fn at_cycle_end(&self) -> bool {
+        self.state.at_cycle_end
+    }
+
+    /// Whether the schedule has come to its horizon, from where on the rate stays as it is.
+    pub fn is_finished(&self) -> bool {
+        self.remaining() == Some(0)
+    }
+
+    /// Updates until the schedule comes to its horizon; `None` for an endless one.
+    pub fn remaining(&self) -> Option<u64> {
+        self.config.schedule().horizon().map(|horizon| horizon.saturating_sub(self.state.clr_iterations))
+    }
+
+    /// What the next `n` updates will use, as long as nobody interferes.
+    pub fn preview(&self, n: usize) -> core::iter::Take<Forecast<'_, S>> {
+        self.config.forecast(self.state.clone()).take(n)
+    }
+
+    /// The config: what was asked for.
+    pub fn config(&self) -> &ClrConfig<S> {
+        &self.config
+    }
+
+    /// The state: where the run stands.
+    pub fn state(&self) -> &ClrState {
+        &self.state
+    }
+
+    /// The inner optimizer.
+    pub fn get_ref(&self) -> &O {
+        &self.inner
+    }
+
+    /// The inner optimizer, holding the rate and the momentum that the next update would have used.
+    pub fn into_inner(self) -> O {
+        self.inner
+    }
+}

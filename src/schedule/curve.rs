@@ -1,0 +1,149 @@
+//! The only interpolation, the only integer-to-float conversion and the only calls of `libm` in the crate.
+//!
+//! Everything that turns a place in time into a number goes through this file, so that every schedule has the same
+//! bits on every platform: `libm` is pure Rust and is called directly, never through a feature that switches it.
+
+use core::f64::consts::PI;
+
+/// The shape of a rise from 0 to 1; a fall is the same rise run backwards.
+///
+/// | curve | height at x in [0, 1] |
+/// |---|---|
+/// | `Linear` | `x` |
+/// | `Cosine` | `(1 + cos(pi (1 - x))) / 2` |
+///
+/// Both give exactly 0 at 0 and exactly 1 at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Curve {
+    /// A straight line.
+    #[default]
+    Linear,
+    /// Half a cosine wave: flat at both ends.
+    Cosine,
+}
+
+impl Curve {
+    /// How high the curve stands at `x` in [0, 1].
+    ///
+    /// ```
+    /// use cyclic_optim::Curve;
+    /// assert_eq!(Curve::Linear.height(0.25), 0.25);
+    /// assert_eq!((Curve::Cosine.height(0.0), Curve::Cosine.height(0.5), Curve::Cosine.height(1.0)), (0.0, 0.5, 1.0));
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn height(self, x: f64) -> f64 {
+        match self {
+            Self::Linear => x,
+            // With this sign the height at 1/2 is 1/2 exactly.
+            Self::Cosine => (1.0 + libm::cos(PI * (1.0 - x))) * 0.5,
+        }
+    }
+}
+
+/// From `a` at height 0 to `b` at height 1, two-sided so that both ends are exact, and never outside of the two.
+#[inline]
+pub(crate) fn between(a: f64, b: f64, height: f64) -> f64 {
+    let value = a * (1.0 - height) + b * height;
+    // Rounding may carry the sum one unit past an end.
+    let (low, high) = if a <= b { (a, b) } else { (b, a) };
+    if value < low {
+        low
+    } else if value > high {
+        high
+    } else {
+        value
+    }
+}
+
+/// A count of updates as a float: exact up to 2^53, the nearest float above.
+#[inline]
+#[expect(clippy::cast_precision_loss, reason = "the one place where time becomes a float")]
+pub(crate) fn float(steps: u64) -> f64 {
+    steps as f64
+}
+
+/// `part / whole` for counts of updates.
+#[inline]
+pub(crate) fn fraction(part: u64, whole: u64) -> f64 {
+    float(part) / float(whole)
+}
+
+/// The step nearest to a fraction of a length, for turns that must fall on a whole step.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "fraction is in [0, 1]")]
+pub(crate) fn nearest_step(fraction: f64, length: u64) -> u64 {
+    (libm::round(fraction * float(length)) as u64).min(length)
+}
+
+/// `floor(x)`: Python's `int` for the non-negative numbers it is used on.
+pub(crate) fn floor(x: f64) -> f64 {
+    libm::floor(x)
+}
+
+/// Binary logarithm, taken once where a power of the same base follows at every step.
+pub(crate) fn log2(x: f64) -> f64 {
+    libm::log2(x)
+}
+
+/// `x^n` as `exp2(n log2 x)`, from the logarithm. Exactly 1 at n = 0.
+#[inline]
+pub(crate) fn power(log2_x: f64, n: u64) -> f64 {
+    libm::exp2(float(n) * log2_x)
+}
+
+/// `x^p` for a real power.
+#[inline]
+pub(crate) fn real_power(x: f64, p: f64) -> f64 {
+    libm::pow(x, p)
+}
+
+/// Square root (correctly rounded, the same bits everywhere).
+#[inline]
+pub(crate) fn square_root(x: f64) -> f64 {
+    libm::sqrt(x)
+}
+
+/// `2^-n`, exact: normal numbers to n = 1022, subnormal ones to 1074, then 0.
+#[inline]
+pub(crate) fn halved(n: u64) -> f64 {
+    match n {
+        0..=1022 => f64::from_bits((1023 - n) << 52),
+        1023..=1074 => f64::from_bits(1 << (1074 - n)),
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_is_exact_down_to_zero() {
+        for n in [0, 1, 10, 1022, 1023, 1024, 1074] {
+            assert_eq!(halved(n), libm::exp2(-float(n)), "n = {n}");
+        }
+        assert_eq!(halved(1074), f64::from_bits(1));
+        assert_eq!(halved(1075), 0.0);
+        assert_eq!(halved(u64::MAX), 0.0);
+    }
+
+    #[test]
+    fn interpolation_keeps_both_ends_and_never_leaves_them() {
+        // 0.1 * (1 - h) + 0.1 * h rounds to another number than 0.1 for some h.
+        for i in 0..1000 {
+            let height = fraction(i, 999);
+            assert_eq!(between(0.1, 0.1, height), 0.1);
+            assert!((0.1..=0.3).contains(&between(0.3, 0.1, height)));
+        }
+        assert_eq!((between(1e-5, 0.3, 0.0), between(1e-5, 0.3, 1.0)), (1e-5, 0.3));
+    }
+
+    #[test]
+    fn nearest_step_stays_inside() {
+        assert_eq!(nearest_step(0.3, 10), 3);
+        assert_eq!(nearest_step(0.25, 9), 2);
+        assert_eq!(nearest_step(1.0, u64::MAX), u64::MAX);
+        assert_eq!(nearest_step(0.0, 5), 0);
+    }
+}

@@ -1,0 +1,204 @@
+//! Which cycle a step lies in: integer arithmetic only, so that a place is exact up to `u64::MAX`.
+
+use crate::{ConfigError, check};
+
+/// A step's cycle: which one, how far in, how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Cycle {
+    /// The cycle, counted from 0.
+    pub index: u64,
+    /// Updates since the cycle began, counted from 0.
+    pub place: u64,
+    /// Updates in the whole cycle.
+    pub length: u64,
+}
+
+impl Cycle {
+    /// Whether this step is the cycle's last update.
+    #[must_use]
+    #[inline]
+    pub fn is_last(&self) -> bool {
+        self.place + 1 == self.length
+    }
+
+    /// Updates until the cycle has ended, this one included.
+    #[must_use]
+    #[inline]
+    pub fn remaining(&self) -> u64 {
+        self.length - self.place
+    }
+}
+
+/// How a schedule's cycles follow one another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cycles {
+    /// All of one length; endless without a count.
+    Equal { length: u64, count: Option<u64> },
+    /// `total` updates in `count` cycles: cycle k covers `floor(k total / count)` to `floor((k + 1) total / count)`.
+    Split { total: u64, count: u64 },
+    /// Each `factor` (at least 2) times as long as the one before; endless without a count.
+    Growing { first: u64, factor: u64, count: Option<u64> },
+}
+
+impl Cycles {
+    /// Checks that there is something to count and that it can be counted.
+    pub(crate) fn check(self) -> Result<Self, ConfigError> {
+        match self {
+            Self::Equal { count, .. } | Self::Growing { count, .. } => {
+                if let Some(count) = count {
+                    check::length("cycles", count)?;
+                    self.start_of(count).ok_or(ConfigError::HorizonOverflow { field: "cycles", value: count })?;
+                }
+            }
+            Self::Split { total, count } => {
+                check::length("total_steps", total)?;
+                check::length("cycles", count)?;
+                // Otherwise some cycles would be empty.
+                check::at_least("total_steps", total, count)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// The same cycles, but only `count` of them.
+    pub(crate) fn limited(self, count: Option<u64>) -> Result<Self, ConfigError> {
+        match self {
+            Self::Equal { length, .. } => Self::Equal { length, count },
+            Self::Growing { first, factor, .. } => Self::Growing { first, factor, count },
+            Self::Split { .. } => {
+                return Err(ConfigError::Conflict { field: "cycles", problem: "is already fixed by total_steps" });
+            }
+        }
+        .check()
+    }
+
+    /// The update at which cycle `index` starts, which is where the one before has ended. `None` past the last cycle's
+    /// end and where `u64` ends.
+    fn start_of(self, index: u64) -> Option<u64> {
+        if self.count().is_some_and(|count| index > count) {
+            return None;
+        }
+        match self {
+            Self::Equal { length, .. } => length.checked_mul(index),
+            Self::Split { total, count } => Some(narrow(u128::from(total) * u128::from(index) / u128::from(count))),
+            Self::Growing { first, factor, .. } => {
+                let (mut start, mut length) = (0_u64, Some(first));
+                for _ in 0..index {
+                    start = start.checked_add(length?)?;
+                    length = length.and_then(|length| length.checked_mul(factor));
+                }
+                Some(start)
+            }
+        }
+    }
+
+    /// The update at which cycle `index` starts, if there is such a cycle.
+    pub(crate) fn cycle_start(self, index: u64) -> Option<u64> {
+        self.count().is_none_or(|count| index < count).then(|| self.start_of(index))?
+    }
+
+    /// The cycle of `step`; `None` once the last one has ended.
+    #[inline]
+    pub(crate) fn locate(self, step: u64) -> Option<Cycle> {
+        match self {
+            Self::Equal { length, count } => {
+                let index = step / length;
+                count.is_none_or(|count| index < count).then(|| Cycle { index, place: step % length, length })
+            }
+            Self::Split { total, count } => (step < total).then(|| {
+                let (total, count) = (u128::from(total), u128::from(count));
+                let index = ((u128::from(step) + 1) * count).div_ceil(total) - 1;
+                let start = index * total / count;
+                let end = (index + 1) * total / count;
+                Cycle { index: narrow(index), place: step - narrow(start), length: narrow(end - start) }
+            }),
+            Self::Growing { first, factor, count } => {
+                let (mut index, mut start, mut length) = (0, 0_u64, first);
+                while step - start >= length {
+                    index += 1;
+                    start += length;
+                    // A cycle that would not fit is cut at the end of time.
+                    length = length.saturating_mul(factor);
+                }
+                count.is_none_or(|count| index < count).then_some(Cycle { index, place: step - start, length })
+            }
+        }
+    }
+
+    /// Updates in all cycles together; `None` for endless ones.
+    pub(crate) fn horizon(self) -> Option<u64> {
+        match self {
+            Self::Split { total, .. } => Some(total),
+            Self::Equal { .. } | Self::Growing { .. } => self.count().and_then(|count| self.start_of(count)),
+        }
+    }
+
+    fn count(self) -> Option<u64> {
+        match self {
+            Self::Equal { count, .. } | Self::Growing { count, .. } => count,
+            Self::Split { count, .. } => Some(count),
+        }
+    }
+}
+
+/// Back from the width of a product; the quotient always fits.
+#[expect(clippy::cast_possible_truncation, reason = "every caller has divided by at least what it multiplied with")]
+fn narrow(wide: u128) -> u64 {
+    wide as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn walk(cycles: Cycles, steps: u64) {
+        let mut expected = Cycle { index: 0, place: 0, length: 0 };
+        for step in 0..steps {
+            let found = cycles.locate(step).unwrap();
+            if step > 0 && expected.place + 1 == expected.length {
+                expected = Cycle { index: expected.index + 1, place: 0, length: found.length };
+            } else if step > 0 {
+                expected.place += 1;
+            } else {
+                expected.length = found.length;
+            }
+            assert_eq!(found, expected, "{cycles:?} at {step}");
+            assert_eq!(cycles.start_of(found.index), Some(step - found.place));
+        }
+    }
+
+    #[test]
+    fn locating_is_walking() {
+        walk(Cycles::Equal { length: 7, count: None }, 50);
+        walk(Cycles::Equal { length: 1, count: Some(9) }, 9);
+        walk(Cycles::Growing { first: 3, factor: 2, count: None }, 200);
+        for (total, count) in [(14, 5), (10, 3), (10, 10), (205, 2), (1, 1)] {
+            walk(Cycles::Split { total, count }, total);
+        }
+    }
+
+    #[test]
+    fn a_split_never_leaves_a_stub() {
+        // 10 epochs in 3 cycles: the original ran 3 + 3 + 3 + 1.
+        let starts: [Option<u64>; 5] =
+            core::array::from_fn(|k| Cycles::Split { total: 10, count: 3 }.start_of(k as u64));
+        assert_eq!(starts, [Some(0), Some(3), Some(6), Some(10), None]);
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_panic() {
+        for cycles in [
+            Cycles::Equal { length: 1, count: None },
+            Cycles::Equal { length: u64::MAX, count: None },
+            Cycles::Split { total: u64::MAX, count: u64::MAX - 1 },
+            Cycles::Growing { first: 1, factor: 2, count: None },
+            Cycles::Growing { first: u64::MAX, factor: u64::MAX, count: None },
+        ] {
+            let _ = cycles.locate(u64::MAX);
+            let _ = cycles.start_of(u64::MAX);
+        }
+        let last = Cycles::Split { total: u64::MAX, count: 2 }.locate(u64::MAX - 1).unwrap();
+        assert_eq!((last.index, last.is_last()), (1, true));
+    }
+}

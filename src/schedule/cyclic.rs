@@ -1,0 +1,498 @@
+//! Cyclical learning rates: up from a base to a peak and down again, over and over.
+
+use super::curve::{self, Curve, between};
+use super::cycles::Cycles;
+use super::{Cycle, LrRange, Point, Position, Schedule};
+use crate::{ConfigError, check};
+
+/// A rate that rises from `base_lr` to a peak and falls again, cycle after cycle.
+///
+/// # Formula
+///
+/// ```text
+/// c, r      = cycle and place in it (integers)          L = updates in the cycle     u = updates that rise
+/// k         = amplitude of the cycle (constant 1; halving 2^-c; factor^c; gamma^step)
+/// peak      = base_lr + (max_lr - base_lr) k
+/// value     = base_lr + (peak - base_lr) rise(r / u)               for r <  u
+///           = end_lr  + (peak - end_lr)  fall((L - r) / (L - u))   for r >= u
+/// ```
+///
+/// `rise` and `fall` are [`Curve`]s, linear unless set otherwise.
+///
+/// # Shape
+///
+/// - at step 0: `base_lr`, exactly; at each turn: the cycle's peak, exactly (`max_lr` in a cycle of full amplitude)
+/// - the floor after a fall is update 0 of the *next* cycle
+/// - after the last of a limited number of cycles: `end_lr`, held
+///
+/// | option | default | purpose | range |
+/// |---|---|---|---|
+/// | `base_lr`, `max_lr` | required | floor and peak | finite, 0 <= `base_lr` <= `max_lr` |
+/// | `step_size` | required | *half* a cycle, in updates | >= 1 |
+/// | [`with_step_sizes`](Self::with_step_sizes) | equal | lengths of rise and fall | >= 1 each |
+/// | [`with_end_lr`](Self::with_end_lr) | `base_lr` | where the fall ends | finite, 0 <= `end_lr` <= `max_lr` |
+/// | [`with_curves`](Self::with_curves) | linear | shape of rise and fall | |
+/// | [`with_amplitude`](Self::with_amplitude) | constant | how the peaks shrink | factor and gamma in (0, 1] |
+/// | [`with_cycles`](Self::with_cycles) | endless | number of cycles | >= 1 |
+///
+/// # Errors
+///
+/// A [`ConfigError`] for anything outside these ranges.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::{Cyclic, Schedule};
+///
+/// let schedule = Cyclic::triangular(0.001, 0.006, 2000)?;
+/// assert_eq!(schedule.value_at(0), 0.001);
+/// assert_eq!(schedule.value_at(1000), 0.0035);
+/// assert_eq!(schedule.value_at(2000), 0.006);
+/// assert_eq!(schedule.value_at(4000), 0.001);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, arXiv:1506.01186. Triangular, triangular2
+/// and exp_range have the values of the author's and of PyTorch's `CyclicLR`; cycles are counted from 0 here.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "file::CyclicFile", into = "file::CyclicFile"))]
+pub struct Cyclic {
+    range: LrRange,
+    end_lr: Option<f64>,
+    cycles: Cycles,
+    turn: Turn,
+    rise: Curve,
+    fall: Curve,
+    amplitude: Amplitude,
+    /// Logarithm of the amplitude's factor or gamma; 0 for the others.
+    log2_amplitude: f64,
+}
+
+/// How the peaks of the cycles shrink.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Amplitude {
+    /// All peaks reach `max_lr` (triangular).
+    #[default]
+    Constant,
+    /// Each cycle is half as high as the one before: 2^-cycle, cycles counted from 0 (triangular2).
+    Halving,
+    /// Each cycle is this factor as high as the one before: factor^cycle.
+    Factor(f64),
+    /// Shrinks with every update since the reset, not with the cycle: gamma^step (exp_range).
+    Gamma(f64),
+}
+
+/// Where in a cycle the rise ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Turn {
+    /// After this many updates.
+    Step(u64),
+    /// After this share of the cycle, which may lie between two updates.
+    Fraction(f64),
+}
+
+impl Cyclic {
+    fn checked(range: LrRange, cycles: Cycles, turn: Turn, amplitude: Amplitude) -> Result<Self, ConfigError> {
+        check::rates(("base_lr", range.base_lr), ("max_lr", range.max_lr))?;
+        if let Turn::Fraction(fraction) = turn {
+            check::fraction("up_fraction", fraction)?;
+        }
+        let log2_amplitude = match amplitude {
+            Amplitude::Constant | Amplitude::Halving => 0.0,
+            Amplitude::Factor(factor) => {
+                check::gamma("factor", factor)?;
+                curve::log2(factor)
+            }
+            Amplitude::Gamma(gamma) => {
+                check::gamma("gamma", gamma)?;
+                curve::log2(gamma)
+            }
+        };
+        Ok(Self {
+            range,
+            end_lr: None,
+            cycles: cycles.check()?,
+            turn,
+            rise: Curve::Linear,
+            fall: Curve::Linear,
+            amplitude,
+            log2_amplitude,
+        })
+    }
+
+    fn symmetric(base_lr: f64, max_lr: f64, step_size: u64, amplitude: Amplitude) -> Result<Self, ConfigError> {
+        let (turn, cycles) = halves(("step_size", step_size), ("step_size", step_size))?;
+        Self::checked(LrRange { base_lr, max_lr }, cycles, turn, amplitude)
+    }
+
+    /// Triangles of one height; `step_size` is *half* a cycle, in updates.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `base_lr` above `max_lr`, a `step_size` of 0 or above half of `u64`.
+    pub fn triangular(base_lr: f64, max_lr: f64, step_size: u64) -> Result<Self, ConfigError> {
+        Self::symmetric(base_lr, max_lr, step_size, Amplitude::Constant)
+    }
+
+    /// Triangles of which each is half as high as the one before.
+    ///
+    /// # Errors
+    ///
+    /// As [`triangular`](Self::triangular).
+    pub fn triangular2(base_lr: f64, max_lr: f64, step_size: u64) -> Result<Self, ConfigError> {
+        Self::symmetric(base_lr, max_lr, step_size, Amplitude::Halving)
+    }
+
+    /// Triangles whose height shrinks by `gamma` with every update (since the reset, as the original code has it, not
+    /// since the cycle's start).
+    ///
+    /// # Errors
+    ///
+    /// As [`triangular`](Self::triangular), and `gamma` outside (0, 1].
+    pub fn exp_range(base_lr: f64, max_lr: f64, step_size: u64, gamma: f64) -> Result<Self, ConfigError> {
+        Self::symmetric(base_lr, max_lr, step_size, Amplitude::Gamma(gamma))
+    }
+
+    /// Exactly `cycles` cycles over `total_steps` updates; cycle k covers the updates from `floor(k T / M)` to
+    /// `floor((k + 1) T / M)`, so there is never a stub cycle. The first `up_fraction` of each rises.
+    ///
+    /// # Errors
+    ///
+    /// As [`triangular`](Self::triangular), fewer updates than cycles, and `up_fraction` outside [0, 1].
+    ///
+    /// ```
+    /// use cyclic_optim::{Curve, Cyclic, Schedule};
+    ///
+    /// // psklight/keras_one_cycle_clr: cosine up, cosine down to 0.
+    /// let schedule = Cyclic::over_total(0.002, 0.01, 600, 3, 0.3)?
+    ///     .with_curves(Curve::Cosine, Curve::Cosine)
+    ///     .with_end_lr(0.0)?;
+    /// assert_eq!(schedule.value_at(60), 0.01);
+    /// assert_eq!(schedule.horizon(), Some(600));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    pub fn over_total(
+        base_lr: f64,
+        max_lr: f64,
+        total_steps: u64,
+        cycles: u64,
+        up_fraction: f64,
+    ) -> Result<Self, ConfigError> {
+        Self::checked(
+            LrRange { base_lr, max_lr },
+            Cycles::Split { total: total_steps, count: cycles },
+            Turn::Fraction(up_fraction),
+            Amplitude::Constant,
+        )
+    }
+
+    /// Lengths of the rise and of the fall, in updates, instead of one `step_size` for both.
+    ///
+    /// # Errors
+    ///
+    /// A length of 0, lengths that do not fit `u64` together, and cycles that were fitted to a total.
+    pub fn with_step_sizes(mut self, step_size_up: u64, step_size_down: u64) -> Result<Self, ConfigError> {
+        let Cycles::Equal { count, .. } = self.cycles else {
+            return Err(ConfigError::Conflict {
+                field: "step_size",
+                problem: "cannot be given together with total_steps",
+            });
+        };
+        let (turn, cycles) = halves(("step_size_up", step_size_up), ("step_size_down", step_size_down))?;
+        (self.turn, self.cycles) = (turn, cycles.limited(count)?);
+        Ok(self)
+    }
+
+    /// Ends each fall at `end_lr` instead of `base_lr`; the next cycle starts at `base_lr` all the same.
+    ///
+    /// # Errors
+    ///
+    /// An `end_lr` that is not finite, negative, or above `max_lr`.
+    pub fn with_end_lr(mut self, end_lr: f64) -> Result<Self, ConfigError> {
+        check::rates(("end_lr", end_lr), ("max_lr", self.range.max_lr))?;
+        self.end_lr = Some(end_lr);
+        Ok(self)
+    }
+
+    /// The shapes of the rise and of the fall.
+    #[must_use]
+    pub fn with_curves(mut self, rise: Curve, fall: Curve) -> Self {
+        (self.rise, self.fall) = (rise, fall);
+        self
+    }
+
+    /// How the peaks shrink.
+    ///
+    /// # Errors
+    ///
+    /// A factor or gamma outside (0, 1].
+    pub fn with_amplitude(self, amplitude: Amplitude) -> Result<Self, ConfigError> {
+        let Self { range, end_lr, cycles, turn, rise, fall, .. } = self;
+        Ok(Self { end_lr, rise, fall, ..Self::checked(range, cycles, turn, amplitude)? })
+    }
+
+    /// Stops after so many cycles and holds the end value.
+    ///
+    /// # Errors
+    ///
+    /// No cycles, more than `u64` updates, and cycles that were fitted to a total.
+    pub fn with_cycles(mut self, cycles: u64) -> Result<Self, ConfigError> {
+        self.cycles = self.cycles.limited(Some(cycles))?;
+        Ok(self)
+    }
+
+    /// The point at `position` with an amplitude of the caller's.
+    #[inline]
+    pub(super) fn point_with(&self, position: Position, range: Option<LrRange>, amplitude: f64) -> Point {
+        let LrRange { base_lr, max_lr } = range.unwrap_or(self.range);
+        let end_lr = self.end_lr.unwrap_or(base_lr);
+        let Some(cycle) = position.cycle else { return Point { value: end_lr, height: Some(0.0), amplitude } };
+        let peak = between(base_lr, max_lr, amplitude);
+        let (foot, height) = self
+            .height(cycle)
+            .map_or_else(|falling| (end_lr, self.fall.height(falling)), |rising| (base_lr, self.rise.height(rising)));
+        Point { value: between(foot, peak, height), height: Some(height), amplitude }
+    }
+
+    /// How far up the rise (`Ok`), or how far from the end of the fall (`Err`), in [0, 1].
+    #[inline]
+    fn height(&self, Cycle { place, length, .. }: Cycle) -> Result<f64, f64> {
+        match self.turn {
+            Turn::Step(turn) if place < turn => Ok(curve::fraction(place, turn)),
+            Turn::Step(turn) => Err(curve::fraction(length - place, length - turn)),
+            Turn::Fraction(fraction) => {
+                let turn = fraction * curve::float(length);
+                let place = curve::float(place);
+                if place < turn {
+                    Ok(place / turn)
+                } else {
+                    let length = curve::float(length);
+                    Err((length - place) / (length - turn))
+                }
+            }
+        }
+    }
+}
+
+/// The turn and the cycles of a rise and a fall of whole lengths.
+fn halves(up: (&'static str, u64), down: (&'static str, u64)) -> Result<(Turn, Cycles), ConfigError> {
+    check::length(up.0, up.1)?;
+    check::length(down.0, down.1)?;
+    let length = up.1.checked_add(down.1).ok_or(ConfigError::HorizonOverflow { field: up.0, value: up.1 })?;
+    Ok((Turn::Step(up.1), Cycles::Equal { length, count: None }))
+}
+
+impl Schedule for Cyclic {
+    #[inline]
+    fn value_at(&self, step: u64) -> f64 {
+        self.point_at(self.position_at(step), None).value
+    }
+
+    fn horizon(&self) -> Option<u64> {
+        self.cycles.horizon()
+    }
+
+    fn range(&self) -> Option<LrRange> {
+        Some(self.range)
+    }
+
+    #[inline]
+    fn cycle_at(&self, step: u64) -> Option<Cycle> {
+        self.cycles.locate(step)
+    }
+
+    fn cycle_start(&self, index: u64) -> Option<u64> {
+        self.cycles.cycle_start(index)
+    }
+
+    #[inline]
+    fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
+        let amplitude = match self.amplitude {
+            Amplitude::Constant => 1.0,
+            Amplitude::Halving => curve::halved(position.cycle.map_or(0, |cycle| cycle.index)),
+            Amplitude::Factor(_) => curve::power(self.log2_amplitude, position.cycle.map_or(0, |cycle| cycle.index)),
+            Amplitude::Gamma(_) => curve::power(self.log2_amplitude, position.step),
+        };
+        self.point_with(position, range, amplitude)
+    }
+}
+
+#[cfg(feature = "serde")]
+mod file {
+    //! The flat form that a `Cyclic` has in a file.
+
+    use serde::{Deserialize, Serialize};
+
+    use super::{Amplitude, ConfigError, Curve, Cycles, Cyclic, Turn};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(super) struct CyclicFile {
+        base_lr: f64,
+        max_lr: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end_lr: Option<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step_size: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step_size_up: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step_size_down: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total_steps: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cycles: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        up_fraction: Option<f64>,
+        #[serde(default)]
+        rise: Curve,
+        #[serde(default)]
+        fall: Curve,
+        #[serde(default)]
+        amplitude: Amplitude,
+    }
+
+    impl TryFrom<CyclicFile> for Cyclic {
+        type Error = ConfigError;
+
+        fn try_from(file: CyclicFile) -> Result<Self, ConfigError> {
+            let conflict = |field, problem| Err(ConfigError::Conflict { field, problem });
+            let CyclicFile { base_lr, max_lr, .. } = file;
+            let sized = match (file.step_size, file.step_size_up, file.step_size_down, file.total_steps) {
+                (Some(step_size), None, None, None) => Cyclic::triangular(base_lr, max_lr, step_size)?,
+                (None, Some(up), Some(down), None) => {
+                    Cyclic::triangular(base_lr, max_lr, up)?.with_step_sizes(up, down)?
+                }
+                (None, None, None, Some(total)) => {
+                    let Some(cycles) = file.cycles else {
+                        return conflict("total_steps", "needs cycles, the number of cycles to divide it into");
+                    };
+                    Cyclic::over_total(base_lr, max_lr, total, cycles, file.up_fraction.unwrap_or(0.5))?
+                }
+                _ => {
+                    return conflict(
+                        "step_size",
+                        "must be given in one way: step_size, or step_size_up and step_size_down, or total_steps and cycles",
+                    );
+                }
+            };
+            let limited = match (file.total_steps, file.cycles) {
+                (None, Some(cycles)) => sized.with_cycles(cycles)?,
+                _ => sized,
+            };
+            if file.total_steps.is_none() && file.up_fraction.is_some() {
+                return conflict(
+                    "up_fraction",
+                    "needs total_steps; with step sizes give step_size_up and step_size_down",
+                );
+            }
+            let ended = match file.end_lr {
+                Some(end_lr) => limited.with_end_lr(end_lr)?,
+                None => limited,
+            };
+            ended.with_curves(file.rise, file.fall).with_amplitude(file.amplitude)
+        }
+    }
+
+    impl From<Cyclic> for CyclicFile {
+        fn from(cyclic: Cyclic) -> Self {
+            let Cyclic { range, end_lr, cycles, turn, rise, fall, amplitude, log2_amplitude: _ } = cyclic;
+            let mut file = Self {
+                base_lr: range.base_lr,
+                max_lr: range.max_lr,
+                end_lr,
+                step_size: None,
+                step_size_up: None,
+                step_size_down: None,
+                total_steps: None,
+                cycles: None,
+                up_fraction: None,
+                rise,
+                fall,
+                amplitude,
+            };
+            match (cycles, turn) {
+                (Cycles::Equal { length, count }, Turn::Step(up)) => {
+                    file.cycles = count;
+                    if up == length - up {
+                        file.step_size = Some(up);
+                    } else {
+                        (file.step_size_up, file.step_size_down) = (Some(up), Some(length - up));
+                    }
+                }
+                (Cycles::Split { total, count }, Turn::Fraction(fraction)) => {
+                    (file.total_steps, file.cycles) = (Some(total), Some(count));
+                    file.up_fraction = Some(fraction);
+                }
+                // No constructor makes these.
+                (Cycles::Growing { .. } | Cycles::Equal { .. } | Cycles::Split { .. }, _) => {}
+            }
+            file
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn values(schedule: &Cyclic, n: usize) -> Vec<f64> {
+        schedule.preview(0).take(n).collect()
+    }
+
+    #[test]
+    fn triangles() {
+        // PyTorch's own test table for CyclicLR: base 1, max 5, step_size_up 4.
+        let triangular = Cyclic::triangular(1.0, 5.0, 4).unwrap();
+        assert_eq!(values(&triangular, 11), [1.0, 2.0, 3.0, 4.0, 5.0, 4.0, 3.0, 2.0, 1.0, 2.0, 3.0]);
+        let triangular2 = Cyclic::triangular2(1.0, 5.0, 4).unwrap();
+        assert_eq!(values(&triangular2, 14)[8..], [1.0, 1.5, 2.0, 2.5, 3.0, 2.5]);
+    }
+
+    #[test]
+    fn a_limited_number_of_cycles_ends_and_holds() {
+        let schedule = Cyclic::triangular(1.0, 5.0, 2).unwrap().with_cycles(1).unwrap().with_end_lr(0.5).unwrap();
+        assert_eq!(values(&schedule, 7), [1.0, 3.0, 5.0, 2.75, 0.5, 0.5, 0.5]);
+        assert_eq!((schedule.horizon(), schedule.cycle_at(4)), (Some(4), None));
+        assert_eq!(schedule.value_at(u64::MAX), 0.5);
+    }
+
+    #[test]
+    fn a_turn_between_two_steps() {
+        // seed-semantics.md table A: step_size 2.5, base 0, max 1.
+        let schedule = Cyclic::over_total(0.0, 1.0, 10, 2, 0.5).unwrap();
+        assert_eq!(values(&schedule, 11), [0.0, 0.4, 0.8, 0.8, 0.4, 0.0, 0.4, 0.8, 0.8, 0.4, 0.0]);
+    }
+
+    #[test]
+    fn every_precondition() {
+        use ConfigError::{Conflict, HorizonOverflow, OutOfRange, Rate, Reversed, TooSmall};
+        for bad in [f64::NAN, f64::INFINITY, -1.0] {
+            assert!(matches!(Cyclic::triangular(bad, 1.0, 1), Err(Rate { field: "base_lr", .. })));
+            assert!(matches!(Cyclic::triangular(0.0, bad, 1), Err(Rate { field: "max_lr", .. })));
+            assert!(matches!(Cyclic::exp_range(0.0, 1.0, 1, bad), Err(OutOfRange { field: "gamma", .. })));
+            assert!(matches!(Cyclic::over_total(0.0, 1.0, 9, 3, bad), Err(OutOfRange { field: "up_fraction", .. })));
+        }
+        let good = Cyclic::triangular(0.1, 1.0, 5).unwrap();
+        assert!(matches!(Cyclic::triangular(2.0, 1.0, 1), Err(Reversed { low_field: "base_lr", .. })));
+        assert!(matches!(good.clone().with_end_lr(2.0), Err(Reversed { low_field: "end_lr", .. })));
+        assert!(matches!(Cyclic::triangular(0.0, 1.0, 0), Err(TooSmall { field: "step_size", .. })));
+        assert!(matches!(good.clone().with_step_sizes(1, 0), Err(TooSmall { field: "step_size_down", .. })));
+        assert!(matches!(good.clone().with_cycles(0), Err(TooSmall { field: "cycles", .. })));
+        assert!(matches!(good.clone().with_cycles(u64::MAX), Err(HorizonOverflow { field: "cycles", .. })));
+        assert!(matches!(Cyclic::triangular(0.0, 1.0, u64::MAX), Err(HorizonOverflow { field: "step_size", .. })));
+        assert!(matches!(Cyclic::over_total(0.0, 1.0, 2, 3, 0.5), Err(TooSmall { field: "total_steps", .. })));
+        assert!(matches!(Cyclic::over_total(0.0, 1.0, 2, 0, 0.5), Err(TooSmall { field: "cycles", .. })));
+        assert!(matches!(good.clone().with_amplitude(Amplitude::Factor(0.0)), Err(OutOfRange { field: "factor", .. })));
+        let split = Cyclic::over_total(0.0, 1.0, 9, 3, 0.5).unwrap();
+        assert!(matches!(split.clone().with_cycles(2), Err(Conflict { .. })));
+        assert!(matches!(split.with_step_sizes(1, 1), Err(Conflict { .. })));
+    }
+}

@@ -1,0 +1,76 @@
+//! The rate that does not change.
+
+use crate::schedule::{Schedule, serde_checked};
+use crate::{ConfigError, check};
+
+/// One rate for every update.
+///
+/// # Formula
+///
+/// ```text
+/// value = lr
+/// ```
+///
+/// # Shape
+///
+/// - `lr` at every step; endless
+///
+/// | parameter | default | purpose | range |
+/// |---|---|---|---|
+/// | `lr` | required | the rate | finite, >= 0 |
+///
+/// # Errors
+///
+/// A rate that is not finite or negative.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::{Constant, Schedule};
+/// let schedule = Constant::new(0.1)?;
+/// assert_eq!((schedule.value_at(0), schedule.value_at(u64::MAX)), (0.1, 0.1));
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
+pub struct Constant {
+    lr: f64,
+}
+
+impl Constant {
+    /// The rate `lr` throughout.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative.
+    pub fn new(lr: f64) -> Result<Self, ConfigError> {
+        Self { lr }.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        check::rate("lr", self.lr)?;
+        Ok(self)
+    }
+}
+
+serde_checked!(Constant);
+
+impl Schedule for Constant {
+    #[inline]
+    fn value_at(&self, _step: u64) -> f64 {
+        self.lr
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_precondition() {
+        for bad in [f64::NAN, f64::INFINITY, -0.1] {
+            assert!(matches!(Constant::new(bad), Err(ConfigError::Rate { field: "lr", .. })));
+        }
+    }
+}

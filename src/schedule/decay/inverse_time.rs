@@ -1,0 +1,93 @@
+//! The rate divided by a line in time.
+
+use crate::schedule::curve;
+use crate::schedule::{Schedule, serde_checked};
+use crate::{ConfigError, check};
+
+/// A rate that is divided by a number growing with every update: Keras' `decay` argument.
+///
+/// # Formula
+///
+/// ```text
+/// value = start_lr / (1 + rate t)
+/// ```
+///
+/// # Shape
+///
+/// - at step 0: `start_lr`, exactly; half of it at `t = 1 / rate`
+/// - endless, towards 0
+///
+/// | parameter | default | purpose | range |
+/// |---|---|---|---|
+/// | `start_lr` | required | rate of the first update | finite, >= 0 |
+/// | `rate` | required | growth of the divisor per update | [0, inf) |
+///
+/// # Errors
+///
+/// A `start_lr` or a `rate` that is not finite or negative.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::{InverseTimeDecay, Schedule};
+/// let schedule = InverseTimeDecay::new(0.1, 0.25)?;
+/// assert_eq!((schedule.value_at(0), schedule.value_at(4)), (0.1, 0.05));
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// The `decay` of Keras' optimizers. To let only the *base* of a cycle decay so, see
+/// [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
+pub struct InverseTimeDecay {
+    start_lr: f64,
+    rate: f64,
+}
+
+impl InverseTimeDecay {
+    /// From `start_lr`, divided by `1 + rate t`.
+    ///
+    /// # Errors
+    ///
+    /// A `start_lr` or a `rate` that is not finite or negative.
+    pub fn new(start_lr: f64, rate: f64) -> Result<Self, ConfigError> {
+        Self { start_lr, rate }.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        check::rate("start_lr", self.start_lr)?;
+        check::non_negative("rate", self.rate)?;
+        Ok(self)
+    }
+}
+
+serde_checked!(InverseTimeDecay);
+
+impl Schedule for InverseTimeDecay {
+    #[inline]
+    fn value_at(&self, step: u64) -> f64 {
+        inverse_time(self.start_lr, self.rate, step)
+    }
+}
+
+/// `start / (1 + rate t)`: also how the base of a cycle decays.
+#[inline]
+pub(crate) fn inverse_time(start: f64, rate: f64, step: u64) -> f64 {
+    start / (1.0 + rate * curve::float(step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_precondition() {
+        for bad in [f64::NAN, f64::INFINITY, -0.1] {
+            assert!(matches!(InverseTimeDecay::new(bad, 0.5), Err(ConfigError::Rate { field: "start_lr", .. })));
+            assert!(matches!(InverseTimeDecay::new(0.5, bad), Err(ConfigError::OutOfRange { field: "rate", .. })));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A straight line from one rate to another.
+
+use crate::schedule::curve::{self, between};
+use crate::schedule::{Schedule, serde_checked};
+use crate::{ConfigError, check};
+
+/// A straight line from `start_lr` to `end_lr`; with an end above the start, the usual warm-up.
+///
+/// # Formula
+///
+/// ```text
+/// value = start_lr (1 - t / steps) + end_lr t / steps
+/// ```
+///
+/// # Shape
+///
+/// - at step 0: `start_lr`, exactly
+/// - half way: the mean of the two
+/// - at step `steps` and after it: `end_lr`, exactly
+///
+/// | parameter | default | purpose | range |
+/// |---|---|---|---|
+/// | `start_lr` | required | rate of the first update | finite, >= 0 |
+/// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
+/// | `steps` | required | updates from start to end | >= 1 |
+///
+/// # Errors
+///
+/// A rate that is not finite or negative, `steps` of 0.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::{LinearDecay, Schedule};
+/// let warm_up = LinearDecay::new(0.0, 0.1, 10)?;
+/// assert_eq!((warm_up.value_at(0), warm_up.value_at(5), warm_up.value_at(10)), (0.0, 0.05, 0.1));
+/// assert_eq!(warm_up.value_at(u64::MAX), 0.1);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// PyTorch's `LinearLR`, optax' `linear_schedule`.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
+pub struct LinearDecay {
+    start_lr: f64,
+    end_lr: f64,
+    steps: u64,
+}
+
+impl LinearDecay {
+    /// From `start_lr` at update 0 to `end_lr` at update `steps`.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `steps` of 0.
+    pub fn new(start_lr: f64, end_lr: f64, steps: u64) -> Result<Self, ConfigError> {
+        Self { start_lr, end_lr, steps }.check()
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        check::rate("start_lr", self.start_lr)?;
+        check::rate("end_lr", self.end_lr)?;
+        check::length("steps", self.steps)?;
+        Ok(self)
+    }
+}
+
+serde_checked!(LinearDecay);
+
+impl Schedule for LinearDecay {
+    #[inline]
+    fn value_at(&self, step: u64) -> f64 {
+        let left = curve::fraction(self.steps.saturating_sub(step), self.steps);
+        between(self.end_lr, self.start_lr, left)
+    }
+
+    fn horizon(&self) -> Option<u64> {
+        Some(self.steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn a_line() {
+        // burn's own test: Linear(0.9, 0.5, 4).
+        let values: Vec<f64> = LinearDecay::new(0.9, 0.5, 4).unwrap().preview(0).take(6).collect();
+        for (value, expected) in values.iter().zip([0.9, 0.8, 0.7, 0.6, 0.5, 0.5]) {
+            approx::assert_abs_diff_eq!(*value, expected, epsilon = 1e-15);
+        }
+    }
+
+    #[test]
+    fn every_precondition() {
+        for bad in [f64::NAN, f64::INFINITY, -0.1] {
+            assert!(matches!(LinearDecay::new(bad, 0.1, 9), Err(ConfigError::Rate { field: "start_lr", .. })));
+            assert!(matches!(LinearDecay::new(0.1, bad, 9), Err(ConfigError::Rate { field: "end_lr", .. })));
+        }
+        let endless = LinearDecay::new(0.1, 0.1, 0);
+        assert!(matches!(endless, Err(ConfigError::TooSmall { field: "steps", .. })));
+    }
+}

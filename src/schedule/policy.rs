@@ -1,0 +1,81 @@
+//! The closed, serialisable set of the crate's schedules.
+//!
+//! A new schedule needs: its file, a variant and a line of `policies!` here, a strategy in `tests/support`, a golden row
+//! in `tests/golden.rs`, a row in the README's table.
+
+use super::{
+    Constant, CosineDecay, Cycle, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
+    MultiStepDecay, OneCycle, Point, PolynomialDecay, Position, Schedule, Sequence, StepDecay, WarmRestarts,
+};
+
+macro_rules! policies {
+    ($($kind:ident),+ $(,)?) => {
+        /// Any schedule of this crate: what a config file can hold.
+        ///
+        /// In a file the kind is the name of the table: `{"cyclic": {"base_lr": 0.001, ...}}`.
+        ///
+        /// ```
+        /// use cyclic_optim::{Cyclic, Policy, Schedule};
+        /// let policy = Policy::from(Cyclic::triangular(0.0, 1.0, 10)?);
+        /// assert_eq!(policy.value_at(5), 0.5);
+        /// # Ok::<(), cyclic_optim::ConfigError>(())
+        /// ```
+        #[derive(Debug, Clone, PartialEq)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+        #[non_exhaustive]
+        pub enum Policy {
+            $(#[doc = concat!("See [`", stringify!($kind), "`].")] $kind($kind),)+
+        }
+
+        $(impl From<$kind> for Policy {
+            fn from(schedule: $kind) -> Self {
+                Self::$kind(schedule)
+            }
+        })+
+
+        impl Schedule for Policy {
+            #[inline]
+            fn value_at(&self, step: u64) -> f64 {
+                match self { $(Self::$kind(schedule) => schedule.value_at(step),)+ }
+            }
+
+            fn horizon(&self) -> Option<u64> {
+                match self { $(Self::$kind(schedule) => schedule.horizon(),)+ }
+            }
+
+            fn range(&self) -> Option<LrRange> {
+                match self { $(Self::$kind(schedule) => schedule.range(),)+ }
+            }
+
+            #[inline]
+            fn cycle_at(&self, step: u64) -> Option<Cycle> {
+                match self { $(Self::$kind(schedule) => schedule.cycle_at(step),)+ }
+            }
+
+            fn cycle_start(&self, index: u64) -> Option<u64> {
+                match self { $(Self::$kind(schedule) => schedule.cycle_start(index),)+ }
+            }
+
+            #[inline]
+            fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
+                match self { $(Self::$kind(schedule) => schedule.point_at(position, range),)+ }
+            }
+        }
+    };
+}
+
+policies! {
+    Constant,
+    LinearDecay,
+    StepDecay,
+    MultiStepDecay,
+    ExponentialDecay,
+    PolynomialDecay,
+    CosineDecay,
+    InverseTimeDecay,
+    InverseSqrtDecay,
+    Cyclic,
+    OneCycle,
+    WarmRestarts,
+    Sequence,
+}

@@ -1,0 +1,334 @@
+//! Schedules joined one after the other. Warm-up is a part of a sequence, not a flag of every schedule.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::{
+    Constant, CosineDecay, Cycle, InverseSqrtDecay, LinearDecay, LrRange, Point, Policy, Position, Schedule,
+    serde_checked,
+};
+use crate::ConfigError;
+
+/// Several schedules, one after the other, each counting from 0 at its own start.
+///
+/// # Formula
+///
+/// ```text
+/// value(t) = part(t - start of the part)        for the part that t lies in
+/// value(t) = last part(its steps)               after the end
+/// ```
+///
+/// # Shape
+///
+/// - at step 0: the first part's value at 0
+/// - at each boundary: the *next* part's value at 0
+/// - after the end: the value that the last part would have next, held. A last part without `steps` goes on by itself.
+///
+/// A part that is a cyclic schedule keeps its cycles; a cycle that the part's end cuts off ends there. The cycles are
+/// numbered through. A sequence has no base and peak of its own, so no range can be set and no momentum cycled over it.
+///
+/// | parameter | default | purpose | range |
+/// |---|---|---|---|
+/// | `parts` | required | what comes after what | at least one |
+/// | `steps` of a part | none for the last | its length in updates | >= 1; required for all but the last |
+///
+/// # Errors
+///
+/// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::{Cyclic, LinearDecay, Part, Schedule, Sequence};
+///
+/// let schedule = Sequence::new([
+///     Part::new(LinearDecay::new(0.0, 0.1, 5)?, 5),
+///     Part::endless(Cyclic::triangular(0.1, 0.5, 4)?),
+/// ])?;
+/// assert_eq!((schedule.value_at(0), schedule.value_at(5), schedule.value_at(9)), (0.0, 0.1, 0.5));
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// optax' `join_schedules`; PyTorch's `SequentialLR` without its resume at the wrong rate.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
+pub struct Sequence {
+    parts: Vec<Part>,
+}
+
+/// A schedule and how long it lasts in a [`Sequence`].
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct Part {
+    schedule: Policy,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    steps: Option<u64>,
+}
+
+impl Part {
+    /// `schedule` for `steps` updates.
+    pub fn new(schedule: impl Into<Policy>, steps: u64) -> Self {
+        Self { schedule: schedule.into(), steps: Some(steps) }
+    }
+
+    /// `schedule` for the rest of the run: only for the last part.
+    pub fn endless(schedule: impl Into<Policy>) -> Self {
+        Self { schedule: schedule.into(), steps: None }
+    }
+}
+
+impl Sequence {
+    /// Joins the parts.
+    ///
+    /// # Errors
+    ///
+    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together.
+    pub fn new(parts: impl Into<Vec<Part>>) -> Result<Self, ConfigError> {
+        Self { parts: parts.into() }.check()
+    }
+
+    /// A line from `start_lr` to `max_lr` over `warmup_steps`, then a cosine to `end_lr` at `total_steps` (which includes
+    /// the warm-up, as in optax' `warmup_cosine_decay_schedule`).
+    ///
+    /// ```
+    /// use cyclic_optim::{Schedule, Sequence};
+    /// let schedule = Sequence::warmup_cosine(0.0, 1.0, 0.1, 4, 12)?;
+    /// assert_eq!((schedule.value_at(2), schedule.value_at(4), schedule.value_at(8)), (0.5, 1.0, 0.55));
+    /// assert_eq!((schedule.value_at(12), schedule.horizon()), (0.1, Some(12)));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `warmup_steps` of 0, `total_steps` not above `warmup_steps`.
+    pub fn warmup_cosine(
+        start_lr: f64,
+        max_lr: f64,
+        end_lr: f64,
+        warmup_steps: u64,
+        total_steps: u64,
+    ) -> Result<Self, ConfigError> {
+        let cosine_steps = after(warmup_steps, total_steps)?;
+        Self::new(vec![
+            Part::new(LinearDecay::new(start_lr, max_lr, warmup_steps)?, warmup_steps),
+            Part::new(CosineDecay::new(max_lr, end_lr, cosine_steps)?, cosine_steps),
+        ])
+    }
+
+    /// A line from 0 to `max_lr` over `warmup_steps`, then `max_lr sqrt(warmup_steps / t)`: the Noam schedule, with its
+    /// peak given as a rate.
+    ///
+    /// ```
+    /// use cyclic_optim::{Schedule, Sequence};
+    /// let schedule = Sequence::warmup_inverse_sqrt(0.1, 4000)?;
+    /// assert_eq!((schedule.value_at(2000), schedule.value_at(4000), schedule.value_at(16_000)), (0.05, 0.1, 0.05));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `warmup_steps` of 0.
+    pub fn warmup_inverse_sqrt(max_lr: f64, warmup_steps: u64) -> Result<Self, ConfigError> {
+        Self::new(vec![
+            Part::new(LinearDecay::new(0.0, max_lr, warmup_steps)?, warmup_steps),
+            Part::endless(InverseSqrtDecay::new(max_lr, warmup_steps)?),
+        ])
+    }
+
+    /// A line from 0 to `max_lr`, then `max_lr`, then a line to `end_lr`: warm-up, stable, decay.
+    ///
+    /// ```
+    /// use cyclic_optim::{Schedule, Sequence};
+    /// let schedule = Sequence::warmup_stable_decay(0.1, 0.0, 10, 80, 10)?;
+    /// assert_eq!((schedule.value_at(5), schedule.value_at(50), schedule.value_at(95)), (0.05, 0.1, 0.05));
+    /// assert_eq!(schedule.horizon(), Some(100));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, a length of 0, lengths that overflow `u64` together.
+    pub fn warmup_stable_decay(
+        max_lr: f64,
+        end_lr: f64,
+        warmup_steps: u64,
+        stable_steps: u64,
+        decay_steps: u64,
+    ) -> Result<Self, ConfigError> {
+        Self::new(vec![
+            Part::new(LinearDecay::new(0.0, max_lr, warmup_steps)?, warmup_steps),
+            Part::new(Constant::new(max_lr)?, stable_steps),
+            Part::new(LinearDecay::new(max_lr, end_lr, decay_steps)?, decay_steps),
+        ])
+    }
+
+    fn check(self) -> Result<Self, ConfigError> {
+        let Some((last, before)) = self.parts.split_last() else {
+            return Err(ConfigError::Empty { field: "parts" });
+        };
+        if let Some(index) = before.iter().position(|part| part.steps.is_none()) {
+            return Err(ConfigError::EndlessPart { index });
+        }
+        let mut total = 0_u64;
+        for steps in self.parts.iter().filter_map(|part| part.steps) {
+            crate::check::length("steps", steps)?;
+            total = total.checked_add(steps).ok_or(ConfigError::HorizonOverflow { field: "steps", value: steps })?;
+        }
+        if last.steps.is_none() {
+            let own = last.schedule.horizon().unwrap_or(0);
+            total.checked_add(own).ok_or(ConfigError::HorizonOverflow { field: "parts", value: own })?;
+        }
+        Ok(self)
+    }
+
+    /// The part that `step` lies in, with its start; after the end, the last part.
+    fn part_at(&self, step: u64) -> (u64, &Part) {
+        let mut start = 0;
+        for part in &self.parts[..self.parts.len() - 1] {
+            // `check` has seen to it that these have a length and that the sum fits.
+            let end = start + part.steps.unwrap_or(0);
+            if step < end {
+                return (start, part);
+            }
+            start = end;
+        }
+        (start, &self.parts[self.parts.len() - 1])
+    }
+
+    /// The number of cycles that begin before `step`.
+    fn cycles_before(&self, step: u64) -> u64 {
+        let mut start = 0;
+        let mut cycles = 0_u64;
+        for Part { schedule, steps } in &self.parts {
+            let local = steps.map_or(step - start, |steps| steps.min(step - start));
+            cycles = cycles.saturating_add(cycles_before(schedule, local));
+            start += local;
+        }
+        cycles
+    }
+}
+
+/// The number of cycles of `schedule` that begin before `step`.
+fn cycles_before(schedule: &Policy, step: u64) -> u64 {
+    if let Policy::Sequence(sequence) = schedule {
+        return sequence.cycles_before(step);
+    }
+    // Past its last cycle a schedule is past its horizon.
+    let last = schedule.horizon().map_or(step, |horizon| horizon.min(step)).checked_sub(1);
+    last.and_then(|last| schedule.cycle_at(last)).map_or(0, |cycle| cycle.index + 1)
+}
+
+/// The updates left after a warm-up.
+fn after(warmup_steps: u64, total_steps: u64) -> Result<u64, ConfigError> {
+    crate::check::length("warmup_steps", warmup_steps)?;
+    crate::check::at_least("total_steps", total_steps, warmup_steps.saturating_add(1))?;
+    Ok(total_steps - warmup_steps)
+}
+
+serde_checked!(Sequence);
+
+impl Schedule for Sequence {
+    fn value_at(&self, step: u64) -> f64 {
+        let (start, Part { schedule, steps }) = self.part_at(step);
+        let local = step - start;
+        schedule.value_at(steps.map_or(local, |steps| local.min(steps)))
+    }
+
+    fn horizon(&self) -> Option<u64> {
+        self.parts
+            .iter()
+            .try_fold(0_u64, |total, part| total.checked_add(part.steps.or_else(|| part.schedule.horizon())?))
+    }
+
+    fn cycle_at(&self, step: u64) -> Option<Cycle> {
+        let (start, Part { schedule, steps }) = self.part_at(step);
+        let local = step - start;
+        let cycle = schedule.cycle_at(local)?;
+        let left = match steps {
+            Some(steps) if local >= *steps => return None,
+            Some(steps) => steps - (local - cycle.place),
+            None => u64::MAX,
+        };
+        let index = cycle.index.saturating_add(self.cycles_before(start));
+        Some(Cycle { index, length: cycle.length.min(left), ..cycle })
+    }
+
+    fn cycle_start(&self, index: u64) -> Option<u64> {
+        let (mut start, mut wanted) = (0_u64, index);
+        for Part { schedule, steps } in &self.parts {
+            let inside = cycles_before(schedule, steps.unwrap_or(u64::MAX));
+            if wanted < inside {
+                return start.checked_add(schedule.cycle_start(wanted)?);
+            }
+            (start, wanted) = (start.checked_add((*steps)?)?, wanted - inside);
+        }
+        None
+    }
+
+    fn point_at(&self, position: Position, _range: Option<LrRange>) -> Point {
+        Point::without_height(self.value_at(position.step))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use approx::assert_abs_diff_eq;
+
+    use super::*;
+    use crate::{Cyclic, ExponentialDecay};
+
+    #[test]
+    fn joined_as_in_pytorch_and_optax() {
+        // PyTorch's test table "Linear, Sequential": 2.0 x (0.1 to 0.8 in 4), then back.
+        let up = LinearDecay::new(0.2, 1.6, 4).unwrap();
+        let down = LinearDecay::new(1.6, 0.2, 4).unwrap();
+        let there_and_back = Sequence::new([Part::new(up, 4), Part::new(down, 4)]).unwrap();
+        let expected = [0.2, 0.55, 0.9, 1.25, 1.6, 1.25, 0.9, 0.55, 0.2, 0.2];
+        for (value, expected) in there_and_back.preview(0).zip(expected) {
+            assert_abs_diff_eq!(value, expected, epsilon = 1e-15);
+        }
+        // optax 0.2.8: join(linear 0 to 1 in 4, halving).
+        let halving = ExponentialDecay::new(1.0, 0.5).unwrap();
+        let join =
+            Sequence::new([Part::new(LinearDecay::new(0.0, 1.0, 4).unwrap(), 4), Part::endless(halving)]).unwrap();
+        let values: Vec<f64> = join.preview(0).take(8).collect();
+        assert_eq!(values, [0.0, 0.25, 0.5, 0.75, 1.0, 0.5, 0.25, 0.125]);
+        // PyTorch 2.15.0 resumes such a sequence at index 5 with 0.1 instead of 0.81.
+        let nine_tenths = ExponentialDecay::new(1.0, 0.9).unwrap();
+        let resumed = Sequence::new([Part::new(Constant::new(0.1).unwrap(), 3), Part::endless(nine_tenths)]).unwrap();
+        assert_abs_diff_eq!(resumed.preview(5).next().unwrap(), 0.81, epsilon = 1e-15);
+    }
+
+    #[test]
+    fn cycles_are_numbered_through_and_cut_at_boundaries() {
+        let warm_up = Part::new(LinearDecay::new(0.0, 1.0, 3).unwrap(), 3);
+        let cut = Part::new(Cyclic::triangular(1.0, 2.0, 2).unwrap(), 6);
+        let rest = Part::endless(Cyclic::triangular(1.0, 2.0, 5).unwrap().with_cycles(2).unwrap());
+        let sequence = Sequence::new([warm_up, cut.clone(), rest]).unwrap();
+        assert_eq!(sequence.cycle_bounds().collect::<Vec<_>>(), [3..7, 7..9, 9..19, 19..29]);
+        assert_eq!((sequence.horizon(), sequence.cycle_at(2), sequence.cycle_at(29)), (Some(29), None, None));
+        assert_eq!(sequence.cycle_at(8), Some(Cycle { index: 1, place: 1, length: 2 }));
+        assert_eq!(sequence.updates_for_cycles(2), Some(9));
+        let nested = Sequence::new([Part::new(sequence, 8), cut]).unwrap();
+        assert_eq!(nested.cycle_bounds().collect::<Vec<_>>(), [3..7, 7..8, 8..12, 12..14]);
+    }
+
+    #[test]
+    fn every_precondition() {
+        use ConfigError::{Empty, EndlessPart, HorizonOverflow, TooSmall};
+        let constant = || Constant::new(0.1).unwrap();
+        assert!(matches!(Sequence::new([]), Err(Empty { field: "parts" })));
+        assert!(matches!(Sequence::new([Part::new(constant(), 0)]), Err(TooSmall { field: "steps", .. })));
+        let endless = [Part::new(constant(), 1), Part::endless(constant()), Part::endless(constant())];
+        assert!(matches!(Sequence::new(endless), Err(EndlessPart { index: 1 })));
+        let long = [Part::new(constant(), u64::MAX), Part::new(constant(), 1)];
+        assert!(matches!(Sequence::new(long), Err(HorizonOverflow { field: "steps", .. })));
+        assert!(matches!(Sequence::warmup_cosine(0.0, 1.0, 0.0, 0, 9), Err(TooSmall { field: "warmup_steps", .. })));
+        assert!(matches!(Sequence::warmup_cosine(0.0, 1.0, 0.0, 9, 9), Err(TooSmall { field: "total_steps", .. })));
+    }
+}

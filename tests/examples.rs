@@ -1,0 +1,142 @@
+//! The built examples, run as a user runs them: their output, and one line on stderr for whatever is wrong.
+
+#![cfg(all(feature = "dfdx", feature = "serde"))]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Cargo builds the examples with the tests, beside them.
+fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let mut command = Command::new(profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// A folder that is gone when the test is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn assert_one_line_error(output: &Output, expected: &str) {
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    assert!(error.starts_with("error: ") && error.contains(expected), "said: {error} expected: {expected}");
+}
+
+#[test]
+fn preview_prints_csv_and_nothing_else() {
+    let output = example("preview").args(["examples/configs/triangular2.toml", "--steps", "3"]).output().unwrap();
+    assert!(output.status.success());
+    let mut lines = text(&output.stdout).lines();
+    assert_eq!(lines.next(), Some("step,learning_rate,momentum"));
+    assert_eq!(lines.next(), Some("0,0.001,"));
+    assert_eq!(lines.count(), 2);
+    assert_eq!(text(&output.stderr), "");
+    for config in ["one_cycle.toml", "warmup_cosine.json"] {
+        let output = example("preview").arg(format!("examples/configs/{config}")).output().unwrap();
+        assert_eq!(text(&output.stdout).lines().count(), 101, "{config}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn preview_names_what_is_wrong_with_a_config() {
+    let folder = Folder::new("configs");
+    for (name, content, expected) in [
+        ("a.toml", "[schedule.cyclic]\nbase_lr = nan\nmax_lr = 1\nstep_size = 5", "base_lr must be a finite rate"),
+        (
+            "b.toml",
+            "[schedule.cyclic]\nbase_lr = 'x'\nmax_lr = 1\nstep_size = 5",
+            "schedule.cyclic.base_lr: invalid type",
+        ),
+        ("c.toml", "[schedule.cyclic\n", "c.toml: TOML parse error"),
+        ("d.json", r#"{"schedule": {"constant": {"lr": 0.1, "momentum": 1}}}"#, "unknown field `momentum`"),
+        ("e.json", "", "EOF"),
+        ("f.yaml", "", "must end in .json or .toml"),
+        (
+            "g.json",
+            "{\"schedule\": {\"one_cycle\": {\"max_lr\": 1, \"total_steps\": 0}}}",
+            "total_steps must be at least 1",
+        ),
+    ] {
+        let file = folder.0.join(name);
+        fs::write(&file, content).unwrap();
+        assert_one_line_error(&example("preview").arg(&file).output().unwrap(), expected);
+        assert_one_line_error(&example("digits").arg("--config").arg(&file).output().unwrap(), expected);
+    }
+    assert_one_line_error(&example("preview").arg("no/such.toml").output().unwrap(), "no/such.toml: ");
+}
+
+#[test]
+fn digits_trains() {
+    let output = example("digits").args(["--epochs", "2", "--seed", "3", "--seeds", "2"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 2 * 3 + 1);
+    assert!(
+        lines[0].starts_with("epoch   1/2  loss ") && lines[0].contains("  lr ") && lines[0].contains("  momentum ")
+    );
+    assert!(lines[2].starts_with("seed 3: test accuracy 0.9"), "{}", lines[2]);
+    assert!(lines[6].starts_with("2 seeds: mean accuracy 0.9"), "{}", lines[6]);
+}
+
+/// A momentum range for an optimizer that has momentum, a range of a schedule that has none, and so on, come out as one line.
+#[test]
+fn digits_names_what_is_wrong_with_its_data() {
+    const FILES: [&str; 4] =
+        ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+    let folder = Folder::new("digits");
+    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits");
+    let run = || example("digits").arg("--data").arg(&folder.0).args(["--epochs", "1"]).output().unwrap();
+    let restore = || FILES.map(|file| fs::copy(original.join(file), folder.0.join(file)).unwrap());
+    restore();
+    assert!(run().status.success());
+    for file in FILES {
+        let path = folder.0.join(file);
+        let whole = fs::read(&path).unwrap();
+
+        fs::remove_file(&path).unwrap();
+        assert_one_line_error(&run(), file);
+        for length in [0, 3, 7, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_one_line_error(&run(), "truncated");
+        }
+        fs::write(&path, [&whole[..], &[0]].concat()).unwrap();
+        assert_one_line_error(&run(), "overlong");
+        let mut other = whole.clone();
+        other[3] ^= 2;
+        fs::write(&path, &other).unwrap();
+        assert_one_line_error(&run(), "not an IDX file of this kind");
+        other.clone_from(&whole);
+        other[4] = 0xff;
+        fs::write(&path, &other).unwrap();
+        assert_one_line_error(&run(), "truncated");
+        restore();
+    }
+    fs::copy(folder.0.join(FILES[3]), folder.0.join(FILES[1])).unwrap();
+    assert_one_line_error(&run(), "1437 images but 360 labels");
+    restore();
+    let mut labels = fs::read(folder.0.join(FILES[1])).unwrap();
+    labels[8] = 10;
+    fs::write(folder.0.join(FILES[1]), labels).unwrap();
+    assert_one_line_error(&run(), "label 10 of image 0");
+}

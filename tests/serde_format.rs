@@ -1,0 +1,180 @@
+//! The format of config files and of saved states: what is written stays readable, and what is wrong is named.
+
+#![cfg(feature = "serde")]
+
+mod support;
+
+use cyclic_optim::{ClrConfig, ClrState, CyclicOptimizer, Policy, Schedule};
+use proptest::prelude::*;
+use support::Remembers;
+
+/// A config, its value at step 3, in each of the forms that a file may have.
+const GOOD: [(&str, f64); 20] = [
+    (r#"{"schedule": {"constant": {"lr": 0.1}}}"#, 0.1),
+    (r#"{"schedule": {"linear_decay": {"start_lr": 0.0, "end_lr": 1.0, "steps": 4}}}"#, 0.75),
+    (r#"{"schedule": {"step_decay": {"start_lr": 1.0, "step_size": 2, "gamma": 0.5}}}"#, 0.5),
+    (r#"{"schedule": {"multi_step_decay": {"start_lr": 1.0, "milestones": [1, 3], "gamma": 0.5}}}"#, 0.25),
+    (r#"{"schedule": {"exponential_decay": {"start_lr": 1.0, "gamma": 0.5}}}"#, 0.125),
+    (r#"{"schedule": {"polynomial_decay": {"start_lr": 1.0, "end_lr": 0.0, "steps": 4, "power": 2}}}"#, 0.0625),
+    (r#"{"schedule": {"cosine_decay": {"start_lr": 1.0, "end_lr": 0.0, "steps": 6}}}"#, 0.5),
+    (r#"{"schedule": {"inverse_time_decay": {"start_lr": 1.0, "rate": 1.0}}}"#, 0.25),
+    (r#"{"schedule": {"inverse_sqrt_decay": {"start_lr": 1.0, "timescale": 1}}}"#, 0.5),
+    (r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 4}}}"#, 0.75),
+    (r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 1, "amplitude": "halving"}}}"#, 0.5),
+    (r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 3, "amplitude": {"gamma": 0.5}}}}"#, 0.125),
+    (r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 1, "amplitude": {"factor": 0.25}}}}"#, 0.25),
+    (
+        r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size_up": 1, "step_size_down": 4, "cycles": 3}}}"#,
+        0.5,
+    ),
+    (
+        r#"{"schedule": {"cyclic": {"base_lr": 0.5, "max_lr": 1, "end_lr": 0, "total_steps": 8, "cycles": 2,
+            "up_fraction": 0.5, "rise": "cosine", "fall": "linear"}}}"#,
+        0.5,
+    ),
+    (r#"{"schedule": {"one_cycle": {"max_lr": 25, "total_steps": 10, "dialect": "optax"}}}"#, 25.0),
+    (
+        r#"{"schedule": {"one_cycle": {"max_lr": 25, "total_steps": 10, "rise_fraction": 0.4, "final_fraction": 0.8,
+            "div_factor": 25, "final_div_factor": 4, "curve": "linear", "dialect": "pytorch"}}}"#,
+        25.0,
+    ),
+    (r#"{"schedule": {"warm_restarts": {"max_lr": 1, "t_0": 1, "t_mult": 2, "peak_factor": 0.5}}}"#, 0.25),
+    (
+        r#"{"schedule": {"warm_restarts": {"max_lr": 1, "total_steps": 8, "cycles": 2, "inclusive_end": true}},
+            "momentum": {"base_momentum": 0.8, "max_momentum": 0.9}, "decay": 0.1, "bounds": {"floor": 0, "ceiling": 2}}"#,
+        0.0,
+    ),
+    (
+        r#"{"schedule": {"sequence": {"parts": [{"schedule": {"constant": {"lr": 0.5}}, "steps": 2},
+            {"schedule": {"constant": {"lr": 0.25}}}]}}}"#,
+        0.25,
+    ),
+];
+
+fn read(json: &str) -> Result<ClrConfig, String> {
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_form_is_read_and_written() {
+    for (json, expected) in GOOD {
+        let config = read(json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        assert_eq!(config.schedule().value_at(3), expected, "{json}");
+        let written = serde_json::to_string(&config).unwrap();
+        assert_eq!(read(&written).unwrap(), config, "{json} -> {written}");
+        let written = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<ClrConfig>(&written).unwrap(), config, "{json} -> {written}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let cyclic = |fields: &str| format!(r#"{{"schedule": {{"cyclic": {{{fields}}}}}}}"#);
+    let triangle = |more: &str| cyclic(&format!(r#""base_lr": 0.1, "max_lr": 0.2, "step_size": 5{more}"#));
+    for (json, expected) in [
+        (triangle(r#", "gama": 0.9"#), "unknown field `gama`"),
+        (triangle(r#", "step_size_up": 4"#), "step_size must be given in one way"),
+        (triangle(r#", "up_fraction": 0.4"#), "up_fraction needs total_steps"),
+        (triangle(r#", "amplitude": {"gamma": 1.5}"#), "schedule.cyclic: gamma must lie in (0, 1], got 1.5"),
+        (triangle(r#", "amplitude": "halfing""#), "schedule.cyclic.amplitude: unknown variant `halfing`"),
+        (triangle(r#", "cycles": 0"#), "schedule.cyclic: cycles must be at least 1, got 0"),
+        (cyclic(r#""base_lr": 0.1, "max_lr": 0.2"#), "step_size must be given in one way"),
+        (cyclic(r#""base_lr": 0.1, "max_lr": 0.2, "total_steps": 9"#), "total_steps needs cycles"),
+        (cyclic(r#""base_lr": 0.3, "max_lr": 0.2, "step_size": 5"#), "got base_lr = 0.3, max_lr = 0.2"),
+        (
+            cyclic(r#""base_lr": -1, "max_lr": 0.2, "step_size": 5"#),
+            "base_lr must be a finite rate of at least 0, got -1",
+        ),
+        (cyclic(r#""base_lr": "fast", "max_lr": 0.2"#), "schedule.cyclic.base_lr: invalid type: string \"fast\""),
+        (cyclic(r#""base_lr": 0.1, "max_lr": 0.2, "step_size": 2.5"#), "schedule.cyclic.step_size: invalid type"),
+        (cyclic(r#""base_lr": 0.1, "max_lr": 0.2, "step_size": -5"#), "schedule.cyclic.step_size: invalid value"),
+        (r#"{"schedule": {"cyclical": {}}}"#.into(), "schedule: unknown variant `cyclical`"),
+        (r#"{"schedule": {"constant": {"lr": 0.1}}, "decai": 1}"#.into(), "unknown field `decai`"),
+        (r#"{"schedule": {"constant": {"lr": 0.1}}, "decay": 1}"#.into(), "decay needs a schedule that runs between"),
+        (
+            r#"{"schedule": {"constant": {"lr": 0.1}}, "momentum": {"base_momentum": 0.8, "max_momentum": 0.9}}"#
+                .into(),
+            "momentum can only be cycled",
+        ),
+        (
+            r#"{"schedule": {"one_cycle": {"max_lr": 0.1, "total_steps": 9}},
+                "momentum": {"base_momentum": 0.8, "max_momentum": 1.9}}"#
+                .into(),
+            "max_momentum must lie in [0, 1), got 1.9",
+        ),
+        (
+            r#"{"schedule": {"one_cycle": {"max_lr": 0.1, "total_steps": 9}}, "bounds": {"floor": 2, "ceiling": 1}}"#
+                .into(),
+            "got floor = 2, ceiling = 1",
+        ),
+        (r#"{"schedule": {"sequence": {"parts": []}}}"#.into(), "schedule.sequence: parts must not be empty"),
+        (
+            r#"{"schedule": {"sequence": {"parts": [{"schedule": {"constant": {"lr": -3}}, "steps": 2}]}}}"#.into(),
+            "schedule.sequence.parts[0].schedule.constant: lr must be a finite rate of at least 0, got -3",
+        ),
+        (
+            r#"{"schedule": {"multi_step_decay": {"start_lr": 1.0, "milestones": [3, 2], "gamma": 0.5}}}"#.into(),
+            "milestones must rise strictly, got 2 after 3",
+        ),
+        (
+            r#"{"schedule": {"warm_restarts": {"max_lr": 1.0, "t_0": 9, "t_mult": 2, "cycles": 64}}}"#.into(),
+            "cycles must keep the horizon within u64, got 64",
+        ),
+        (r#"{"schedule": {"warm_restarts": {"max_lr": 1.0}}}"#.into(), "t_0 must be given"),
+        (r#"{"momentum": null}"#.into(), "missing field `schedule`"),
+        ("[".into(), "EOF"),
+    ] {
+        let error = read(&json).unwrap_err();
+        assert!(error.contains(expected), "{json}\n     said: {error}\n expected: {expected}");
+    }
+    // JSON has no NaN; TOML has.
+    let error = toml::from_str::<ClrConfig>("[schedule.constant]\nlr = nan").unwrap_err().to_string();
+    assert!(error.contains("lr must be a finite rate of at least 0, got NaN"), "{error}");
+}
+
+#[test]
+fn a_saved_state_still_loads() {
+    let state: ClrState = serde_json::from_str(
+        r#"{"iterations": 12, "clr_iterations": 2, "range": {"base_lr": 0.1, "max_lr": 0.3}, "scale": 0.5,
+            "at_cycle_end": false, "last": {"iteration": 11, "step": 1, "lr": 0.15, "momentum": null}}"#,
+    )
+    .unwrap();
+    let schedule = cyclic_optim::Cyclic::triangular(0.0, 1.0, 4).unwrap();
+    let mut optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule);
+    optimizer.restore(state.clone()).unwrap();
+    assert_eq!((optimizer.lr(), optimizer.last().unwrap().lr), (0.1, 0.15));
+
+    let constant = cyclic_optim::Constant::new(0.1).unwrap();
+    let mut optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, constant);
+    let refused = optimizer.restore(state.clone()).unwrap_err();
+    assert!(refused.to_string().starts_with("set_range needs a schedule"), "{refused}");
+    for scale in [f64::NAN, -1.0] {
+        assert!(optimizer.restore(ClrState { scale, range: None, ..state.clone() }).is_err());
+        assert!(optimizer.set_scale(scale).is_err());
+    }
+    assert_eq!((optimizer.lr(), optimizer.state()), (0.1, &ClrState::default()));
+}
+
+proptest! {
+    #[test]
+    fn any_config_and_state_survive(config in support::config(), updates in 0..30_u64) {
+        let json = serde_json::to_string(&config).unwrap();
+        prop_assert_eq!(&read(&json).unwrap(), &config);
+        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        for _ in 0..updates {
+            optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
+        }
+        let json = serde_json::to_string(optimizer.state()).unwrap();
+        prop_assert_eq!(&serde_json::from_str::<ClrState>(&json).unwrap(), optimizer.state());
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..60), cut in 0..400_usize, at in 0..20_usize) {
+        let mut text = GOOD[at].0.as_bytes().to_vec();
+        let cut = cut.min(text.len());
+        text.splice(cut..cut, bytes);
+        if let Ok(policy) = serde_json::from_slice::<ClrConfig<Policy>>(&text) {
+            let _ = policy.preview().nth(10);
+        }
+    }
+}

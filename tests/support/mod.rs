@@ -1,0 +1,264 @@
+//! What the tests share: an inner optimizer that only remembers its hyper-parameters, and arbitrary schedules.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use cyclic_optim::{
+    Amplitude, ClrConfig, Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, Hyper, Hyperparameters,
+    InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay, OneCycle, Part, Policy, PolynomialDecay, Sequence,
+    StepDecay, Unsupported, WarmRestarts,
+};
+use proptest::prelude::*;
+
+/// An optimizer that only remembers what was set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remembers {
+    pub lr: f64,
+    pub momentum: Option<f64>,
+}
+
+impl Remembers {
+    pub fn with_momentum() -> Self {
+        Self { lr: f64::NAN, momentum: Some(f64::NAN) }
+    }
+}
+
+impl Hyperparameters for Remembers {
+    fn get(&self, hyper: Hyper) -> Option<f64> {
+        match hyper {
+            Hyper::LearningRate => Some(self.lr),
+            Hyper::Momentum => self.momentum,
+            _ => None,
+        }
+    }
+
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+        match hyper {
+            Hyper::LearningRate => self.lr = value,
+            Hyper::Momentum => *self.momentum.as_mut().ok_or(Unsupported(hyper))? = value,
+            _ => return Err(Unsupported(hyper)),
+        }
+        Ok(())
+    }
+}
+
+/// A schedule together with what its documentation promises about it.
+#[derive(Debug, Clone)]
+pub struct Promised {
+    pub policy: Policy,
+    pub bounds: (f64, f64),
+    /// The value at step 0, bit for bit.
+    pub first: f64,
+    /// The value at the horizon and after it, bit for bit.
+    pub end: Option<f64>,
+    /// The length after which the values repeat.
+    pub period: Option<u64>,
+}
+
+fn rate() -> impl Strategy<Value = f64> {
+    prop_oneof![4 => 0.0..10.0, 1 => Just(0.0), 1 => 1e-12..1e-6]
+}
+
+fn rates() -> impl Strategy<Value = (f64, f64)> {
+    (rate(), rate()).prop_map(|(a, b)| (a.min(b), a.max(b)))
+}
+
+fn length() -> impl Strategy<Value = u64> {
+    prop_oneof![8 => 1..200_u64, 1 => Just(1), 1 => 1..1_u64 << 40]
+}
+
+fn gamma() -> impl Strategy<Value = f64> {
+    prop_oneof![4 => 0.5..1.0, 1 => 1e-9..0.5, 1 => Just(1.0)]
+}
+
+fn curve() -> impl Strategy<Value = Curve> {
+    prop_oneof![Just(Curve::Linear), Just(Curve::Cosine)]
+}
+
+fn promised(
+    policy: impl Into<Policy>,
+    bounds: (f64, f64),
+    first: f64,
+    end: Option<f64>,
+    period: Option<u64>,
+) -> Promised {
+    Promised { policy: policy.into(), bounds, first, end, period }
+}
+
+fn cyclic() -> impl Strategy<Value = Promised> {
+    let amplitude = prop_oneof![
+        Just(Amplitude::Constant),
+        Just(Amplitude::Halving),
+        gamma().prop_map(Amplitude::Factor),
+        gamma().prop_map(Amplitude::Gamma)
+    ];
+    let shape = (curve(), curve(), amplitude, prop::option::of(0.0..=1.0_f64)).boxed();
+    let equal = (length(), length(), prop::option::of(1..30_u64), rates(), shape.clone()).prop_map(
+        |(up, down, count, (base, max), (rise, fall, amplitude, end))| {
+            let endless = Cyclic::triangular(base, max, up).unwrap().with_step_sizes(up, down).unwrap();
+            let counted = match count {
+                Some(count) => endless.with_cycles(count).unwrap(),
+                None => endless,
+            };
+            let periodic = matches!(amplitude, Amplitude::Constant) && count.is_none();
+            ended(counted.with_curves(rise, fall).with_amplitude(amplitude).unwrap(), (base, max), end).map_promise(
+                |cyclic, bounds, last| {
+                    promised(cyclic, bounds, base, count.map(|_| last), periodic.then_some(up + down))
+                },
+            )
+        },
+    );
+    let split = (1..20_u64, 0..500_u64, 0.0..=1.0_f64, rates(), shape).prop_map(
+        |(count, more, up, (base, max), (rise, fall, amplitude, end))| {
+            let cyclic = Cyclic::over_total(base, max, count + more, count, up).unwrap();
+            let first = if up == 0.0 { max } else { base };
+            ended(cyclic.with_curves(rise, fall).with_amplitude(amplitude).unwrap(), (base, max), end)
+                .map_promise(|cyclic, bounds, last| promised(cyclic, bounds, first, Some(last), None))
+        },
+    );
+    prop_oneof![equal, split]
+}
+
+struct Ended(Cyclic, (f64, f64), f64);
+
+impl Ended {
+    fn map_promise(self, promise: impl FnOnce(Cyclic, (f64, f64), f64) -> Promised) -> Promised {
+        promise(self.0, self.1, self.2)
+    }
+}
+
+/// Gives a cyclic schedule an end of its own, as a share of its peak.
+fn ended(cyclic: Cyclic, (base, max): (f64, f64), share: Option<f64>) -> Ended {
+    match share.map(|share| max * share) {
+        Some(end) => Ended(cyclic.with_end_lr(end).unwrap(), (base.min(end), max), end),
+        None => Ended(cyclic, (base, max), base),
+    }
+}
+
+fn one_cycle() -> impl Strategy<Value = Promised> {
+    let options = (0.0..=1.0_f64, prop::option::of(0.0..=1.0_f64), 1.0..100.0_f64, 1.0..1e5_f64, curve());
+    (rate(), length(), 0..5_usize, options).prop_map(
+        |(max, total, dialect, (rise, last, mut div, mut final_div, curve))| {
+            let new = [OneCycle::new, OneCycle::pytorch, OneCycle::fastai, OneCycle::optax, OneCycle::paper][dialect];
+            let mut schedule = new(max, total).unwrap();
+            if dialect < 4 {
+                schedule = schedule.with_rise_fraction(rise).unwrap().with_curve(curve);
+                if let Some(last) = last {
+                    schedule = schedule.with_three_phases(rise + (1.0 - rise) * last).unwrap();
+                }
+                schedule = schedule.with_div_factors(div, final_div).unwrap();
+            } else {
+                (div, final_div) = (10.0, 100.0);
+            }
+            let start = max / div;
+            let end = if dialect == 2 { max } else { start } / final_div;
+            // Where the start is depends on the turn; `endpoints` in tests/laws.rs knows the cases.
+            promised(schedule, (start.min(end), max), f64::NAN, Some(end), None)
+        },
+    )
+}
+
+fn warm_restarts() -> impl Strategy<Value = Promised> {
+    (rates(), length(), 1..4_u64, prop::option::of(1..9_u64), gamma(), any::<bool>()).prop_map(
+        |((base, max), t_0, t_mult, count, factor, inclusive)| {
+            let endless = WarmRestarts::new(base, max, t_0).unwrap().with_t_mult(t_mult).unwrap();
+            let counted = match count {
+                Some(count) => endless.with_cycles(count).unwrap(),
+                None => endless,
+            };
+            let schedule = counted.with_peak_factor(factor).unwrap();
+            let schedule = if inclusive { schedule.with_inclusive_end() } else { schedule };
+            let periodic = t_mult == 1 && count.is_none() && factor == 1.0;
+            promised(schedule, (base, max), max, count.map(|_| base), periodic.then_some(t_0))
+        },
+    )
+}
+
+fn decay() -> impl Strategy<Value = Promised> {
+    let between = |a: f64, b: f64| (a.min(b), a.max(b));
+    prop_oneof![
+        rate().prop_map(|lr| promised(Constant::new(lr).unwrap(), (lr, lr), lr, None, Some(1))),
+        (rate(), rate(), length()).prop_map(move |(start, end, steps)| {
+            promised(LinearDecay::new(start, end, steps).unwrap(), between(start, end), start, Some(end), None)
+        }),
+        (rate(), rate(), length()).prop_map(move |(start, end, steps)| {
+            promised(CosineDecay::new(start, end, steps).unwrap(), between(start, end), start, Some(end), None)
+        }),
+        (rate(), rate(), length(), 0.1..5.0_f64).prop_map(move |(start, end, steps, power)| {
+            let schedule = PolynomialDecay::new(start, end, steps, power).unwrap();
+            promised(schedule, between(start, end), start, Some(end), None)
+        }),
+        (rate(), gamma()).prop_map(|(start, gamma)| promised(
+            ExponentialDecay::new(start, gamma).unwrap(),
+            (0.0, start),
+            start,
+            None,
+            None
+        )),
+        (rate(), length(), gamma()).prop_map(|(start, size, gamma)| {
+            promised(StepDecay::new(start, size, gamma).unwrap(), (0.0, start), start, None, None)
+        }),
+        (rate(), prop::collection::btree_set(1..300_u64, 1..6), gamma()).prop_map(|(start, milestones, gamma)| {
+            let milestones: Vec<u64> = milestones.into_iter().collect();
+            promised(MultiStepDecay::new(start, milestones, gamma).unwrap(), (0.0, start), start, None, None)
+        }),
+        (rate(), 0.0..2.0_f64).prop_map(|(start, rate)| promised(
+            InverseTimeDecay::new(start, rate).unwrap(),
+            (0.0, start),
+            start,
+            None,
+            None
+        )),
+        (rate(), length()).prop_map(|(start, scale)| promised(
+            InverseSqrtDecay::new(start, scale).unwrap(),
+            (0.0, start),
+            start,
+            None,
+            None
+        )),
+    ]
+}
+
+/// Any schedule but a sequence.
+pub fn single() -> impl Strategy<Value = Promised> {
+    prop_oneof![3 => cyclic(), 2 => one_cycle(), 2 => warm_restarts(), 3 => decay()]
+}
+
+/// The parts of a sequence: schedules and lengths.
+pub fn parts() -> impl Strategy<Value = Vec<(Promised, u64)>> {
+    prop::collection::vec((single(), 1..300_u64), 1..4)
+}
+
+/// Any schedule of the crate, with sequences up to two deep.
+pub fn policy() -> impl Strategy<Value = Policy> {
+    let single = single().prop_map(|promised| promised.policy).boxed();
+    single.prop_recursive(2, 8, 3, |inner| {
+        (prop::collection::vec((inner.clone(), 1..300_u64), 0..3), inner).prop_map(|(parts, last)| {
+            let mut parts: Vec<Part> = parts.into_iter().map(|(policy, steps)| Part::new(policy, steps)).collect();
+            parts.push(Part::endless(last));
+            Policy::from(Sequence::new(parts).unwrap())
+        })
+    })
+}
+
+/// Any config over any schedule.
+pub fn config() -> impl Strategy<Value = ClrConfig> {
+    let momentum = prop::option::of((0.0..1.0_f64, 0.0..1.0_f64, any::<bool>()));
+    let decay = prop_oneof![Just(0.0), 0.0..0.1_f64];
+    (policy(), momentum, decay, prop::option::of(rates())).prop_map(|(policy, momentum, decay, bounds)| {
+        use cyclic_optim::Schedule;
+        let mut config = ClrConfig::new(policy);
+        let has_height = config.schedule().height_at(0).is_some();
+        if let Some((a, b, scaled)) = momentum.filter(|_| has_height) {
+            let (low, high) = (a.min(b), a.max(b));
+            let with = if scaled { ClrConfig::with_scaled_momentum } else { ClrConfig::with_momentum };
+            config = with(config, low, high).unwrap();
+        }
+        if config.schedule().range().is_some() {
+            config = config.with_decay(decay).unwrap();
+        }
+        match bounds {
+            Some((floor, ceiling)) => config.with_bounds(floor, ceiling).unwrap(),
+            None => config,
+        }
+    })
+}
