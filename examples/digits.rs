@@ -8,6 +8,8 @@
 //!
 //! Look at how the learning rate rises and falls while the momentum does the opposite, and at the accuracy at the end.
 
+#![allow(clippy::cast_precision_loss, reason = "counts of images")]
+
 mod support;
 
 use std::error::Error;

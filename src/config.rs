@@ -1,10 +1,11 @@
 //! What the user asks for: a schedule, and what the optimizer does around it.
 
 use crate::schedule::{
-    Constant, CosineDecay, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
-    MultiStepDecay, OneCycle, Policy, PolynomialDecay, Position, Schedule, Sequence, StepDecay, WarmRestarts, between,
+    Constant, CosineDecay, Cursor, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
+    MultiStepDecay, OneCycle, Point, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts, between,
     inverse_time,
 };
+use crate::state::Rates;
 use crate::{Applied, ClrState, ConfigError, check};
 
 /// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
@@ -164,29 +165,37 @@ impl<S: Schedule> ClrConfig<S> {
     }
 
     pub(crate) fn forecast(&self, state: ClrState) -> Forecast<'_, S> {
-        Forecast { config: self, position: self.schedule.position_at(state.clr_iterations), state }
+        Forecast { config: self, cursor: self.cursor(&state), state }
     }
 
-    /// What the update at `position` uses in a run that stands at `state`.
-    #[inline]
-    pub(crate) fn applied(&self, state: &ClrState, position: Position) -> Applied {
-        let own = || if self.decay > 0.0 { self.schedule.range() } else { None };
-        let range = state.range.or_else(own).map(|LrRange { base_lr, max_lr }| LrRange {
-            base_lr: inverse_time(base_lr, self.decay, state.iterations),
-            max_lr,
-        });
-        let point = self.schedule.point_at(position, range);
+    pub(crate) fn cursor(&self, state: &ClrState) -> Cursor {
+        Cursor::new(&self.schedule, state.clr_iterations, state.range)
+    }
+
+    /// What the update at `cursor` uses in a run that stands at `state`.
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would pass the result through memory, which costs more than all of it"
+    )]
+    pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor) -> Rates {
+        let point = if self.decay > 0.0 { self.decayed(state, cursor) } else { cursor.point(&self.schedule) };
         let scaled = point.value * state.scale;
         let momentum = self.momentum.map(|momentum| {
             let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
             between(momentum.max_momentum, momentum.base_momentum, height)
         });
-        Applied {
-            iteration: state.iterations,
-            step: position.step,
-            lr: self.bounds.map_or(scaled, |bounds| scaled.max(bounds.floor).min(bounds.ceiling)),
-            momentum,
-        }
+        let lr = self.bounds.map_or(scaled, |bounds| scaled.max(bounds.floor).min(bounds.ceiling));
+        Rates { lr, momentum }
+    }
+
+    /// The point at `cursor` over a base that has decayed as far as `state` says.
+    fn decayed(&self, state: &ClrState, cursor: &Cursor) -> Point {
+        let range = state.range.or_else(|| self.schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
+            base_lr: inverse_time(base_lr, self.decay, state.iterations),
+            max_lr,
+        });
+        cursor.point_over(&self.schedule, range)
     }
 
     fn check(self) -> Result<Self, ConfigError> {
@@ -213,7 +222,7 @@ impl<S: Schedule> ClrConfig<S> {
 #[derive(Debug, Clone)]
 pub struct Forecast<'a, S> {
     config: &'a ClrConfig<S>,
-    position: Position,
+    cursor: Cursor,
     state: ClrState,
 }
 
@@ -222,9 +231,9 @@ impl<S: Schedule> Iterator for Forecast<'_, S> {
 
     #[inline]
     fn next(&mut self) -> Option<Applied> {
-        let applied = self.config.applied(&self.state, self.position);
-        self.state.count(&self.config.schedule, &mut self.position, applied);
-        Some(applied)
+        let rates = self.config.rates(&self.state, &self.cursor);
+        self.state.count(&self.config.schedule, &mut self.cursor, rates);
+        self.state.last
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -1,3 +1,8 @@
+#![cfg_attr(all(feature = "dfdx", feature = "serde"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "dfdx", feature = "serde")),
+    doc = "Learning-rate schedules that live inside the optimizer. The guide is shown with the default features."
+)]
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
@@ -21,6 +26,6 @@ pub use optimizer::CyclicOptimizer;
 pub use schedule::{
     Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, InverseSqrtDecay,
     InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy, PolynomialDecay, Position,
-    ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
+    Ramp, ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
 };
 pub use state::{Applied, ClrState};

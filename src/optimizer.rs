@@ -1,7 +1,8 @@
 //! The wrapper: the only place that counts.
 
 use crate::config::Forecast;
-use crate::schedule::{Cycle, LrRange, Policy, Position, Schedule};
+use crate::schedule::{Cursor, Cycle, LrRange, Policy, Schedule};
+use crate::state::Rates;
 use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
 
 /// An optimizer with its learning-rate schedule inside: it counts its own updates, and each of them uses the rate and
@@ -53,10 +54,12 @@ pub struct CyclicOptimizer<O, S = Policy> {
     inner: O,
     config: ClrConfig<S>,
     state: ClrState,
-    /// Where `state.clr_iterations` lies in its cycle, kept so that an update need not divide.
-    position: Position,
+    /// Where `state.clr_iterations` lies in the schedule, kept so that an update need not find out.
+    cursor: Cursor,
     /// What the next update will use.
-    next: Applied,
+    next: Rates,
+    /// Whether `get_mut` was called since `next` was written. Then it may have been overwritten, and `last` must not lie.
+    touched: bool,
 }
 
 impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
@@ -84,10 +87,10 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         if config.momentum().is_some() {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
         }
-        let position = config.schedule().position_at(0);
-        let next = config.applied(&state, position);
+        let cursor = config.cursor(&state);
+        let next = config.rates(&state, &cursor);
         check::rate("the schedule's first value", next.lr)?;
-        let mut optimizer = Self { inner, config, state, position, next };
+        let mut optimizer = Self { inner, config, state, cursor, next, touched: false };
         optimizer.write();
         Ok(optimizer)
     }
@@ -102,12 +105,26 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Those of `step`.
     #[inline]
     pub fn update_with<T, E>(&mut self, step: impl FnOnce(&mut O) -> Result<T, E>) -> Result<T, E> {
-        // `get_mut` may have changed what was written, and `last` must not lie.
-        self.write();
-        let done = step(&mut self.inner)?;
-        self.state.count(self.config.schedule(), &mut self.position, self.next);
-        self.refresh();
+        let done = step(self.begin())?;
+        self.finish();
         Ok(done)
+    }
+
+    /// The inner optimizer, holding the rate and momentum of the update that is to be made.
+    #[inline]
+    pub(crate) fn begin(&mut self) -> &mut O {
+        if self.touched {
+            self.write();
+            self.touched = false;
+        }
+        &mut self.inner
+    }
+
+    /// Counts the update that was made, and writes what the next one will use.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        self.state.count(self.config.schedule(), &mut self.cursor, self.next);
+        self.refresh();
     }
 
     /// Runs the cycles between other rates from the next update on. The place in the cycle stays.
@@ -163,13 +180,13 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     fn relocate(&mut self) {
-        self.position = self.config.schedule().position_at(self.state.clr_iterations);
+        self.cursor = self.config.cursor(&self.state);
         self.refresh();
     }
 
     #[inline]
     fn refresh(&mut self) {
-        self.next = self.config.applied(&self.state, self.position);
+        self.next = self.config.rates(&self.state, &self.cursor);
         self.write();
     }
 
@@ -186,11 +203,18 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// The inner optimizer. The rate and the momentum that are scheduled are written again before each update; anything
     /// else that is changed here stays.
     pub fn get_mut(&mut self) -> &mut O {
+        self.touched = true;
         &mut self.inner
     }
 }
 
 impl<O, S: Schedule> CyclicOptimizer<O, S> {
+    /// What the next update will use, as it will be reported.
+    #[cfg(feature = "dfdx")]
+    pub(crate) fn upcoming(&self) -> Applied {
+        self.next.at(&self.state, &self.cursor)
+    }
+
     /// The learning rate that the next update will use.
     pub fn lr(&self) -> f64 {
         self.next.lr
@@ -218,7 +242,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
 
     /// The cycle that the next update lies in.
     pub fn cycle(&self) -> Option<Cycle> {
-        self.position.cycle
+        self.cursor.cycle()
     }
 
     /// Whether the update just made was the last one of its cycle: the moment for a snapshot.

@@ -1,6 +1,6 @@
 //! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that its config does not say.
 
-use crate::schedule::{LrRange, Position, Schedule};
+use crate::schedule::{Cursor, LrRange, Schedule};
 use crate::{ConfigError, check};
 
 /// What one update uses: what [`last`](crate::CyclicOptimizer::last) reports of the update just made, and
@@ -16,6 +16,21 @@ pub struct Applied {
     pub lr: f64,
     /// The momentum (beta1 for Adam), if it is cycled.
     pub momentum: Option<f64>,
+}
+
+/// The rate and the momentum of an update whose number goes without saying.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) lr: f64,
+    pub(crate) momentum: Option<f64>,
+}
+
+impl Rates {
+    /// The same with the numbers of the update that `state` and `cursor` stand before.
+    #[inline]
+    pub(crate) fn at(self, state: &ClrState, cursor: &Cursor) -> Applied {
+        Applied { iteration: state.iterations, step: cursor.step(), lr: self.lr, momentum: self.momentum }
+    }
 }
 
 /// Where a run stands. Plain data: save it, and [`restore`](crate::CyclicOptimizer::restore) it later.
@@ -48,14 +63,13 @@ impl Default for ClrState {
 }
 
 impl ClrState {
-    /// Counts an update that was made at `position` with `used`.
+    /// Counts an update that was made at `cursor` with `used`, and moves the cursor on.
     #[inline]
-    pub(crate) fn count<S: Schedule>(&mut self, schedule: &S, position: &mut Position, used: Applied) {
-        self.last = Some(used);
-        self.at_cycle_end = position.cycle.is_some_and(|cycle| cycle.is_last());
+    pub(crate) fn count<S: Schedule>(&mut self, schedule: &S, cursor: &mut Cursor, used: Rates) {
+        self.last = Some(used.at(self, cursor));
         self.iterations = self.iterations.saturating_add(1);
-        position.advance(schedule);
-        self.clr_iterations = position.step;
+        self.at_cycle_end = cursor.advance() && cursor.look(schedule, self.range);
+        self.clr_iterations = cursor.step();
     }
 
     /// Checks that the state makes sense together with a schedule.

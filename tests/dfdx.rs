@@ -1,6 +1,7 @@
 //! The dfdx adapter on real models: the bits of dfdx's own optimizers, PyTorch's training runs, missing gradients, and
 //! every optimizer under every kind of schedule.
 
+#![allow(clippy::unreadable_literal, reason = "as the sources print them")]
 #![cfg(feature = "dfdx")]
 
 use cyclic_optim::{
@@ -86,7 +87,7 @@ fn rmsprop_configs() -> Vec<RMSpropConfig> {
     both.map(|(momentum, centered)| RMSpropConfig { lr: 0.01, momentum, centered, ..Default::default() }).into()
 }
 
-/// For one kind of optimizer: constant schedule == bare optimizer, ours == dfdx's, in place == update + zero_grads.
+/// For one kind of optimizer: constant schedule == bare optimizer, ours == dfdx's, in place == `update` + `zero_grads`.
 macro_rules! same_bits {
     ($name:ident, $kind:ident, $configs:ident, $dtype:ty) => {
         #[test]
@@ -134,6 +135,11 @@ same_bits!(sgd_f64, Sgd, sgd_configs, f64);
 same_bits!(rmsprop_f32, RMSprop, rmsprop_configs, f32);
 same_bits!(rmsprop_f64, RMSprop, rmsprop_configs, f64);
 
+/// Code that takes any dfdx optimizer.
+fn step<O: Optimizer<M, Cpu, f32>, M>(optimizer: &mut O, model: &mut M, grads: &Gradients<f32, Cpu>) {
+    optimizer.update(model, grads).unwrap();
+}
+
 /// The user's own line, with everything inferred at the first update; and each form of config.
 #[test]
 fn the_constructor_infers() {
@@ -149,10 +155,6 @@ fn the_constructor_infers() {
     optimizer.update(&mut model, &grads).unwrap();
     assert_eq!(optimizer.last().unwrap().lr, 0.1);
 
-    // As an argument of code that takes any dfdx optimizer.
-    fn step<O: Optimizer<M, Cpu, f32>, M>(optimizer: &mut O, model: &mut M, grads: &Gradients<f32, Cpu>) {
-        optimizer.update(model, grads).unwrap();
-    }
     step(&mut optimizer, &mut model, &grads);
     let without_update = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), OneCycle::new(0.1, 10).unwrap());
     assert_eq!(without_update.get_ref().cfg.lr, 0.1 / 25.0);
@@ -403,9 +405,9 @@ fn golden_training_runs() {
         }
         .unwrap();
         let adam = |weight_decay| AdamConfig { weight_decay, ..Default::default() };
-        let momentum = case["momentum"].as_f64().map(|momentum| match case["nesterov"].as_bool().unwrap() {
-            true => Momentum::Nesterov(momentum),
-            false => Momentum::Classic(momentum),
+        let momentum = case["momentum"].as_f64().map(|momentum| {
+            let kind = if case["nesterov"] == true { Momentum::Nesterov } else { Momentum::Classic };
+            kind(momentum)
         });
         let sgd = SgdConfig { lr: 0.0, momentum, weight_decay: case["l2"].as_f64().map(WeightDecay::L2) };
         let decoupled = case["decoupled"].as_f64().map(WeightDecay::Decoupled);

@@ -1,5 +1,7 @@
 //! Agreement with the numbers that PyTorch and optax produced; tests/data/README.md says how they are to be compared.
 
+#![allow(clippy::cast_precision_loss, reason = "small numbers")]
+
 use cyclic_optim::{
     Amplitude, ClrConfig, CosineDecay, Curve, Cyclic, ExponentialDecay, LinearDecay, MultiStepDecay, OneCycle, Policy,
     PolynomialDecay, Sequence, StepDecay, WarmRestarts,

@@ -1,5 +1,12 @@
 //! The laws of `Schedule`, on arbitrary schedules and configs.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers"
+)]
+
 mod support;
 
 use cyclic_optim::{ClrConfig, CyclicOptimizer, OneCycle, Part, Policy, Schedule, Sequence};
@@ -124,17 +131,22 @@ proptest! {
         }
     }
 
-    /// A running position is the position that is found by dividing, at every step and at the end of time.
+    /// A run that moves on by one is where a look-up would find it, at every step and at the end of time.
     #[test]
     fn advancing_is_locating(policy in support::policy(), from in any_step()) {
-        let mut position = policy.position_at(from);
-        for step in from..from.saturating_add(700) {
-            position.advance(&policy);
-            prop_assert_eq!(position, policy.position_at(step + 1));
+        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), policy.clone());
+        optimizer.seek(from);
+        let mut preview = policy.preview(from);
+        for step in (from..=from.saturating_add(700)).chain([u64::MAX; 2].into_iter().filter(|_| from > u64::MAX - 700)) {
+            prop_assert_eq!(preview.next().map(bits), Some(bits(policy.value_at(step))), "at {}", step);
+            prop_assert_eq!((optimizer.clr_iterations(), bits(optimizer.lr())), (step, bits(policy.value_at(step))));
+            let cycle = policy.cycle_at(step);
+            prop_assert_eq!(optimizer.cycle(), cycle);
+            update(&mut optimizer);
+            if step < u64::MAX {
+                prop_assert_eq!(optimizer.at_cycle_end(), cycle.is_some_and(|cycle| cycle.is_last()));
+            }
         }
-        let mut last = policy.position_at(u64::MAX);
-        last.advance(&policy);
-        prop_assert_eq!(last, policy.position_at(u64::MAX));
     }
 
     /// `cycle_start`, `cycle_at` and `cycle_bounds` tell the same story.

@@ -2,6 +2,15 @@
 //! here. The numbers were computed independently, in f64, from what the originals' code really does; where a project
 //! published numbers of its own, those stand beside them.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::unreadable_literal,
+    clippy::excessive_precision,
+    clippy::too_many_lines,
+    clippy::doc_markdown,
+    reason = "small numbers, as the tables print them"
+)]
+
 use approx::assert_relative_eq;
 use cyclic_optim::{
     Amplitude, ClrConfig, CosineDecay, Curve, Cyclic, LinearDecay, OneCycle, Part, Policy, ScaleMode, ScaledCyclic,

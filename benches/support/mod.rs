@@ -1,35 +1,48 @@
 //! What the benches share: models of any number of parameters, and the schedules that are timed.
 
+#![allow(clippy::cast_precision_loss, reason = "small numbers")]
 #![allow(dead_code, reason = "each bench uses its part")]
+
+use std::hint::black_box;
 
 use cyclic_optim::{
     Constant, CosineDecay, Cyclic, ExponentialDecay, LinearDecay, OneCycle, Policy, PolynomialDecay, Sequence,
     StepDecay, WarmRestarts,
 };
+use dfdx::optim::{Momentum, SgdConfig, WeightDecay};
 use dfdx::prelude::{Const, Cpu, Rank1, SampleTensor, Tensor, ZeroGrads};
 use dfdx::tensor::Gradients;
 
-pub type Parameters<const N: usize> = Tensor<Rank1<N>, f32, Cpu>;
+pub(crate) type Parameters<const N: usize> = Tensor<Rank1<N>, f32, Cpu>;
 
 /// A model of N parameters in one tensor, with gradients that are there.
-pub fn model<const N: usize>() -> (Parameters<N>, Gradients<f32, Cpu>) {
+pub(crate) fn model<const N: usize>() -> (Parameters<N>, Gradients<f32, Cpu>) {
     let device = Cpu::default();
     let parameters: Parameters<N> = device.sample_normal_like(&(Const::<N>,));
     let mut gradients = parameters.alloc_grads();
-    refill(&device, &parameters, &mut gradients);
+    // Small numbers, as a backward pass would leave.
+    for (index, value) in gradients.get_or_alloc_mut(&parameters).unwrap().iter_mut().enumerate() {
+        *value = 1e-3 * (index % 7) as f32 - 2e-3;
+    }
     (parameters, gradients)
 }
 
-/// Puts small numbers into the gradients, as a backward pass would.
-pub fn refill<const N: usize>(device: &Cpu, parameters: &Parameters<N>, gradients: &mut Gradients<f32, Cpu>) {
-    let _ = device;
-    for (index, value) in gradients.get_or_alloc_mut(parameters).unwrap().iter_mut().enumerate() {
-        *value = 1e-3 * (index % 7) as f32 - 2e-3;
-    }
+/// Sets what is `None` in a config to `None` once more, over a number.
+///
+/// dfdx's SGD kernel converts the momentum and the weight decay to f32 before it looks whether they are there. Where they
+/// are not, that memory holds whatever was on the stack, and a denormal there makes the conversion take 45 ns instead of 1:
+/// with one parameter, three times the whole update. Both sides of a comparison need the same number there.
+pub(crate) fn settle(cfg: &mut SgdConfig, number: f64) {
+    cfg.momentum = black_box(Some(Momentum::Classic(number)));
+    cfg.weight_decay = black_box(Some(WeightDecay::L2(number)));
+    black_box(&mut *cfg);
+    cfg.momentum = None;
+    cfg.weight_decay = None;
+    black_box(cfg);
 }
 
 /// Each kind of schedule, endless or so long that a bench never sees its end.
-pub fn schedules() -> Vec<(&'static str, Policy)> {
+pub(crate) fn schedules() -> Vec<(&'static str, Policy)> {
     let long = 1 << 40;
     vec![
         ("constant", Constant::new(0.1).unwrap().into()),

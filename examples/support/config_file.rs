@@ -7,7 +7,7 @@ use std::path::Path;
 use cyclic_optim::ClrConfig;
 
 /// Reads a config; the file's extension says which format it has. Errors name the file and the field.
-pub fn read(path: &Path) -> Result<ClrConfig, Box<dyn Error>> {
+pub(crate) fn read(path: &Path) -> Result<ClrConfig, Box<dyn Error>> {
     let file = path.display();
     let text = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
     let config = match path.extension().and_then(|extension| extension.to_str()) {

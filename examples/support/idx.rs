@@ -7,7 +7,7 @@ use thiserror::Error;
 
 /// What is wrong with an IDX file.
 #[derive(Debug, Error)]
-pub enum IdxError {
+pub(crate) enum IdxError {
     #[error("{file}: {source}")]
     Io { file: PathBuf, source: std::io::Error },
     #[error("{file}: not an IDX file of this kind: it begins with {found:#x} instead of {expected:#x}")]
@@ -24,18 +24,18 @@ pub enum IdxError {
 
 /// Images with their labels.
 #[derive(Debug)]
-pub struct Images {
+pub(crate) struct Images {
     /// Pixels of one image.
-    pub pixels: usize,
+    pub(crate) pixels: usize,
     /// All images, one after the other.
-    pub values: Vec<u8>,
+    pub(crate) values: Vec<u8>,
     /// What each shows, 0 to 9.
-    pub labels: Vec<u8>,
+    pub(crate) labels: Vec<u8>,
 }
 
 impl Images {
     /// Reads `<part>-images-idx3-ubyte` and `<part>-labels-idx1-ubyte` of a folder; `part` is `train` or `t10k`.
-    pub fn read(folder: &Path, part: &str) -> Result<Self, IdxError> {
+    pub(crate) fn read(folder: &Path, part: &str) -> Result<Self, IdxError> {
         let file = folder.join(format!("{part}-images-idx3-ubyte"));
         let ([images, rows, columns], values) = read_idx(&file, 0x803)?;
         let pixels = rows * columns;

@@ -2,14 +2,14 @@
 
 #![allow(dead_code, reason = "each example uses its part")]
 
-pub mod config_file;
-pub mod idx;
+pub(crate) mod config_file;
+pub(crate) mod idx;
 
 use std::error::Error;
 use std::process::ExitCode;
 
 /// Runs an example; an error is one line on stderr and a failing exit code.
-pub fn exit_code(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
+pub(crate) fn exit_code(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -42,26 +42,20 @@ impl Curve {
     }
 }
 
-/// From `a` at height 0 to `b` at height 1, two-sided so that both ends are exact, and never outside of the two.
+/// From `a` at height 0 to `b` at height 1, measured from the nearer end: both ends are exact, and no rounding leads
+/// outside of them.
 #[inline]
 pub(crate) fn between(a: f64, b: f64, height: f64) -> f64 {
-    let value = a * (1.0 - height) + b * height;
-    // Rounding may carry the sum one unit past an end.
-    let (low, high) = if a <= b { (a, b) } else { (b, a) };
-    if value < low {
-        low
-    } else if value > high {
-        high
-    } else {
-        value
-    }
+    let span = b - a;
+    if height < 0.5 { a + span * height } else { b - span * (1.0 - height) }
 }
 
 /// A count of updates as a float: exact up to 2^53, the nearest float above.
 #[inline]
-#[expect(clippy::cast_precision_loss, reason = "the one place where time becomes a float")]
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "the one place where time becomes a float")]
 pub(crate) fn float(steps: u64) -> f64 {
-    steps as f64
+    // Processors convert signed integers in one instruction and unsigned ones in several.
+    if steps >> 63 == 0 { steps as i64 as f64 } else { steps as f64 }
 }
 
 /// `part / whole` for counts of updates.
@@ -79,6 +73,12 @@ pub(crate) fn nearest_step(fraction: f64, length: u64) -> u64 {
 /// `floor(x)`: Python's `int` for the non-negative numbers it is used on.
 pub(crate) fn floor(x: f64) -> f64 {
     libm::floor(x)
+}
+
+/// The first whole step at or after a place in time; 0 for one before the beginning.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as it should")]
+pub(crate) fn ceil(x: f64) -> u64 {
+    libm::ceil(x) as u64
 }
 
 /// Binary logarithm, taken once where a power of the same base follows at every step.
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn interpolation_keeps_both_ends_and_never_leaves_them() {
-        // 0.1 * (1 - h) + 0.1 * h rounds to another number than 0.1 for some h.
+        // 0.1 * (1 - h) + 0.1 * h would round to another number than 0.1 for some h.
         for i in 0..1000 {
             let height = fraction(i, 999);
             assert_eq!(between(0.1, 0.1, height), 0.1);

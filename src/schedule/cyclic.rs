@@ -1,8 +1,8 @@
 //! Cyclical learning rates: up from a base to a peak and down again, over and over.
 
-use super::curve::{self, Curve, between};
+use super::curve::{self, Curve};
 use super::cycles::Cycles;
-use super::{Cycle, LrRange, Point, Position, Schedule};
+use super::{Cycle, LrRange, Position, Ramp, Schedule};
 use crate::{ConfigError, check};
 
 /// A rate that rises from `base_lr` to a peak and falls again, cycle after cycle.
@@ -55,7 +55,7 @@ use crate::{ConfigError, check};
 /// # References
 ///
 /// L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, arXiv:1506.01186. Triangular, triangular2
-/// and exp_range have the values of the author's and of PyTorch's `CyclicLR`; cycles are counted from 0 here.
+/// and `exp_range` have the values of the author's and of PyTorch's `CyclicLR`; cycles are counted from 0 here.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "file::CyclicFile", into = "file::CyclicFile"))]
@@ -83,7 +83,7 @@ pub enum Amplitude {
     Halving,
     /// Each cycle is this factor as high as the one before: factor^cycle.
     Factor(f64),
-    /// Shrinks with every update since the reset, not with the cycle: gamma^step (exp_range).
+    /// Shrinks with every update since the reset, not with the cycle: gamma^step (`exp_range`).
     Gamma(f64),
 }
 
@@ -246,35 +246,22 @@ impl Cyclic {
         Ok(self)
     }
 
-    /// The point at `position` with an amplitude of the caller's.
+    /// The ramp at `position` with a peak of full amplitude.
     #[inline]
-    pub(super) fn point_with(&self, position: Position, range: Option<LrRange>, amplitude: f64) -> Point {
+    pub(super) fn full_ramp(&self, position: &Position, range: Option<LrRange>) -> Ramp {
         let LrRange { base_lr, max_lr } = range.unwrap_or(self.range);
         let end_lr = self.end_lr.unwrap_or(base_lr);
-        let Some(cycle) = position.cycle else { return Point { value: end_lr, height: Some(0.0), amplitude } };
-        let peak = between(base_lr, max_lr, amplitude);
-        let (foot, height) = self
-            .height(cycle)
-            .map_or_else(|falling| (end_lr, self.fall.height(falling)), |rising| (base_lr, self.rise.height(rising)));
-        Point { value: between(foot, peak, height), height: Some(height), amplitude }
-    }
-
-    /// How far up the rise (`Ok`), or how far from the end of the fall (`Err`), in [0, 1].
-    #[inline]
-    fn height(&self, Cycle { place, length, .. }: Cycle) -> Result<f64, f64> {
-        match self.turn {
-            Turn::Step(turn) if place < turn => Ok(curve::fraction(place, turn)),
-            Turn::Step(turn) => Err(curve::fraction(length - place, length - turn)),
-            Turn::Fraction(fraction) => {
-                let turn = fraction * curve::float(length);
-                let place = curve::float(place);
-                if place < turn {
-                    Ok(place / turn)
-                } else {
-                    let length = curve::float(length);
-                    Err((length - place) / (length - turn))
-                }
-            }
+        let Some(Cycle { place, length, .. }) = position.cycle else { return Ramp::hold(end_lr).below_base() };
+        let start = position.step - place;
+        let length = curve::float(length);
+        let turn = match self.turn {
+            Turn::Step(turn) => curve::float(turn),
+            Turn::Fraction(fraction) => fraction * length,
+        };
+        if curve::float(place) < turn {
+            Ramp::rise(start, turn, self.rise, base_lr, max_lr)
+        } else {
+            Ramp::fall(start, (turn, length), self.fall, max_lr, end_lr)
         }
     }
 }
@@ -290,7 +277,7 @@ fn halves(up: (&'static str, u64), down: (&'static str, u64)) -> Result<(Turn, C
 impl Schedule for Cyclic {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(self.position_at(step), None).value
+        self.point_at(&self.position_at(step), None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -311,14 +298,16 @@ impl Schedule for Cyclic {
     }
 
     #[inline]
-    fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
-        let amplitude = match self.amplitude {
-            Amplitude::Constant => 1.0,
-            Amplitude::Halving => curve::halved(position.cycle.map_or(0, |cycle| cycle.index)),
-            Amplitude::Factor(_) => curve::power(self.log2_amplitude, position.cycle.map_or(0, |cycle| cycle.index)),
-            Amplitude::Gamma(_) => curve::power(self.log2_amplitude, position.step),
-        };
-        self.point_with(position, range, amplitude)
+    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+        let full = self.full_ramp(position, range);
+        let Some(Cycle { index, .. }) = position.cycle else { return Some(full) };
+        let range = range.unwrap_or(self.range);
+        Some(match self.amplitude {
+            Amplitude::Constant => full,
+            Amplitude::Halving => full.with_amplitude(range, curve::halved(index)),
+            Amplitude::Factor(_) => full.with_amplitude(range, curve::power(self.log2_amplitude, index)),
+            Amplitude::Gamma(_) => full.with_gamma(range, self.log2_amplitude),
+        })
     }
 }
 

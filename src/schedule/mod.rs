@@ -27,6 +27,7 @@ mod decay;
 mod one_cycle;
 mod policy;
 mod questions;
+mod ramp;
 mod sequence;
 mod warm_restarts;
 
@@ -46,6 +47,8 @@ pub use decay::{
 pub use one_cycle::{Dialect, OneCycle};
 pub use policy::Policy;
 pub use questions::{CycleBounds, Extremes, Preview};
+pub(crate) use ramp::Cursor;
+pub use ramp::Ramp;
 pub use sequence::{Part, Sequence};
 pub use warm_restarts::WarmRestarts;
 
@@ -60,29 +63,12 @@ pub struct LrRange {
 }
 
 /// A step, located in its cycle.
-///
-/// A run keeps its position and moves it on by one, instead of dividing at every update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// The update, counted from 0.
     pub step: u64,
     /// Where it lies in its cycle; `None` where the schedule has no cycle.
     pub cycle: Option<Cycle>,
-}
-
-impl Position {
-    /// Moves on to the next update: the same position as [`Schedule::position_at`] of the next step.
-    ///
-    /// At `u64::MAX` time stands still.
-    #[inline]
-    pub fn advance<S: Schedule + ?Sized>(&mut self, schedule: &S) {
-        let Some(step) = self.step.checked_add(1) else { return };
-        self.step = step;
-        match &mut self.cycle {
-            Some(cycle) if !cycle.is_last() => cycle.place += 1,
-            _ => self.cycle = schedule.cycle_at(step),
-        }
-    }
 }
 
 /// What a schedule says about one position.
@@ -147,6 +133,9 @@ pub trait Schedule {
     }
 
     /// The cycle that `step` lies in; `None` where there is none.
+    ///
+    /// A schedule whose cycles begin only later has to answer [`cycle_start`](Self::cycle_start), too: a run looks for a
+    /// first cycle only where that says that there will be one.
     fn cycle_at(&self, step: u64) -> Option<Cycle> {
         let _ = step;
         None
@@ -163,13 +152,23 @@ pub trait Schedule {
         self.cycle_at(start).map(|_| start)
     }
 
-    /// Value, height and amplitude at a position, over `range` instead of the schedule's own where one is given.
+    /// The ramp that a position lies on: the schedule's formula up to where the ramp ends, over `range` instead of the
+    /// schedule's own where one is given. `None` where there is no such formula.
     ///
-    /// This is what an optimizer calls at each update, with a position that it keeps. `range` is only given to
-    /// schedules that have one.
-    fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
-        let _ = range;
-        Point::without_height(self.value_at(position.step))
+    /// An optimizer keeps the ramp and asks again when it ends. Only schedules of this crate can make one; the others are
+    /// asked for their value at every update.
+    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+        let _ = (position, range);
+        None
+    }
+
+    /// Value, height and amplitude at a position, over `range` instead of the schedule's own where one is given (which
+    /// happens only to schedules that have one).
+    fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
+        match self.ramp_at(position, range) {
+            Some(ramp) => ramp.point_at(position.step),
+            None => Point::without_height(self.value_at(position.step)),
+        }
     }
 
     /// The position of `step`: the step and its cycle.
@@ -180,12 +179,12 @@ pub trait Schedule {
 
     /// The value at `step` if the schedule ran over another range: the same shape between other ends.
     fn value_in(&self, step: u64, range: LrRange) -> f64 {
-        self.point_at(self.position_at(step), Some(range)).value
+        self.point_at(&self.position_at(step), Some(range)).value
     }
 
     /// How far between base and peak `step` lies, 0 to 1, amplitude apart.
     fn height_at(&self, step: u64) -> Option<f64> {
-        self.point_at(self.position_at(step), None).height
+        self.point_at(&self.position_at(step), None).height
     }
 
     /// The values from update `from` on, without end: `schedule.preview(0).take(n)` are the first n.
@@ -283,7 +282,11 @@ macro_rules! delegate {
             $to.cycle_start(index)
         }
         #[inline]
-        fn point_at(&$self, position: Position, range: Option<LrRange>) -> Point {
+        fn ramp_at(&$self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+            $to.ramp_at(position, range)
+        }
+        #[inline]
+        fn point_at(&$self, position: &Position, range: Option<LrRange>) -> Point {
             $to.point_at(position, range)
         }
     };

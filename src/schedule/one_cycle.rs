@@ -1,7 +1,7 @@
 //! The one-cycle policy: one long rise, one long fall, and a rate near zero at the end.
 
-use super::curve::{self, Curve, between};
-use super::{Cycle, LrRange, Point, Position, Schedule, serde_checked};
+use super::curve::{self, Curve};
+use super::{Cycle, LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
 /// One rise to `max_lr` and one fall far below the start, over a known number of updates.
@@ -289,7 +289,7 @@ serde_checked!(OneCycle);
 impl Schedule for OneCycle {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(Position { step, cycle: None }, None).value
+        self.point_at(&Position { step, cycle: None }, None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -305,30 +305,17 @@ impl Schedule for OneCycle {
         (step < self.total_steps).then_some(Cycle { index: 0, place: step, length: self.total_steps })
     }
 
-    #[inline]
-    fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
+    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
         let Phases { start_lr, end_lr, turn, last_turn, last } = self.phases;
         let (start_lr, max_lr) = range.map_or((start_lr, self.max_lr), |range| (range.base_lr, range.max_lr));
-        let point =
-            |foot, head, height, rise| Point { value: between(foot, head, rise), height: Some(height), amplitude: 1.0 };
         let t = curve::float(position.step);
-        let fall_from = |turn: f64, end: f64| self.curve.height((end - t) / (end - turn));
-        if t < turn {
-            let height = self.curve.height(t / turn);
-            return point(start_lr, max_lr, height, height);
-        }
-        match last_turn {
-            Some(last_turn) if t < last_turn => {
-                let height = fall_from(turn, last_turn);
-                point(start_lr, max_lr, height, height)
-            }
-            Some(last_turn) if t < last => point(end_lr, start_lr, 0.0, fall_from(last_turn, last)),
-            None if t < last => {
-                let height = fall_from(turn, last);
-                point(end_lr, max_lr, height, height)
-            }
-            _ => point(end_lr, max_lr, 0.0, 0.0),
-        }
+        Some(match last_turn {
+            _ if t < turn => Ramp::rise(0, turn, self.curve, start_lr, max_lr),
+            Some(last_turn) if t < last_turn => Ramp::fall(0, (turn, last_turn), self.curve, max_lr, start_lr),
+            Some(last_turn) if t < last => Ramp::fall(0, (last_turn, last), self.curve, start_lr, end_lr).below_base(),
+            None if t < last => Ramp::fall(0, (turn, last), self.curve, max_lr, end_lr),
+            _ => Ramp::hold(end_lr).below_base(),
+        })
     }
 }
 
@@ -369,7 +356,7 @@ mod tests {
         let schedule = OneCycle::paper(1.0, 101).unwrap();
         let at = |step| schedule.value_at(step);
         assert_eq!((at(0), at(45), at(90), at(100)), (0.1, 1.0, 0.1, 0.001));
-        assert_abs_diff_eq!(at(95), (0.1 + 0.001) / 2.0, epsilon = 1e-15);
+        assert_abs_diff_eq!(at(95), 0.0505, epsilon = 1e-15);
         assert_eq!(schedule.height_at(95), Some(0.0));
     }
 

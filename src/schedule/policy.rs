@@ -5,7 +5,7 @@
 
 use super::{
     Constant, CosineDecay, Cycle, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
-    MultiStepDecay, OneCycle, Point, PolynomialDecay, Position, Schedule, Sequence, StepDecay, WarmRestarts,
+    MultiStepDecay, OneCycle, Point, PolynomialDecay, Position, Ramp, Schedule, Sequence, StepDecay, WarmRestarts,
 };
 
 macro_rules! policies {
@@ -57,7 +57,14 @@ macro_rules! policies {
             }
 
             #[inline]
-            fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
+            fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+                match self {
+                    $(Self::$kind(schedule) => schedule.ramp_at(position, range),)+
+                }
+            }
+
+            #[inline]
+            fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
                 match self { $(Self::$kind(schedule) => schedule.point_at(position, range),)+ }
             }
         }

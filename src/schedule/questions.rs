@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{Position, Schedule};
+use super::{Cursor, Schedule};
 
 /// The values of a schedule from some update on: an endless iterator of constant size.
 ///
@@ -10,12 +10,12 @@ use super::{Position, Schedule};
 #[derive(Debug, Clone)]
 pub struct Preview<'a, S: ?Sized> {
     schedule: &'a S,
-    position: Position,
+    cursor: Cursor,
 }
 
 impl<'a, S: Schedule + ?Sized> Preview<'a, S> {
     pub(super) fn new(schedule: &'a S, from: u64) -> Self {
-        Self { schedule, position: schedule.position_at(from) }
+        Self { schedule, cursor: Cursor::new(schedule, from, None) }
     }
 }
 
@@ -24,8 +24,10 @@ impl<S: Schedule + ?Sized> Iterator for Preview<'_, S> {
 
     #[inline]
     fn next(&mut self) -> Option<f64> {
-        let value = self.schedule.point_at(self.position, None).value;
-        self.position.advance(self.schedule);
+        let value = self.cursor.point(self.schedule).value;
+        if self.cursor.advance() {
+            self.cursor.look(self.schedule, None);
+        }
         Some(value)
     }
 

@@ -268,7 +268,7 @@ impl Schedule for Sequence {
         None
     }
 
-    fn point_at(&self, position: Position, _range: Option<LrRange>) -> Point {
+    fn point_at(&self, position: &Position, _range: Option<LrRange>) -> Point {
         Point::without_height(self.value_at(position.step))
     }
 }

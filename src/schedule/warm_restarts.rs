@@ -1,8 +1,8 @@
 //! Cosine annealing with warm restarts, and the snapshot schedule built on it.
 
-use super::curve::{self, Curve, between};
+use super::curve::{self, Curve};
 use super::cycles::Cycles;
-use super::{Cycle, LrRange, Point, Position, Schedule};
+use super::{Cycle, LrRange, Position, Ramp, Schedule};
 use crate::{ConfigError, check};
 
 /// A cosine fall from `max_lr` to `base_lr` that starts again at every restart (SGDR), also the schedule of snapshot
@@ -162,7 +162,7 @@ impl WarmRestarts {
 impl Schedule for WarmRestarts {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(self.position_at(step), None).value
+        self.point_at(&self.position_at(step), None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -182,20 +182,14 @@ impl Schedule for WarmRestarts {
         self.cycles.cycle_start(index)
     }
 
-    #[inline]
-    fn point_at(&self, position: Position, range: Option<LrRange>) -> Point {
-        let LrRange { base_lr, max_lr } = range.unwrap_or(self.range);
+    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+        let range @ LrRange { base_lr, max_lr } = range.unwrap_or(self.range);
         let Some(Cycle { index, place, length }) = position.cycle else {
-            return Point { value: base_lr, height: Some(0.0), amplitude: 1.0 };
+            return Some(Ramp::hold(base_lr).below_base());
         };
-        let left = if self.inclusive_end && length > 1 {
-            curve::fraction(length - 1 - place, length - 1)
-        } else {
-            curve::fraction(length - place, length)
-        };
-        let amplitude = curve::power(self.log2_peak_factor, index);
-        let height = Curve::Cosine.height(left);
-        Point { value: between(base_lr, between(base_lr, max_lr, amplitude), height), height: Some(height), amplitude }
+        let last = if self.inclusive_end && length > 1 { length - 1 } else { length };
+        let fall = Ramp::fall(position.step - place, (0.0, curve::float(last)), Curve::Cosine, max_lr, base_lr);
+        Some(fall.until(length).with_amplitude(range, curve::power(self.log2_peak_factor, index)))
     }
 }
 

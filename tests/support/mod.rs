@@ -11,13 +11,13 @@ use proptest::prelude::*;
 
 /// An optimizer that only remembers what was set.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Remembers {
-    pub lr: f64,
-    pub momentum: Option<f64>,
+pub(crate) struct Remembers {
+    pub(crate) lr: f64,
+    pub(crate) momentum: Option<f64>,
 }
 
 impl Remembers {
-    pub fn with_momentum() -> Self {
+    pub(crate) fn with_momentum() -> Self {
         Self { lr: f64::NAN, momentum: Some(f64::NAN) }
     }
 }
@@ -43,15 +43,15 @@ impl Hyperparameters for Remembers {
 
 /// A schedule together with what its documentation promises about it.
 #[derive(Debug, Clone)]
-pub struct Promised {
-    pub policy: Policy,
-    pub bounds: (f64, f64),
+pub(crate) struct Promised {
+    pub(crate) policy: Policy,
+    pub(crate) bounds: (f64, f64),
     /// The value at step 0, bit for bit.
-    pub first: f64,
+    pub(crate) first: f64,
     /// The value at the horizon and after it, bit for bit.
-    pub end: Option<f64>,
+    pub(crate) end: Option<f64>,
     /// The length after which the values repeat.
-    pub period: Option<u64>,
+    pub(crate) period: Option<u64>,
 }
 
 fn rate() -> impl Strategy<Value = f64> {
@@ -219,17 +219,17 @@ fn decay() -> impl Strategy<Value = Promised> {
 }
 
 /// Any schedule but a sequence.
-pub fn single() -> impl Strategy<Value = Promised> {
+pub(crate) fn single() -> impl Strategy<Value = Promised> {
     prop_oneof![3 => cyclic(), 2 => one_cycle(), 2 => warm_restarts(), 3 => decay()]
 }
 
 /// The parts of a sequence: schedules and lengths.
-pub fn parts() -> impl Strategy<Value = Vec<(Promised, u64)>> {
+pub(crate) fn parts() -> impl Strategy<Value = Vec<(Promised, u64)>> {
     prop::collection::vec((single(), 1..300_u64), 1..4)
 }
 
 /// Any schedule of the crate, with sequences up to two deep.
-pub fn policy() -> impl Strategy<Value = Policy> {
+pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let single = single().prop_map(|promised| promised.policy).boxed();
     single.prop_recursive(2, 8, 3, |inner| {
         (prop::collection::vec((inner.clone(), 1..300_u64), 0..3), inner).prop_map(|(parts, last)| {
@@ -241,7 +241,7 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 }
 
 /// Any config over any schedule.
-pub fn config() -> impl Strategy<Value = ClrConfig> {
+pub(crate) fn config() -> impl Strategy<Value = ClrConfig> {
     let momentum = prop::option::of((0.0..1.0_f64, 0.0..1.0_f64, any::<bool>()));
     let decay = prop_oneof![Just(0.0), 0.0..0.1_f64];
     (policy(), momentum, decay, prop::option::of(rates())).prop_map(|(policy, momentum, decay, bounds)| {

@@ -89,19 +89,6 @@ pub enum UpdateError<Err> {
     Device(Err),
 }
 
-/// Makes one dfdx update through the wrapper, which counts it if the inner optimizer took its step.
-fn counted<O: Hyperparameters, S: Schedule, Err>(
-    optimizer: &mut CyclicOptimizer<O, S>,
-    step: impl FnOnce(&mut O) -> Result<(), OptimizerUpdateError<Err>>,
-) -> Result<(), OptimizerUpdateError<Err>> {
-    optimizer.update_with(|inner| match step(inner) {
-        // dfdx reports these after it has moved all other parameters.
-        Err(OptimizerUpdateError::UnusedParams(unused)) => Ok(Err(OptimizerUpdateError::UnusedParams(unused))),
-        Err(OptimizerUpdateError::DeviceError(error)) => Err(OptimizerUpdateError::DeviceError(error)),
-        Ok(()) => Ok(Ok(())),
-    })?
-}
-
 impl<O, S, M, D, E> Optimizer<M, D, E> for CyclicOptimizer<O, S>
 where
     O: Optimizer<M, D, E> + Hyperparameters,
@@ -110,7 +97,12 @@ where
     E: Dtype,
 {
     fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
-        counted(self, |inner| inner.update(module, gradients))
+        let result = self.begin().update(module, gradients);
+        // dfdx reports `UnusedParams` after it has moved all other parameters.
+        if !matches!(result, Err(OptimizerUpdateError::DeviceError(_))) {
+            self.finish();
+        }
+        result
     }
 }
 
@@ -164,10 +156,17 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         if !lr.is_finite() {
             return Err(UpdateError::NonFiniteRate { lr, iteration });
         }
-        let used = Applied { iteration, step: self.clr_iterations(), lr, momentum: self.momentum() };
-        counted(self, |inner| inner.update_in_place(model, grads)).map(|()| used).map_err(|error| match error {
-            OptimizerUpdateError::UnusedParams(unused) => UpdateError::UnusedParams(unused),
-            OptimizerUpdateError::DeviceError(error) => UpdateError::Device(error),
-        })
+        let used = self.upcoming();
+        match self.begin().update_in_place(model, grads) {
+            Err(OptimizerUpdateError::DeviceError(error)) => Err(UpdateError::Device(error)),
+            Err(OptimizerUpdateError::UnusedParams(unused)) => {
+                self.finish();
+                Err(UpdateError::UnusedParams(unused))
+            }
+            Ok(()) => {
+                self.finish();
+                Ok(used)
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Half a cosine wave from one rate to another.
 
-use crate::schedule::curve::{self, Curve, between};
-use crate::schedule::{Schedule, serde_checked};
+use crate::schedule::curve::{self, Curve};
+use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
 /// Half a cosine wave from `start_lr` to `end_lr`, without a restart.
@@ -73,12 +73,19 @@ serde_checked!(CosineDecay);
 impl Schedule for CosineDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        let left = curve::fraction(self.steps.saturating_sub(step), self.steps);
-        between(self.end_lr, self.start_lr, Curve::Cosine.height(left))
+        self.point_at(&self.position_at(step), None).value
     }
 
     fn horizon(&self) -> Option<u64> {
         Some(self.steps)
+    }
+
+    fn ramp_at(&self, position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
+        Some(if position.step < self.steps {
+            Ramp::fall(0, (0.0, curve::float(self.steps)), Curve::Cosine, self.start_lr, self.end_lr).without_height()
+        } else {
+            Ramp::hold(self.end_lr).without_height()
+        })
     }
 }
 

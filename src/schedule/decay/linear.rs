@@ -1,7 +1,7 @@
 //! A straight line from one rate to another.
 
-use crate::schedule::curve::{self, between};
-use crate::schedule::{Schedule, serde_checked};
+use crate::schedule::curve::{self, Curve};
+use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
 /// A straight line from `start_lr` to `end_lr`; with an end above the start, the usual warm-up.
@@ -73,12 +73,19 @@ serde_checked!(LinearDecay);
 impl Schedule for LinearDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        let left = curve::fraction(self.steps.saturating_sub(step), self.steps);
-        between(self.end_lr, self.start_lr, left)
+        self.point_at(&self.position_at(step), None).value
     }
 
     fn horizon(&self) -> Option<u64> {
         Some(self.steps)
+    }
+
+    fn ramp_at(&self, position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
+        Some(if position.step < self.steps {
+            Ramp::fall(0, (0.0, curve::float(self.steps)), Curve::Linear, self.start_lr, self.end_lr).without_height()
+        } else {
+            Ramp::hold(self.end_lr).without_height()
+        })
     }
 }
 

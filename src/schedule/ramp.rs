@@ -1,0 +1,189 @@
+//! A stretch of updates on which a schedule runs along one curve, and the cursor that walks from one to the next.
+//!
+//! This is why a scheduled update costs next to nothing: within a ramp nothing is looked up and no cycle is divided out.
+
+use super::curve::{self, Curve, between};
+use super::{Cycle, LrRange, Point, Position, Schedule};
+
+/// A rise, a fall or a hold: the formula of a schedule from one update to another.
+///
+/// ```text
+/// x     = (offset + slope (step - start)) / length
+/// value = foot + (head - foot) curve(x)                 for start <= step < until
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ramp {
+    /// The update that the ramp counts from.
+    start: u64,
+    /// The first update that the ramp does not cover.
+    until: u64,
+    offset: f64,
+    slope: f64,
+    length: f64,
+    curve: Curve,
+    foot: f64,
+    head: f64,
+    amplitude: f64,
+    /// Where the head shrinks with every update: the range it shrinks in and the logarithm of its gamma.
+    shrinking: Option<(LrRange, f64)>,
+    height: Height,
+}
+
+/// The height that a ramp reports.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Height {
+    /// That of its curve.
+    Curve,
+    /// 0: the ramp runs below the base.
+    Zero,
+    /// None: its ends are no base and peak.
+    Unknown,
+}
+
+impl Ramp {
+    /// Along `curve` from `foot` up to `head`, reached `length` updates after `start`.
+    #[inline]
+    pub(super) fn rise(start: u64, length: f64, curve: Curve, foot: f64, head: f64) -> Self {
+        Self {
+            start,
+            until: start.saturating_add(curve::ceil(length)),
+            offset: 0.0,
+            slope: 1.0,
+            length,
+            curve,
+            foot,
+            head,
+            amplitude: 1.0,
+            shrinking: None,
+            height: Height::Curve,
+        }
+    }
+
+    /// Along `curve` from `head` at `turn` down to `foot` at `end`, both counted from `start`; covers the updates before
+    /// `end`.
+    #[inline]
+    pub(super) fn fall(start: u64, (turn, end): (f64, f64), curve: Curve, head: f64, foot: f64) -> Self {
+        Self { offset: end, slope: -1.0, length: end - turn, ..Self::rise(start, end, curve, foot, head) }
+    }
+
+    /// `value` without end.
+    pub(super) fn hold(value: f64) -> Self {
+        Self { slope: 0.0, until: u64::MAX, ..Self::rise(0, 1.0, Curve::Linear, value, value) }
+    }
+
+    /// The same ramp, with its head shrunk from `range`'s peak by `amplitude`.
+    #[inline]
+    pub(super) fn with_amplitude(self, range: LrRange, amplitude: f64) -> Self {
+        Self { head: between(range.base_lr, range.max_lr, amplitude), amplitude, ..self }
+    }
+
+    /// The same ramp, with its head shrinking in `range` by a gamma at every update.
+    pub(super) fn with_gamma(self, range: LrRange, log2_gamma: f64) -> Self {
+        Self { shrinking: Some((range, log2_gamma)), ..self }
+    }
+
+    /// The same ramp, covering `updates` updates.
+    pub(super) fn until(self, updates: u64) -> Self {
+        Self { until: self.start.saturating_add(updates), ..self }
+    }
+
+    /// The same ramp, as one that runs below the base.
+    pub(super) fn below_base(self) -> Self {
+        Self { height: Height::Zero, ..self }
+    }
+
+    /// The same ramp, as one between two ends that are no base and peak.
+    pub(super) fn without_height(self) -> Self {
+        Self { height: Height::Unknown, ..self }
+    }
+
+    /// Value, height and amplitude at one of the updates that the ramp covers.
+    #[inline]
+    pub(super) fn point_at(&self, step: u64) -> Point {
+        let rise = self.curve.height((self.offset + self.slope * curve::float(step - self.start)) / self.length);
+        let (head, amplitude) = match self.shrinking {
+            None => (self.head, self.amplitude),
+            Some((range, log2_gamma)) => {
+                let amplitude = curve::power(log2_gamma, step);
+                (between(range.base_lr, range.max_lr, amplitude), amplitude)
+            }
+        };
+        let height = match self.height {
+            Height::Curve => Some(rise),
+            Height::Zero => Some(0.0),
+            Height::Unknown => None,
+        };
+        Point { value: between(self.foot, head, rise), height, amplitude }
+    }
+}
+
+/// A run's place in a schedule: moves on by one update, and looks only where a ramp or a cycle ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Cursor {
+    step: u64,
+    /// The present cycle: its index, first update and length.
+    cycle: Option<(u64, u64, u64)>,
+    ramp: Option<Ramp>,
+    /// The update at which to look again.
+    until: u64,
+}
+
+impl Cursor {
+    /// At `step` of `schedule`, over `range` instead of the schedule's own where one is given.
+    pub(crate) fn new<S: Schedule + ?Sized>(schedule: &S, step: u64, range: Option<LrRange>) -> Self {
+        let position = schedule.position_at(step);
+        let cycle = position.cycle.map(|cycle| (cycle.index, step - cycle.place, cycle.length));
+        let ramp = schedule.ramp_at(&position, range);
+        let cycle_end = cycle.map(|(_, start, length)| start.saturating_add(length));
+        let until = match (ramp, cycle_end) {
+            (Some(ramp), Some(end)) => end.min(ramp.until),
+            (Some(ramp), None) => ramp.until,
+            (None, Some(end)) => end,
+            // Before the first cycle, or where there never is one.
+            (None, None) => schedule.cycle_start(0).map_or(u64::MAX, |_| step.saturating_add(1)),
+        };
+        Self { step, cycle, ramp, until }
+    }
+
+    /// Moves on to the next update; says whether it has to be [looked up](Self::look). At `u64::MAX` time stands still.
+    #[inline]
+    #[must_use]
+    pub(crate) fn advance(&mut self) -> bool {
+        self.step = self.step.saturating_add(1);
+        self.step >= self.until
+    }
+
+    /// Looks up cycle and ramp where the last ones have ended; says whether a cycle has. Kept apart from the path that
+    /// every update takes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn look<S: Schedule + ?Sized>(&mut self, schedule: &S, range: Option<LrRange>) -> bool {
+        let cycle_ended = self.cycle.is_some_and(|(_, start, length)| self.step - start == length);
+        *self = Self::new(schedule, self.step, range);
+        cycle_ended
+    }
+
+    #[inline]
+    pub(crate) fn step(&self) -> u64 {
+        self.step
+    }
+
+    #[inline]
+    pub(crate) fn cycle(&self) -> Option<Cycle> {
+        self.cycle.map(|(index, start, length)| Cycle { index, place: self.step - start, length })
+    }
+
+    /// The point here, over the range that the cursor was made with.
+    #[inline]
+    pub(crate) fn point<S: Schedule + ?Sized>(&self, schedule: &S) -> Point {
+        match &self.ramp {
+            Some(ramp) => ramp.point_at(self.step),
+            None => self.point_over(schedule, None),
+        }
+    }
+
+    /// The point here, over another range.
+    pub(crate) fn point_over<S: Schedule + ?Sized>(&self, schedule: &S, range: Option<LrRange>) -> Point {
+        schedule.point_at(&Position { step: self.step, cycle: self.cycle() }, range)
+    }
+}
