@@ -45,6 +45,21 @@ pub(crate) fn momentum(field: &'static str, value: f64) -> Result<(), ConfigErro
     in_range(field, value, (0.0..1.0).contains(&value), "[0, 1)")
 }
 
+/// The weight of the past in a moving average: [0, 1).
+pub(crate) fn weight(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    momentum(field, value)
+}
+
+/// A factor that makes larger: (1, inf).
+pub(crate) fn factor(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value > 1.0 && value.is_finite(), "(1, inf)")
+}
+
+/// Any number, infinities included.
+pub(crate) fn number(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, !value.is_nan(), "[-inf, inf]")
+}
+
 /// A divisor: at least 1 and finite.
 pub(crate) fn divisor(field: &'static str, value: f64) -> Result<(), ConfigError> {
     in_range(field, value, value >= 1.0 && value.is_finite(), "[1, inf)")

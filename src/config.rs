@@ -179,13 +179,14 @@ impl<S: Schedule> ClrConfig<S> {
         reason = "a call would pass the result through memory, which costs more than all of it"
     )]
     pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor) -> Rates {
-        let point = if self.decay > 0.0 { self.decayed(state, cursor) } else { cursor.point(&self.schedule) };
+        let point =
+            if self.decay > 0.0 { self.decayed(state, cursor) } else { cursor.point(&self.schedule, state.range) };
         let scaled = point.value * state.scale;
         let momentum = self.momentum.map(|momentum| {
             let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
             between(momentum.max_momentum, momentum.base_momentum, height)
         });
-        let lr = self.bounds.map_or(scaled, |bounds| scaled.max(bounds.floor).min(bounds.ceiling));
+        let lr = self.bounds.map_or(scaled, |bounds| scaled.clamp(bounds.floor, bounds.ceiling));
         Rates { lr, momentum }
     }
 
@@ -210,7 +211,7 @@ impl<S: Schedule> ClrConfig<S> {
             check::momentum("base_momentum", base_momentum)?;
             check::momentum("max_momentum", max_momentum)?;
             check::ordered(("base_momentum", base_momentum), ("max_momentum", max_momentum))?;
-            self.schedule.height_at(0).ok_or(ConfigError::NoHeight)?;
+            self.schedule.point_at(&self.schedule.position_at(0), None).height.ok_or(ConfigError::NoHeight)?;
         }
         Ok(self)
     }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// A hyper-parameter that a schedule can drive.
+/// A hyper-parameter that can be read and set between two updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hyper {

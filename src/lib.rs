@@ -14,7 +14,9 @@ mod config;
 mod error;
 mod hyper;
 mod optimizer;
+pub mod range_test;
 pub mod schedule;
+mod smoothing;
 mod state;
 
 #[cfg(feature = "dfdx")]
@@ -28,4 +30,5 @@ pub use schedule::{
     InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy, PolynomialDecay, Position,
     Ramp, ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
 };
+pub use smoothing::{Smoothing, winsorised, winsorising_bounds};
 pub use state::{Applied, ClrState};

@@ -13,7 +13,7 @@ use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, c
 /// decay of the base -> cycle -> scale -> clamp to the bounds -> write into the inner optimizer -> inner update -> both
 /// counters + 1. See [`ClrConfig`] for the formula.
 ///
-/// At any time outside of an update the inner optimizer holds the rate and the momentum that the *next* update will use:
+/// At any time outside of an update, unless changed through [`get_mut`](Self::get_mut), the inner optimizer holds the rate and the momentum that the *next* update will use:
 /// [`lr`](Self::lr) and [`momentum`](Self::momentum) return them. What the update just made *has* used is
 /// [`last`](Self::last); log that.
 ///
@@ -25,7 +25,7 @@ use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, c
 /// # What is saved
 ///
 /// [`config`](Self::config) and [`state`](Self::state) are plain data under serde and say everything about the schedule.
-/// The moments are the inner optimizer's.
+/// The moments are the inner optimizer's. JSON needs serde_json's feature `float_roundtrip` to be read back to the bit.
 ///
 /// # Examples
 ///
@@ -80,7 +80,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// Momentum is to be cycled and `inner` has none, or the first rate of a custom schedule is no rate.
+    /// Momentum is to be cycled and `inner` has none, or a custom schedule does not begin with a rate and a momentum.
     pub fn try_new(inner: O, config: impl Into<ClrConfig<S>>) -> Result<Self, ConfigError> {
         let (config, state) = (config.into(), ClrState::default());
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
@@ -89,8 +89,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
         let cursor = config.cursor(&state);
         let next = config.rates(&state, &cursor);
-        check::rate("the schedule's first value", next.lr)?;
         let mut optimizer = Self { inner, config, state, cursor, next, touched: false };
+        optimizer.check_next()?;
         optimizer.write();
         Ok(optimizer)
     }
@@ -105,9 +105,14 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Those of `step`.
     #[inline]
     pub fn update_with<T, E>(&mut self, step: impl FnOnce(&mut O) -> Result<T, E>) -> Result<T, E> {
-        let done = step(self.begin())?;
-        self.finish();
-        Ok(done)
+        let result = step(self.begin());
+        if result.is_ok() {
+            self.finish();
+        } else {
+            // What failed may have changed the optimizer before.
+            self.write();
+        }
+        result
     }
 
     /// The inner optimizer, holding the rate and momentum of the update that is to be made.
@@ -127,7 +132,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.refresh();
     }
 
-    /// Runs the cycles between other rates from the next update on. The place in the cycle stays.
+    /// Runs the cycles between other rates from the next update on. The place in the cycle stays, and so does an end of
+    /// the schedule's own ([`Cyclic::with_end_lr`](crate::Cyclic::with_end_lr), the end of a one-cycle).
     ///
     /// # Errors
     ///
@@ -155,7 +161,10 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.relocate();
     }
 
-    /// Sets both counters to `step`. The inner optimizer's own step count is not touched.
+    /// Sets both counters to `step`: rates and momenta go on as after `step` updates, bit for bit.
+    ///
+    /// The inner optimizer's own step count is not touched, [`last`](Self::last) stays, and
+    /// [`at_cycle_end`](Self::at_cycle_end) is false, for it speaks of an update that was made.
     pub fn seek(&mut self, step: u64) {
         (self.state.iterations, self.state.clr_iterations) = (step, step);
         self.state.at_cycle_end = false;
@@ -192,11 +201,13 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
     #[inline]
     fn write(&mut self) {
-        // `try_new` has made sure that these are supported. Momentum that was switched off since through `get_mut` stays
-        // off.
+        // `try_new` has made sure that these are supported. Momentum that was switched off since stays off, and nothing
+        // else is reported.
         let _ = self.inner.set(Hyper::LearningRate, self.next.lr);
         if let Some(momentum) = self.next.momentum {
-            let _ = self.inner.set(Hyper::Momentum, momentum);
+            if self.inner.set(Hyper::Momentum, momentum).is_err() {
+                self.next.momentum = None;
+            }
         }
     }
 
@@ -209,6 +220,13 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 }
 
 impl<O, S: Schedule> CyclicOptimizer<O, S> {
+    /// Checks that what the next update will use is a rate and a momentum.
+    #[inline]
+    pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
+        check::rate("the schedule's rate", self.next.lr)?;
+        self.next.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
+    }
+
     /// What the next update will use, as it will be reported.
     #[cfg(feature = "dfdx")]
     pub(crate) fn upcoming(&self) -> Applied {
@@ -250,7 +268,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.state.at_cycle_end
     }
 
-    /// Whether the schedule has come to its horizon, from where on the rate stays as it is.
+    /// Whether the schedule has come to its horizon, from where on the rate stays as it is (but for a base that decays).
     pub fn is_finished(&self) -> bool {
         self.remaining() == Some(0)
     }
@@ -280,7 +298,8 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         &self.inner
     }
 
-    /// The inner optimizer, holding the rate and the momentum that the next update would have used.
+    /// The inner optimizer, holding the rate and the momentum that the next update would have used, or what was set
+    /// through [`get_mut`](Self::get_mut).
     pub fn into_inner(self) -> O {
         self.inner
     }

@@ -288,7 +288,7 @@ fn a_refused_update_changes_nothing() {
     let mut custom =
         CyclicOptimizer::new(Sgd::default(), ClrConfig::custom(from_fn(|t| if t == 1 { f64::NAN } else { 0.1 })));
     let _ = custom.apply(&mut model, &mut grads, 1.0);
-    assert!(matches!(custom.apply(&mut model, &mut grads, 1.0), Err(UpdateError::NonFiniteRate { iteration: 1, .. })));
+    assert!(matches!(custom.apply(&mut model, &mut grads, 1.0), Err(UpdateError::Schedule { iteration: 1, .. })));
 }
 
 /// A schedule of each kind, all of which lead a small convex problem near its minimum within 400 updates.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Cargo builds the examples with the tests, beside them.
+/// Cargo builds the examples with the tests, beside them; but not where only this test is asked for (`--test examples`).
 fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
@@ -71,6 +71,7 @@ fn preview_names_what_is_wrong_with_a_config() {
         ("c.toml", "[schedule.cyclic\n", "c.toml: TOML parse error"),
         ("d.json", r#"{"schedule": {"constant": {"lr": 0.1, "momentum": 1}}}"#, "unknown field `momentum`"),
         ("e.json", "", "EOF"),
+        ("h.json", r#"{"schedule": {"constant": {"lr": 0.1}}} x"#, "trailing characters"),
         ("f.yaml", "", "must end in .json or .toml"),
         (
             "g.json",
@@ -99,7 +100,7 @@ fn digits_trains() {
     assert!(lines[6].starts_with("2 seeds: mean accuracy 0.9"), "{}", lines[6]);
 }
 
-/// A momentum range for an optimizer that has momentum, a range of a schedule that has none, and so on, come out as one line.
+/// Missing, truncated, overlong, foreign and contradictory files come out as one line.
 #[test]
 fn digits_names_what_is_wrong_with_its_data() {
     const FILES: [&str; 4] =

@@ -9,7 +9,10 @@
 
 mod support;
 
-use cyclic_optim::{ClrConfig, CyclicOptimizer, OneCycle, Part, Policy, Schedule, Sequence};
+use cyclic_optim::{
+    ClrConfig, ConfigError, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Policy, ScaleMode, ScaledCyclic,
+    Schedule, Sequence, from_fn,
+};
 use proptest::prelude::*;
 use support::Remembers;
 
@@ -27,7 +30,7 @@ fn update(optimizer: &mut CyclicOptimizer<Remembers>) -> Remembers {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn law_1_pure_and_law_2_total(policy in support::policy(), mut steps in prop::collection::vec(any_step(), 1..20)) {
@@ -81,8 +84,9 @@ proptest! {
     #[test]
     fn law_6_periodic(promised in support::single(), step in 0..1_u64 << 50, cycles in 0..1000_u64) {
         if let Some(period) = promised.period {
-            let later = step + period * cycles;
-            prop_assert_eq!(bits(promised.policy.value_at(step)), bits(promised.policy.value_at(later)));
+            if let Some(later) = period.checked_mul(cycles).and_then(|cycles| cycles.checked_add(step)) {
+                prop_assert_eq!(bits(promised.policy.value_at(step)), bits(promised.policy.value_at(later)));
+            }
         }
     }
 
@@ -165,21 +169,43 @@ proptest! {
     /// design.md section 1, point 5: after everything that can be done to it, the inner optimizer holds what `lr` and
     /// `momentum` say, which is what the next update then uses and `last` reports.
     #[test]
-    fn the_invariant(config in support::config(), deeds in prop::collection::vec(0..7_u8, 1..60), to in any_step()) {
+    fn the_invariant(config in support::config(), deeds in prop::collection::vec((0..9_u8, (0.0..5.0_f64, 0.0..5.0_f64)), 1..60), to in any_step()) {
         let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
-        for deed in deeds {
+        for (deed, ends) in deeds {
             let iterations = optimizer.iterations();
             match deed {
                 0 => optimizer.reset_cycle(),
                 1 => optimizer.seek(to),
-                2 => drop(optimizer.set_range(0.5, 2.0)),
-                3 => optimizer.set_scale(0.5).unwrap(),
+                2 => {
+                    let range = LrRange { base_lr: ends.0.min(ends.1), max_lr: ends.0.max(ends.1) };
+                    let before = optimizer.state().clone();
+                    if optimizer.set_range(range.base_lr, range.max_lr).is_err() {
+                        prop_assert!(optimizer.config().schedule().range().is_none());
+                        prop_assert_eq!(optimizer.state(), &before);
+                    } else if optimizer.config().decay() == 0.0 {
+                        // Not the optimizer's own arithmetic, but the schedule's.
+                        let value = optimizer.config().schedule().value_in(optimizer.clr_iterations(), range);
+                        let scaled = value * optimizer.state().scale;
+                        let bounds = optimizer.config().bounds();
+                        let expected = bounds.map_or(scaled, |bounds| scaled.clamp(bounds.floor, bounds.ceiling));
+                        prop_assert_eq!(bits(optimizer.lr()), bits(expected));
+                    }
+                }
+                3 => optimizer.set_scale(ends.0).unwrap(),
                 4 => optimizer.restore(optimizer.state().clone()).unwrap(),
                 5 => {
-                    let failed = optimizer.update_with(|_| Err::<(), _>("device"));
+                    // What fails may have changed the optimizer before.
+                    let failed = optimizer.update_with(|inner| {
+                        *inner = Remembers { lr: 9.0, momentum: Some(9.0) };
+                        Err::<(), _>("device")
+                    });
                     prop_assert_eq!((failed, optimizer.iterations()), (Err("device"), iterations));
                 }
                 _ => {
+                    if deed == 6 {
+                        // A rate set by hand does not outlast the next update.
+                        optimizer.get_mut().lr = 9.0;
+                    }
                     let next = optimizer.preview(1).next().unwrap();
                     let used = update(&mut optimizer);
                     let last = optimizer.last().unwrap();
@@ -234,4 +260,88 @@ fn a_custom_schedule_runs_in_the_wrapper() {
     let boxed: Box<dyn Schedule> = Box::new(Policy::from(cyclic_optim::Constant::new(0.1).unwrap()));
     let optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, ClrConfig::custom(boxed));
     assert_eq!(optimizer.lr(), 0.1);
+}
+
+/// A schedule that has a range but no ramp: the amplitude is the user's own function.
+#[test]
+fn a_scaled_cyclic_follows_its_range() {
+    for mode in [ScaleMode::Cycle, ScaleMode::Iteration, ScaleMode::IterationInCycle] {
+        let scaled = || {
+            let cyclic = Cyclic::triangular(0.1, 0.5, 4).unwrap().with_cycles(5).unwrap();
+            ScaledCyclic::new(cyclic, mode, |n| 1.0 / (n + 1) as f64)
+        };
+        let config = || ClrConfig::custom(scaled()).with_momentum(0.8, 0.9).unwrap();
+        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config());
+        for step in 0..50 {
+            let mut sought = CyclicOptimizer::new(Remembers::with_momentum(), config());
+            sought.seek(step);
+            let range = if step < 10 { scaled().range().unwrap() } else { LrRange { base_lr: 1.0, max_lr: 2.0 } };
+            if step == 10 {
+                optimizer.set_range(1.0, 2.0).unwrap();
+            }
+            sought.set_range(range.base_lr, range.max_lr).unwrap();
+            let expected = bits(scaled().value_in(step, range));
+            assert_eq!((bits(optimizer.lr()), bits(sought.lr())), (expected, expected), "{mode:?} at {step}");
+            assert_eq!(optimizer.cycle(), scaled().cycle_at(step));
+            optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_range_or_a_rate_that_is_none_changes_nothing() {
+    let mut optimizer =
+        CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, Cyclic::triangular(0.1, 0.5, 4).unwrap());
+    for (base_lr, max_lr) in [(f64::NAN, 1.0), (0.0, f64::NAN), (-1.0, 1.0), (0.0, f64::INFINITY), (2.0, 1.0)] {
+        let before = optimizer.clone();
+        let error = optimizer.set_range(base_lr, max_lr).unwrap_err().to_string();
+        assert!(error.contains("base_lr") || error.contains("max_lr"), "{error}");
+        assert_eq!((optimizer.state(), optimizer.lr(), optimizer.get_ref()), (before.state(), 0.1, before.get_ref()));
+    }
+    // Bounds do not hide what is no rate.
+    for bad in [f64::NAN, f64::INFINITY, -1.0] {
+        let config = ClrConfig::custom(from_fn(move |_| bad));
+        let refused = CyclicOptimizer::try_new(Remembers { lr: 0.0, momentum: None }, config);
+        assert!(matches!(refused, Err(ConfigError::Rate { .. })));
+    }
+    let config = ClrConfig::custom(from_fn(|_| f64::NAN)).with_bounds(0.1, 0.2).unwrap();
+    assert!(CyclicOptimizer::try_new(Remembers { lr: 0.0, momentum: None }, config).is_err());
+}
+
+#[test]
+fn an_optimizer_without_a_rate_is_refused() {
+    struct Nothing;
+    impl cyclic_optim::Hyperparameters for Nothing {
+        fn get(&self, _: cyclic_optim::Hyper) -> Option<f64> {
+            None
+        }
+        fn set(&mut self, hyper: cyclic_optim::Hyper, _: f64) -> Result<(), cyclic_optim::Unsupported> {
+            Err(cyclic_optim::Unsupported(hyper))
+        }
+    }
+    let refused = CyclicOptimizer::try_new(Nothing, Cyclic::triangular(0.1, 0.5, 4).unwrap());
+    assert!(matches!(refused, Err(ConfigError::NoLearningRate)));
+}
+
+/// Momentum that is switched off by hand is not reported as if it were on.
+#[test]
+fn what_is_not_applied_is_not_reported() {
+    let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
+    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+    update(&mut optimizer);
+    assert_eq!(optimizer.last().unwrap().momentum, Some(0.9));
+    optimizer.get_mut().momentum = None;
+    update(&mut optimizer);
+    assert_eq!((optimizer.last().unwrap().momentum, optimizer.momentum()), (None, None));
+}
+
+#[test]
+fn lengths_beyond_2_to_the_53_stay_in_bounds() {
+    // A fall so short against its cycle that a float cannot tell the two lengths apart.
+    let steep = Cyclic::triangular(1.0, 2.0, 1).unwrap().with_step_sizes(1 << 60, 1).unwrap();
+    assert_eq!((steep.value_at(1 << 60), steep.value_at((1 << 60) + 1)), (2.0, 1.0));
+    let rising = Cyclic::over_total(1.0, 2.0, u64::MAX, 1, 1.0).unwrap();
+    assert!((1.0..=2.0).contains(&rising.value_at(u64::MAX - 1)));
+    let fitted = Cyclic::over_total(1.0, 2.0, u64::MAX, 1, 0.5).unwrap();
+    assert!((1.0..=2.0).contains(&fitted.value_at(u64::MAX - 1)));
 }

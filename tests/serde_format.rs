@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use support::Remembers;
 
 /// A config, its value at step 3, in each of the forms that a file may have.
-const GOOD: [(&str, f64); 20] = [
+const GOOD: [(&str, f64); 21] = [
     (r#"{"schedule": {"constant": {"lr": 0.1}}}"#, 0.1),
     (r#"{"schedule": {"linear_decay": {"start_lr": 0.0, "end_lr": 1.0, "steps": 4}}}"#, 0.75),
     (r#"{"schedule": {"step_decay": {"start_lr": 1.0, "step_size": 2, "gamma": 0.5}}}"#, 0.5),
@@ -32,6 +32,10 @@ const GOOD: [(&str, f64); 20] = [
             "up_fraction": 0.5, "rise": "cosine", "fall": "linear"}}}"#,
         0.5,
     ),
+    (
+        r#"{"schedule": {"cyclic": {"base_lr": 1, "max_lr": 2, "step_size_up": 4611686018427387904, "step_size_down": 1}}}"#,
+        1.0,
+    ),
     (r#"{"schedule": {"one_cycle": {"max_lr": 25, "total_steps": 10, "dialect": "optax"}}}"#, 25.0),
     (
         r#"{"schedule": {"one_cycle": {"max_lr": 25, "total_steps": 10, "rise_fraction": 0.4, "final_fraction": 0.8,
@@ -50,6 +54,18 @@ const GOOD: [(&str, f64); 20] = [
         0.25,
     ),
 ];
+
+/// The README documents the format with one complete file.
+#[test]
+fn the_readmes_file_is_read() {
+    let readme = include_str!("../README.md");
+    let start = readme.find("decay = 0.0 ").unwrap();
+    let file = &readme[start..start + readme[start..].find("```").unwrap()];
+    let config: ClrConfig = toml::from_str(file).unwrap();
+    assert_eq!(config.bounds().unwrap().ceiling, 0.1);
+    assert_eq!(config.momentum().unwrap().base_momentum, 0.85);
+    assert_eq!(config.schedule().horizon(), Some(8 * 4000));
+}
 
 fn read(json: &str) -> Result<ClrConfig, String> {
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json)).map_err(|error| error.to_string())
@@ -79,6 +95,10 @@ fn what_is_wrong_is_named() {
         (triangle(r#", "amplitude": "halfing""#), "schedule.cyclic.amplitude: unknown variant `halfing`"),
         (triangle(r#", "cycles": 0"#), "schedule.cyclic: cycles must be at least 1, got 0"),
         (cyclic(r#""base_lr": 0.1, "max_lr": 0.2"#), "step_size must be given in one way"),
+        (
+            cyclic(r#""base_lr": 0.1, "max_lr": 0.2, "step_size_up": 0, "step_size_down": 1"#),
+            "schedule.cyclic: step_size_up must be at least 1, got 0",
+        ),
         (cyclic(r#""base_lr": 0.1, "max_lr": 0.2, "total_steps": 9"#), "total_steps needs cycles"),
         (cyclic(r#""base_lr": 0.3, "max_lr": 0.2, "step_size": 5"#), "got base_lr = 0.3, max_lr = 0.2"),
         (

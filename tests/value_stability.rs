@@ -1,7 +1,7 @@
 //! The bits that each schedule returns: a promise. The same with and without every feature, on every platform.
 //!
 //! A change here alters the course of people's training runs. It needs a **Value-breaking** line in CHANGELOG.md; then
-//! `UPDATE=1 cargo test --test value_stability` writes the file anew.
+//! `UPDATE_VALUES=1 cargo test --test value_stability` writes the file anew (and fails, so that it is not left set).
 
 use std::fmt::Write;
 
@@ -66,8 +66,9 @@ fn every_schedule_returns_the_promised_bits() {
             writeln!(found, "  {step:>20}  {:016x}  {value:e}", value.to_bits()).unwrap();
         }
     }
-    if std::env::var_os("UPDATE").is_some() {
+    if std::env::var_os("UPDATE_VALUES").is_some() {
         std::fs::write(FILE, &found).unwrap();
+        panic!("written anew: {FILE}");
     }
     let promised = std::fs::read_to_string(FILE).unwrap();
     let mut name = "";

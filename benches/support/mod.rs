@@ -6,8 +6,8 @@
 use std::hint::black_box;
 
 use cyclic_optim::{
-    Constant, CosineDecay, Cyclic, ExponentialDecay, LinearDecay, OneCycle, Policy, PolynomialDecay, Sequence,
-    StepDecay, WarmRestarts,
+    Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay,
+    MultiStepDecay, OneCycle, Policy, PolynomialDecay, Sequence, StepDecay, WarmRestarts,
 };
 use dfdx::optim::{Momentum, SgdConfig, WeightDecay};
 use dfdx::prelude::{Const, Cpu, Rank1, SampleTensor, Tensor, ZeroGrads};
@@ -48,12 +48,20 @@ pub(crate) fn schedules() -> Vec<(&'static str, Policy)> {
         ("constant", Constant::new(0.1).unwrap().into()),
         ("linear", LinearDecay::new(0.1, 0.01, long).unwrap().into()),
         ("step", StepDecay::new(0.1, 1000, 0.999).unwrap().into()),
+        ("multi_step", MultiStepDecay::new(0.1, [1000, 10_000, 100_000], 0.1).unwrap().into()),
+        ("inverse_time", InverseTimeDecay::new(0.1, 1e-6).unwrap().into()),
+        ("inverse_sqrt", InverseSqrtDecay::new(0.1, 1000).unwrap().into()),
         ("exponential", ExponentialDecay::new(0.1, 0.999_999_9).unwrap().into()),
         ("polynomial", PolynomialDecay::new(0.1, 0.01, long, 2.0).unwrap().into()),
         ("cosine", CosineDecay::new(0.1, 0.01, long).unwrap().into()),
         ("triangular", Cyclic::triangular(0.01, 0.1, 2000).unwrap().into()),
         ("triangular2", Cyclic::triangular2(0.01, 0.1, 2_000_000).unwrap().into()),
         ("exp_range", Cyclic::exp_range(0.01, 0.1, 2000, 0.999_999).unwrap().into()),
+        (
+            "cosine_cycles",
+            Cyclic::over_total(0.01, 0.1, long, 1 << 20, 0.3).unwrap().with_curves(Curve::Cosine, Curve::Cosine).into(),
+        ),
+        ("snapshots", WarmRestarts::snapshots(0.1, long, 1 << 20).unwrap().into()),
         ("one_cycle", OneCycle::new(0.1, long).unwrap().into()),
         ("warm_restarts", WarmRestarts::new(0.01, 0.1, 2000).unwrap().into()),
         ("warmup_cosine", Sequence::warmup_cosine(0.0, 0.1, 0.0, 1000, long).unwrap().into()),

@@ -12,7 +12,10 @@ pub(crate) fn read(path: &Path) -> Result<ClrConfig, Box<dyn Error>> {
     let text = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
     let config = match path.extension().and_then(|extension| extension.to_str()) {
         Some("json") => {
-            serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text)).map_err(|e| e.to_string())
+            let mut json = serde_json::Deserializer::from_str(&text);
+            serde_path_to_error::deserialize(&mut json)
+                .map_err(|error| error.to_string())
+                .and_then(|config| json.end().map(|()| config).map_err(|error| error.to_string()))
         }
         // In two steps: the parser says where the text breaks, the second step names the field.
         Some("toml") => toml::from_str::<toml::Table>(&text)

@@ -1,8 +1,10 @@
 //! What the examples share.
 
-#![allow(dead_code, reason = "each example uses its part")]
+#![allow(dead_code, unused_imports, clippy::cast_precision_loss, reason = "each example uses its part; small numbers")]
 
 pub(crate) mod config_file;
+#[cfg(feature = "dfdx")]
+pub(crate) mod digits;
 pub(crate) mod idx;
 
 use std::error::Error;

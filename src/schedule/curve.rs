@@ -92,6 +92,18 @@ pub(crate) fn power(log2_x: f64, n: u64) -> f64 {
     libm::exp2(float(n) * log2_x)
 }
 
+/// `2^x`.
+pub(crate) fn exp2(x: f64) -> f64 {
+    libm::exp2(x)
+}
+
+/// A place in a list as the index below it and the part of the way to the next.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "places in a list are not negative")]
+pub(crate) fn split(place: f64) -> (usize, f64) {
+    let below = libm::floor(place);
+    (below as usize, place - below)
+}
+
 /// `x^p` for a real power.
 #[inline]
 pub(crate) fn real_power(x: f64, p: f64) -> f64 {

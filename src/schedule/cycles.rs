@@ -19,14 +19,14 @@ impl Cycle {
     #[must_use]
     #[inline]
     pub fn is_last(&self) -> bool {
-        self.place + 1 == self.length
+        self.place.saturating_add(1) >= self.length
     }
 
     /// Updates until the cycle has ended, this one included.
     #[must_use]
     #[inline]
     pub fn remaining(&self) -> u64 {
-        self.length - self.place
+        self.length.saturating_sub(self.place)
     }
 }
 

@@ -21,7 +21,9 @@ use crate::{ConfigError, check};
 ///
 /// # Shape
 ///
-/// - at step 0: `base_lr`, exactly; at each turn: the cycle's peak, exactly (`max_lr` in a cycle of full amplitude)
+/// - at step 0: `base_lr`, exactly (the peak, if `up_fraction` is 0)
+/// - at each turn: the cycle's peak, exactly (`max_lr` in a cycle of full amplitude); where an `up_fraction` puts the turn
+///   between two updates, none of them reaches it
 /// - the floor after a fall is update 0 of the *next* cycle
 /// - after the last of a limited number of cycles: `end_lr`, held
 ///
@@ -34,6 +36,11 @@ use crate::{ConfigError, check};
 /// | [`with_curves`](Self::with_curves) | linear | shape of rise and fall | |
 /// | [`with_amplitude`](Self::with_amplitude) | constant | how the peaks shrink | factor and gamma in (0, 1] |
 /// | [`with_cycles`](Self::with_cycles) | endless | number of cycles | >= 1 |
+/// | `total_steps`, `cycles` of [`over_total`](Self::over_total) | | in place of `step_size` | 1 <= `cycles` <= `total_steps` |
+/// | `up_fraction` of [`over_total`](Self::over_total) | 0.5 in files | share of each cycle that rises | [0, 1] |
+///
+/// In a file the parameters and options have these names, without `with_`: `step_size`, or `step_size_up` and
+/// `step_size_down`, or `total_steps`, `cycles` and `up_fraction`; `rise` and `fall` for the curves.
 ///
 /// # Errors
 ///
@@ -208,7 +215,8 @@ impl Cyclic {
         Ok(self)
     }
 
-    /// Ends each fall at `end_lr` instead of `base_lr`; the next cycle starts at `base_lr` all the same.
+    /// Ends each fall at `end_lr` instead of `base_lr`; the next cycle starts at `base_lr` all the same. A range that is
+    /// set later does not move the end.
     ///
     /// # Errors
     ///
@@ -252,16 +260,23 @@ impl Cyclic {
         let LrRange { base_lr, max_lr } = range.unwrap_or(self.range);
         let end_lr = self.end_lr.unwrap_or(base_lr);
         let Some(Cycle { place, length, .. }) = position.cycle else { return Ramp::hold(end_lr).below_base() };
-        let start = position.step - place;
-        let length = curve::float(length);
-        let turn = match self.turn {
-            Turn::Step(turn) => curve::float(turn),
-            Turn::Fraction(fraction) => fraction * length,
-        };
-        if curve::float(place) < turn {
-            Ramp::rise(start, turn, self.rise, base_lr, max_lr)
-        } else {
-            Ramp::fall(start, (turn, length), self.fall, max_lr, end_lr)
+        let start = position.step.saturating_sub(place);
+        match self.turn {
+            Turn::Step(turn) if place < turn => Ramp::rise(start, curve::float(turn), self.rise, base_lr, max_lr),
+            Turn::Step(turn) => {
+                let fall = curve::float(length.saturating_sub(turn));
+                Ramp::fall(start.saturating_add(turn), (0.0, fall), self.fall, max_lr, end_lr)
+            }
+            Turn::Fraction(fraction) => {
+                let length = curve::float(length);
+                let turn = fraction * length;
+                // Without a fall all of the cycle rises, also where a float cannot tell its last updates from its end.
+                if curve::float(place) < turn || turn >= length {
+                    Ramp::rise(start, turn, self.rise, base_lr, max_lr)
+                } else {
+                    Ramp::fall(start, (turn, length), self.fall, max_lr, end_lr)
+                }
+            }
         }
     }
 }
@@ -355,7 +370,7 @@ mod file {
             let sized = match (file.step_size, file.step_size_up, file.step_size_down, file.total_steps) {
                 (Some(step_size), None, None, None) => Cyclic::triangular(base_lr, max_lr, step_size)?,
                 (None, Some(up), Some(down), None) => {
-                    Cyclic::triangular(base_lr, max_lr, up)?.with_step_sizes(up, down)?
+                    Cyclic::triangular(base_lr, max_lr, 1)?.with_step_sizes(up, down)?
                 }
                 (None, None, None, Some(total)) => {
                     let Some(cycles) = file.cycles else {

@@ -19,7 +19,7 @@
 //! 8. **Joined**: a [`Sequence`] at a boundary has the value of the next part at its step 0.
 //! 9. **One shape**: `value_at(s) == value_in(s, range)` bit for bit for the schedule's own range.
 
-mod curve;
+pub(crate) mod curve;
 mod custom;
 mod cycles;
 mod cyclic;
@@ -170,6 +170,8 @@ pub trait Schedule {
             None => Point::without_height(self.value_at(position.step)),
         }
     }
+
+    // What follows is answered from the above. Overriding it has no effect on an optimizer.
 
     /// The position of `step`: the step and its cycle.
     #[inline]

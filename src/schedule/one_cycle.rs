@@ -46,6 +46,9 @@ use crate::{ConfigError, check};
 /// | [`with_div_factors`](Self::with_div_factors) | 25, 1e4 (fastai 25, 1e5; paper 10, 100) | start and end | >= 1 |
 /// | [`with_curve`](Self::with_curve) | cosine (paper: linear) | shape of all phases | |
 ///
+/// In a file: `max_lr`, `total_steps`, `rise_fraction`, `final_fraction` (three phases), `div_factor`, `final_div_factor`, `curve`
+/// and `dialect` (`exact`, `pytorch`, `fastai` or `optax`). The paper's form is no dialect but a set of options.
+///
 /// Another range ([`set_range`](crate::CyclicOptimizer::set_range)) replaces start and peak; the end stays.
 /// Momentum runs on the height, which is 0 throughout the third phase.
 ///

@@ -1,7 +1,8 @@
 //! The closed, serialisable set of the crate's schedules.
 //!
-//! A new schedule needs: its file, a variant and a line of `policies!` here, a strategy in `tests/support`, a golden row
-//! in `tests/golden.rs`, a row in the README's table.
+//! A new schedule needs: its file, a line of `policies!` here and of `from_schedules!` in `config.rs`, the re-exports in
+//! `schedule/mod.rs` and `lib.rs`, a strategy in `tests/support`, its values in `tests/value_stability.rs`, its form in
+//! `tests/serde_format.rs`, a row in the README's table.
 
 use super::{
     Constant, CosineDecay, Cycle, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,

@@ -15,6 +15,8 @@ use super::{Cycle, LrRange, Point, Position, Schedule};
 pub struct Ramp {
     /// The update that the ramp counts from.
     start: u64,
+    /// The update that the schedule counts from: 0, but for a part of a sequence.
+    origin: u64,
     /// The first update that the ramp does not cover.
     until: u64,
     offset: f64,
@@ -46,6 +48,7 @@ impl Ramp {
     pub(super) fn rise(start: u64, length: f64, curve: Curve, foot: f64, head: f64) -> Self {
         Self {
             start,
+            origin: 0,
             until: start.saturating_add(curve::ceil(length)),
             offset: 0.0,
             slope: 1.0,
@@ -64,6 +67,25 @@ impl Ramp {
     #[inline]
     pub(super) fn fall(start: u64, (turn, end): (f64, f64), curve: Curve, head: f64, foot: f64) -> Self {
         Self { offset: end, slope: -1.0, length: end - turn, ..Self::rise(start, end, curve, foot, head) }
+    }
+
+    /// Along `curve` from `start_lr` at update 0 to `end_lr` at update `steps`, and on at `end_lr`.
+    pub(super) fn one_way(step: u64, steps: u64, curve: Curve, start_lr: f64, end_lr: f64) -> Self {
+        if step < steps {
+            Self::fall(0, (0.0, curve::float(steps)), curve, start_lr, end_lr).without_height()
+        } else {
+            Self::hold(end_lr).without_height()
+        }
+    }
+
+    /// The ramp of a schedule that runs from update `start` to `end` of a sequence.
+    pub(super) fn within(self, start: u64, end: u64) -> Self {
+        Self {
+            start: self.start.saturating_add(start),
+            origin: self.origin.saturating_add(start),
+            until: self.until.saturating_add(start).min(end),
+            ..self
+        }
     }
 
     /// `value` without end.
@@ -100,11 +122,12 @@ impl Ramp {
     /// Value, height and amplitude at one of the updates that the ramp covers.
     #[inline]
     pub(super) fn point_at(&self, step: u64) -> Point {
-        let rise = self.curve.height((self.offset + self.slope * curve::float(step - self.start)) / self.length);
+        let rise =
+            self.curve.height((self.offset + self.slope * curve::float(step.saturating_sub(self.start))) / self.length);
         let (head, amplitude) = match self.shrinking {
             None => (self.head, self.amplitude),
             Some((range, log2_gamma)) => {
-                let amplitude = curve::power(log2_gamma, step);
+                let amplitude = curve::power(log2_gamma, step.saturating_sub(self.origin));
                 (between(range.base_lr, range.max_lr, amplitude), amplitude)
             }
         };
@@ -173,12 +196,12 @@ impl Cursor {
         self.cycle.map(|(index, start, length)| Cycle { index, place: self.step - start, length })
     }
 
-    /// The point here, over the range that the cursor was made with.
+    /// The point here; `range` has to be the one that the cursor was made with.
     #[inline]
-    pub(crate) fn point<S: Schedule + ?Sized>(&self, schedule: &S) -> Point {
+    pub(crate) fn point<S: Schedule + ?Sized>(&self, schedule: &S, range: Option<LrRange>) -> Point {
         match &self.ramp {
             Some(ramp) => ramp.point_at(self.step),
-            None => self.point_over(schedule, None),
+            None => self.point_over(schedule, range),
         }
     }
 

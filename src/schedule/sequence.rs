@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Constant, CosineDecay, Cycle, InverseSqrtDecay, LinearDecay, LrRange, Point, Policy, Position, Schedule,
+    Constant, CosineDecay, Cycle, InverseSqrtDecay, LinearDecay, LrRange, Policy, Position, Ramp, Schedule,
     serde_checked,
 };
 use crate::ConfigError;
@@ -268,8 +268,19 @@ impl Schedule for Sequence {
         None
     }
 
-    fn point_at(&self, position: &Position, _range: Option<LrRange>) -> Point {
-        Point::without_height(self.value_at(position.step))
+    fn ramp_at(&self, position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
+        let (start, Part { schedule, steps }) = self.part_at(position.step);
+        let local = position.step - start;
+        Some(
+            match *steps {
+                Some(steps) if local >= steps => Ramp::hold(schedule.value_at(steps)),
+                _ => {
+                    let end = steps.map_or(u64::MAX, |steps| start + steps);
+                    schedule.ramp_at(&schedule.position_at(local), None)?.within(start, end)
+                }
+            }
+            .without_height(),
+        )
     }
 }
 

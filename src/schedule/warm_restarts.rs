@@ -35,6 +35,9 @@ use crate::{ConfigError, check};
 /// | [`with_cycles`](Self::with_cycles) | endless | number of cycles | >= 1 |
 /// | [`with_inclusive_end`](Self::with_inclusive_end) | off | reach `base_lr` within the cycle | |
 ///
+/// In a file the parameters and options have these names, without `with_`; `total_steps` and `cycles` in place of `t_0` divide
+/// a total, as [`snapshots`](Self::snapshots) does.
+///
 /// # Errors
 ///
 /// A [`ConfigError`] for anything outside these ranges.
@@ -188,7 +191,8 @@ impl Schedule for WarmRestarts {
             return Some(Ramp::hold(base_lr).below_base());
         };
         let last = if self.inclusive_end && length > 1 { length - 1 } else { length };
-        let fall = Ramp::fall(position.step - place, (0.0, curve::float(last)), Curve::Cosine, max_lr, base_lr);
+        let fall =
+            Ramp::fall(position.step.saturating_sub(place), (0.0, curve::float(last)), Curve::Cosine, max_lr, base_lr);
         Some(fall.until(length).with_amplitude(range, curve::power(self.log2_peak_factor, index)))
     }
 }

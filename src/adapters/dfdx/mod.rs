@@ -23,12 +23,14 @@
 mod adam;
 mod hyper;
 mod missing;
+mod range_test;
 mod rmsprop;
 mod sgd;
 mod sweep;
 mod update;
 
 pub use adam::Adam;
+pub use range_test::{RangeTestError, range_test, weight_decay_grid};
 pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
 pub use update::{InPlace, UpdateError};

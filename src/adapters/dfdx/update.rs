@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::sweep;
 use crate::schedule::Schedule;
-use crate::{Applied, CyclicOptimizer, Hyperparameters};
+use crate::{Applied, ConfigError, CyclicOptimizer, Hyperparameters};
 
 /// A dfdx optimizer that can also update from gradients which it may change, and leaves them zeroed.
 ///
@@ -72,12 +72,12 @@ pub enum UpdateError<Err> {
         /// The update, counted from 0 over the whole run.
         iteration: u64,
     },
-    /// The scheduled rate is NaN or infinite, which only a custom schedule can cause, and the update was refused: nothing
-    /// has changed.
-    #[error("update {iteration} was refused: the schedule's rate is {lr}")]
-    NonFiniteRate {
-        /// The rate.
-        lr: f64,
+    /// The scheduled rate is NaN, infinite or negative, or the momentum not in [0, 1), which only a custom schedule or an
+    /// enormous scale can cause, and the update was refused: nothing has changed.
+    #[error("update {iteration} was refused: {error}")]
+    Schedule {
+        /// What is wrong with it.
+        error: ConfigError,
         /// The update, counted from 0 over the whole run.
         iteration: u64,
     },
@@ -149,13 +149,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         D: Device<E>,
         E: Dtype,
     {
-        let (loss, iteration, lr) = (loss.to_f64().unwrap_or(f64::NAN), self.iterations(), self.lr());
+        let (loss, iteration) = (loss.to_f64().unwrap_or(f64::NAN), self.iterations());
         if !loss.is_finite() {
             return Err(UpdateError::NonFiniteLoss { loss, iteration });
         }
-        if !lr.is_finite() {
-            return Err(UpdateError::NonFiniteRate { lr, iteration });
-        }
+        self.check_next().map_err(|error| UpdateError::Schedule { error, iteration })?;
         let used = self.upcoming();
         match self.begin().update_in_place(model, grads) {
             Err(OptimizerUpdateError::DeviceError(error)) => Err(UpdateError::Device(error)),

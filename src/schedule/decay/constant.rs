@@ -1,6 +1,6 @@
 //! The rate that does not change.
 
-use crate::schedule::{Schedule, serde_checked};
+use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
 /// One rate for every update.
@@ -60,6 +60,10 @@ impl Schedule for Constant {
     #[inline]
     fn value_at(&self, _step: u64) -> f64 {
         self.lr
+    }
+
+    fn ramp_at(&self, _position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
+        Some(Ramp::hold(self.lr).without_height())
     }
 }
 

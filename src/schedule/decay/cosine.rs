@@ -1,6 +1,6 @@
 //! Half a cosine wave from one rate to another.
 
-use crate::schedule::curve::{self, Curve};
+use crate::schedule::curve::Curve;
 use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
@@ -81,11 +81,7 @@ impl Schedule for CosineDecay {
     }
 
     fn ramp_at(&self, position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
-        Some(if position.step < self.steps {
-            Ramp::fall(0, (0.0, curve::float(self.steps)), Curve::Cosine, self.start_lr, self.end_lr).without_height()
-        } else {
-            Ramp::hold(self.end_lr).without_height()
-        })
+        Some(Ramp::one_way(position.step, self.steps, Curve::Cosine, self.start_lr, self.end_lr))
     }
 }
 

@@ -1,0 +1,123 @@
+//! Finds the learning rates between which a network learns the digits, and trains it with them: no rate is set by hand.
+//!
+//! ```text
+//! cargo run --release --features full --example find_range -- --out target/find_range
+//! cargo run --release --features full --example find_range -- --weight-decays 0,0.01,0.1,1
+//! cargo run --release --features full --example find_range -- --seeds 10
+//! ```
+//!
+//! Look at `loss_curve.svg` in the folder: the loss falls, has a valley, and blows up. Each suggestion is a point of it.
+
+mod support;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cyclic_optim::adapters::dfdx::{range_test, weight_decay_grid};
+use cyclic_optim::range_test::{RangeTest, Suggestion};
+use cyclic_optim::{Adam, ClrConfig, Smoothing};
+use dfdx::optim::{AdamConfig, WeightDecay};
+use support::digits::{Data, Task, summary, train_step, with_pixels};
+
+/// Run a learning-rate range test, then train with the schedule that it suggests.
+#[derive(Parser)]
+struct Args {
+    /// Folder with the four IDX files; the real MNIST works too.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
+    data: PathBuf,
+    /// Folder for the curve, as CSV and as SVG; made if it is not there.
+    #[arg(long, default_value = "target/find_range")]
+    out: PathBuf,
+    /// Decoupled weight decays to try beside the rates, separated by commas; the best one is used.
+    #[arg(long, value_delimiter = ',')]
+    weight_decays: Vec<f64>,
+    /// Passes over the training images when training.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    /// Seed of the initial weights and of the order of the images.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Do it all with so many seeds, one after the other, and sum up.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: u32,
+}
+
+fn main() -> ExitCode {
+    support::exit_code(|| {
+        let args = Args::parse();
+        let data = Data::read(&args.data)?;
+        fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
+        let mut runs = Vec::new();
+        for seed in (0..args.seeds).map(|n| args.seed.wrapping_add(n.into())) {
+            runs.push(with_pixels!(data, find_and_fit(&args, &data, seed))?);
+        }
+        if runs.len() > 1 {
+            println!("{}", summary(&runs));
+        }
+        Ok(())
+    })
+}
+
+fn find_and_fit<const PIXELS: usize>(
+    args: &Args,
+    data: &Data,
+    seed: u64,
+) -> Result<support::digits::Fitted, Box<dyn Error>> {
+    let task = Task::<PIXELS>::new(data, seed);
+    let model = task.model();
+    let test = RangeTest::logarithmic(1e-5, 1.0, 200)?;
+    let smoothing = Smoothing::exponential(0.8)?;
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
+    let (csv, svg) = (args.out.join("loss_curve.csv"), args.out.join("loss_curve.svg"));
+
+    let (curve, adam) = if args.weight_decays.is_empty() {
+        let bar = test.progress_bar(1);
+        let adam = AdamConfig::default();
+        let batches = bar.wrap_iter(task.all_batches());
+        let curve = range_test(&model, &Adam::new(adam), &test, batches, step, |_| Ok(None))?;
+        bar.finish_and_clear();
+        curve.write_csv(File::create(&csv)?)?;
+        fs::write(&svg, curve.to_svg(&smoothing)?)?;
+        (curve.smoothed(&smoothing), adam)
+    } else {
+        let bar = test.progress_bar(args.weight_decays.len() as u64);
+        let weight_decay =
+            |strength| AdamConfig { weight_decay: Some(WeightDecay::Decoupled(strength)), ..Default::default() };
+        let optimizer = Adam::new(weight_decay(0.0));
+        let batches = || bar.wrap_iter(task.all_batches());
+        let grid = weight_decay_grid(&model, &optimizer, &test, &args.weight_decays, batches, step, |_| Ok(None))?;
+        bar.finish_and_clear();
+        grid.write_csv(File::create(&csv)?)?;
+        fs::write(&svg, grid.to_svg(&smoothing, Suggestion::Valley)?)?;
+        let smoothed = grid.smoothed(&smoothing);
+        for (strength, suggested) in smoothed.suggest(Suggestion::Valley) {
+            match suggested {
+                Ok(suggested) => println!("weight decay {strength}: valley at {:.2e}", suggested.lr),
+                Err(reason) => println!("weight decay {strength}: {reason}"),
+            }
+        }
+        let best = smoothed.best(Suggestion::Valley)?;
+        println!("best weight decay: {}", best.weight_decay);
+        (smoothed.entries()[best.entry].curve.clone(), weight_decay(best.weight_decay))
+    };
+
+    for suggestion in Suggestion::ALL {
+        match curve.suggest(suggestion) {
+            Ok(suggested) => println!("{:<14} {:.2e}", suggestion.to_string(), suggested.lr),
+            Err(reason) => println!("{:<14} {reason}", suggestion.to_string()),
+        }
+    }
+    let range = curve.smith_range()?;
+    println!("Smith's range  {:.2e} to {:.2e}", range.base_lr.lr, range.max_lr.lr);
+    println!("written: {} and {}", csv.display(), svg.display());
+
+    let updates = u64::from(args.epochs) * data.batches_per_epoch();
+    let config = ClrConfig::new(range.one_cycle(updates)?);
+    let run = task.fit(args.epochs, adam, config, |_, _, _| ())?;
+    println!("seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates", run.accuracy, run.correct, run.of);
+    Ok(run)
+}

@@ -1,0 +1,194 @@
+//! The job that the examples do: a small network that reads handwritten digits.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cyclic_optim::{Adam, Applied, ClrConfig, CyclicOptimizer};
+use dfdx::nn::{builders, modules};
+use dfdx::optim::AdamConfig;
+use dfdx::prelude::{
+    AsArray, Backward, Const, Cpu, DeviceBuildExt, Module, ModuleMut, Tensor, TensorFromVec, Trace, ZeroGrads,
+    cross_entropy_with_logits_loss,
+};
+use dfdx::tensor::Gradients;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use super::idx::Images;
+
+/// Images in one batch; the last one of an epoch may have fewer.
+pub(crate) const BATCH: usize = 32;
+
+type Rows<const COLUMNS: usize> = Tensor<(usize, Const<COLUMNS>), f32, Cpu>;
+
+/// Two hidden layers of 64 and 32 units.
+pub(crate) type Mlp<const PIXELS: usize> = (
+    (modules::Linear<PIXELS, 64, f32, Cpu>, modules::ReLU),
+    (modules::Linear<64, 32, f32, Cpu>, modules::ReLU),
+    modules::Linear<32, 10, f32, Cpu>,
+);
+
+/// Images and their labels, one-hot.
+pub(crate) type Batch<const PIXELS: usize> = (Rows<PIXELS>, Rows<10>);
+
+/// Images to learn from and images to test with.
+pub(crate) struct Data {
+    train: Images,
+    test: Images,
+}
+
+impl Data {
+    /// Reads the four IDX files of a folder.
+    pub(crate) fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let (train, test) = (Images::read(folder, "train")?, Images::read(folder, "t10k")?);
+        if train.pixels == test.pixels {
+            Ok(Self { train, test })
+        } else {
+            Err(format!("training images have {} pixels, test images {}", train.pixels, test.pixels).into())
+        }
+    }
+
+    /// Pixels of an image.
+    pub(crate) fn pixels(&self) -> usize {
+        self.train.pixels
+    }
+
+    /// Updates of one pass over the training images.
+    pub(crate) fn batches_per_epoch(&self) -> u64 {
+        self.train.labels.len().div_ceil(BATCH) as u64
+    }
+}
+
+/// Calls `$run::<PIXELS>(..)` for the pixels of the data: their number is part of the model's type.
+#[allow(unused_macros, reason = "each example uses its part")]
+macro_rules! with_pixels {
+    ($data:expr, $run:ident($($argument:expr),*)) => {
+        match $data.pixels() {
+            64 => $run::<64>($($argument),*),
+            784 => $run::<784>($($argument),*),
+            other => Err(format!("images of 8 x 8 or 28 x 28 pixels are needed, these have {other}").into()),
+        }
+    };
+}
+pub(crate) use with_pixels;
+
+/// The data as one run sees them: its seed decides the initial weights and the order of the images.
+pub(crate) struct Task<'a, const PIXELS: usize> {
+    data: &'a Data,
+    seed: u64,
+    device: Cpu,
+    brightest: f32,
+}
+
+/// How a run ended.
+pub(crate) struct Fitted {
+    /// Share of the test images that are recognised.
+    pub(crate) accuracy: f64,
+    /// How many that are.
+    pub(crate) correct: usize,
+    /// How many test images there are.
+    pub(crate) of: usize,
+    /// Time of the training alone.
+    pub(crate) time: Duration,
+}
+
+impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
+    pub(crate) fn new(data: &'a Data, seed: u64) -> Self {
+        let brightest = data.train.values.iter().copied().max().unwrap_or(1).max(1);
+        Self { data, seed, device: Cpu::seed_from_u64(seed), brightest: brightest.into() }
+    }
+
+    /// A network with fresh weights.
+    pub(crate) fn model(&self) -> Mlp<PIXELS> {
+        type Builder<const PIXELS: usize> = (
+            (builders::Linear<PIXELS, 64>, builders::ReLU),
+            (builders::Linear<64, 32>, builders::ReLU),
+            builders::Linear<32, 10>,
+        );
+        self.device.build_module::<Builder<PIXELS>, f32>()
+    }
+
+    /// The batches of an epoch, in an order that is a function of seed and epoch alone, so that any epoch can be repeated.
+    pub(crate) fn batches(&self, epoch: u64) -> impl Iterator<Item = Batch<PIXELS>> + '_ {
+        let mut order: Vec<usize> = (0..self.data.train.labels.len()).collect();
+        order.shuffle(&mut StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(epoch)));
+        let ends = (0..order.len()).step_by(BATCH);
+        ends.map(move |start| {
+            let batch = &order[start..(start + BATCH).min(order.len())];
+            let mut one_hot = vec![0.0; batch.len() * 10];
+            for (row, &index) in batch.iter().enumerate() {
+                one_hot[row * 10 + usize::from(self.data.train.labels[index])] = 1.0;
+            }
+            (self.rows(&self.data.train, batch), self.device.tensor_from_vec(one_hot, (batch.len(), Const)))
+        })
+    }
+
+    /// One epoch after the other, without end.
+    pub(crate) fn all_batches(&self) -> impl Iterator<Item = Batch<PIXELS>> + '_ {
+        (0..).flat_map(|epoch| self.batches(epoch))
+    }
+
+    /// Trains a fresh network; `report` is told after each epoch what its last update was like.
+    pub(crate) fn fit(
+        &self,
+        epochs: u32,
+        adam: AdamConfig,
+        config: ClrConfig,
+        mut report: impl FnMut(u32, f32, Applied),
+    ) -> Result<Fitted, Box<dyn Error>> {
+        let mut model = self.model();
+        let mut grads = model.alloc_grads();
+        let mut optimizer = CyclicOptimizer::try_new(Adam::new(adam), config)?;
+        let start = Instant::now();
+        for epoch in 0..epochs {
+            let mut last = f32::NAN;
+            for batch in self.batches(epoch.into()) {
+                (last, grads) = train_step(&mut model, grads, batch);
+                optimizer.apply(&mut model, &mut grads, last)?;
+            }
+            if let Some(used) = optimizer.last() {
+                report(epoch, last, used);
+            }
+        }
+        let (time, (correct, of)) = (start.elapsed(), self.test(&model));
+        Ok(Fitted { accuracy: correct as f64 / of as f64, correct, of, time })
+    }
+
+    /// How many test images are recognised, and how many there are.
+    fn test(&self, model: &Mlp<PIXELS>) -> (usize, usize) {
+        let test = &self.data.test;
+        let all: Vec<usize> = (0..test.labels.len()).collect();
+        let logits = model.forward(self.rows(test, &all)).as_vec();
+        let correct = logits.chunks_exact(10).zip(&test.labels).filter(|(logits, label)| {
+            let best = (0..10).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+            best == Some(usize::from(**label))
+        });
+        (correct.count(), all.len())
+    }
+
+    fn rows(&self, images: &Images, indices: &[usize]) -> Rows<PIXELS> {
+        let pixels = indices.iter().flat_map(|&index| &images.values[index * PIXELS..(index + 1) * PIXELS]);
+        let scaled = pixels.map(|&value| f32::from(value) / self.brightest).collect();
+        self.device.tensor_from_vec(scaled, (indices.len(), Const))
+    }
+}
+
+/// Forward and backward pass: the loss, and the gradients.
+pub(crate) fn train_step<const PIXELS: usize>(
+    model: &mut Mlp<PIXELS>,
+    grads: Gradients<f32, Cpu>,
+    (images, labels): Batch<PIXELS>,
+) -> (f32, Gradients<f32, Cpu>) {
+    let loss = cross_entropy_with_logits_loss(model.forward_mut(images.traced(grads)), labels);
+    (loss.array(), loss.backward())
+}
+
+/// Accuracies and times of several runs, in one line.
+pub(crate) fn summary(runs: &[Fitted]) -> String {
+    let mean = runs.iter().map(|run| run.accuracy).sum::<f64>() / runs.len() as f64;
+    let lowest = runs.iter().map(|run| run.accuracy).fold(1.0, f64::min);
+    let longest = runs.iter().map(|run| run.time).max().unwrap_or_default().as_secs_f64();
+    format!("{} seeds: mean accuracy {mean:.4}, lowest {lowest:.4}, longest training {longest:.2} s", runs.len())
+}

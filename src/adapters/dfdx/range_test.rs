@@ -1,0 +1,199 @@
+//! The range test on clones of a dfdx model and its optimizer.
+
+use dfdx::dtypes::Dtype;
+use dfdx::nn::ZeroGrads;
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::optim::{OptimizerUpdateError, UnusedTensors};
+use dfdx::tensor::Gradients;
+use dfdx::tensor_ops::Device;
+use num_traits::ToPrimitive;
+use thiserror::Error;
+
+use super::InPlace;
+use crate::range_test::{Interrupted, LossCurve, RangeTest, WeightDecayGrid};
+use crate::{ConfigError, Hyper, Hyperparameters, Unsupported};
+
+/// Why a range test on a dfdx model could not be run to its end. The model and the optimizer are as they were.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RangeTestError<Err, DeviceErr> {
+    /// The batch source had no batch at all.
+    #[error("the batch source is empty")]
+    NoBatches,
+    /// One of the closures failed.
+    #[error("the range test was interrupted after {} steps: {error}", .curve.points().len())]
+    Closure {
+        /// What it said.
+        error: Err,
+        /// The steps that were completed before.
+        curve: LossCurve,
+    },
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(DeviceErr),
+    /// Some parameters have no gradient.
+    #[error("some parameters have no gradient: {0:?}")]
+    UnusedParams(UnusedTensors),
+    /// The optimizer has no hyper-parameter of this kind, or it is switched off.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The weight decays make no grid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// What can go wrong within a step.
+enum StepError<Err, DeviceErr> {
+    Closure(Err),
+    Update(OptimizerUpdateError<DeviceErr>),
+    Unsupported(Unsupported),
+}
+
+/// Runs a range test on clones of `model` and `optimizer`, moments included: both stay bit for bit as they were.
+///
+/// `train` gets the cloned model, gradients to trace with and a batch; it returns the batch's loss and the gradients after
+/// the backward pass. `validate` is called after each step and may return a validation loss: `|_| Ok(None)` for none. The
+/// test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the curve is, too.
+///
+/// Of a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner one: `optimizer.get_ref()`.
+///
+/// # What cannot be cloned
+///
+/// All tensors of a dfdx device share one random generator. A model with dropout draws from it in its forward pass, on the
+/// clone as well, so that the masks of the training that follows are others than they would have been. To keep them, hand
+/// in a model on a device of its own: `model.to_device(&Cpu::seed_from_u64(1))`, with an optimizer made for it. A batch source
+/// that draws from the device is a case of the same.
+///
+/// # Errors
+///
+/// See [`RangeTestError`].
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::adapters::dfdx::range_test;
+/// use cyclic_optim::range_test::RangeTest;
+/// use cyclic_optim::{Adam, Cyclic, CyclicOptimizer};
+/// use dfdx::prelude::{
+///     AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, SampleTensor, Tensor, Trace, mse_loss,
+/// };
+///
+/// let device = Cpu::default();
+/// let model = device.build_module::<Linear<4, 1>, f32>();
+/// let optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), Cyclic::triangular(0.001, 0.006, 100)?);
+/// let (x, y): (Tensor<Rank2<8, 4>, f32, _>, Tensor<Rank2<8, 1>, f32, _>) = (device.sample_normal(), device.sample_normal());
+///
+/// let curve = range_test(
+///     &model,
+///     optimizer.get_ref(),
+///     &RangeTest::logarithmic(1e-4, 1.0, 50)?,
+///     std::iter::repeat((x, y)),
+///     |model, grads, (x, y)| {
+///         let loss = mse_loss(model.forward(x.trace(grads)), y);
+///         Ok::<_, std::convert::Infallible>((loss.array(), loss.backward()))
+///     },
+///     |_| Ok(None),
+/// )?;
+/// assert!(curve.points().len() > 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn range_test<M, O, D, E, B, L, Err>(
+    model: &M,
+    optimizer: &O,
+    test: &RangeTest,
+    batches: impl IntoIterator<Item = B>,
+    train: impl FnMut(&mut M, Gradients<E, D>, B) -> Result<(L, Gradients<E, D>), Err>,
+    validate: impl FnMut(&M) -> Result<Option<f64>, Err>,
+) -> Result<LossCurve, RangeTestError<Err, D::Err>>
+where
+    M: TensorCollection<E, D> + Clone,
+    O: InPlace<M, D, E> + Hyperparameters + Clone,
+    D: Device<E>,
+    E: Dtype,
+    L: ToPrimitive,
+{
+    sweep(model.clone(), optimizer.clone(), test, batches, train, validate)
+}
+
+/// Runs the range test once for each weight decay, each from clones of the same model and optimizer.
+///
+/// `batches` is called for each sweep and should give the same batches each time. The weight decay is the optimizer's own, L2
+/// or decoupled, and has to be switched on in it; 0 means none. The rest is as in [`range_test`].
+///
+/// # Errors
+///
+/// See [`RangeTestError`]; of the first sweep that fails.
+pub fn weight_decay_grid<M, O, D, E, I, L, Err>(
+    model: &M,
+    optimizer: &O,
+    test: &RangeTest,
+    weight_decays: &[f64],
+    mut batches: impl FnMut() -> I,
+    mut train: impl FnMut(&mut M, Gradients<E, D>, I::Item) -> Result<(L, Gradients<E, D>), Err>,
+    mut validate: impl FnMut(&M) -> Result<Option<f64>, Err>,
+) -> Result<WeightDecayGrid, RangeTestError<Err, D::Err>>
+where
+    M: TensorCollection<E, D> + Clone,
+    O: InPlace<M, D, E> + Hyperparameters + Clone,
+    D: Device<E>,
+    E: Dtype,
+    I: IntoIterator,
+    L: ToPrimitive,
+{
+    WeightDecayGrid::run(weight_decays, |weight_decay| {
+        let mut optimizer = optimizer.clone();
+        // An optimizer without weight decay has none to set, and 0 is what it has.
+        if weight_decay > 0.0 || optimizer.get(Hyper::WeightDecay).is_some() {
+            optimizer.set(Hyper::WeightDecay, weight_decay)?;
+        }
+        sweep(model.clone(), optimizer, test, batches(), &mut train, &mut validate)
+    })?
+}
+
+/// One sweep over a model and an optimizer of its own.
+fn sweep<M, O, D, E, B, L, Err>(
+    model: M,
+    mut optimizer: O,
+    test: &RangeTest,
+    batches: impl IntoIterator<Item = B>,
+    mut train: impl FnMut(&mut M, Gradients<E, D>, B) -> Result<(L, Gradients<E, D>), Err>,
+    mut validate: impl FnMut(&M) -> Result<Option<f64>, Err>,
+) -> Result<LossCurve, RangeTestError<Err, D::Err>>
+where
+    M: TensorCollection<E, D>,
+    O: InPlace<M, D, E> + Hyperparameters,
+    D: Device<E>,
+    E: Dtype,
+    L: ToPrimitive,
+{
+    let grads = model.try_alloc_grads().map_err(RangeTestError::Device)?;
+    let mut batches = batches.into_iter().peekable();
+    if batches.peek().is_none() {
+        return Err(RangeTestError::NoBatches);
+    }
+    // Both closures of the test look at the model, one after the other.
+    let model = core::cell::RefCell::new(model);
+    let mut grads = Some(grads);
+    let curve = test.run_validated(
+        |lr| {
+            let (Some(batch), Some(traced)) = (batches.next(), grads.take()) else { return Ok(None) };
+            let model = &mut *model.borrow_mut();
+            let (loss, mut found) = train(model, traced, batch).map_err(StepError::Closure)?;
+            let loss = loss.to_f64().unwrap_or(f64::NAN);
+            // The test ends with this loss: there is nothing to update any more.
+            if loss.is_finite() {
+                optimizer.set(Hyper::LearningRate, lr).map_err(StepError::Unsupported)?;
+                optimizer.update_in_place(model, &mut found).map_err(StepError::Update)?;
+            }
+            grads = Some(found);
+            Ok(Some(loss))
+        },
+        || validate(&model.borrow()).map_err(StepError::Closure),
+    );
+    curve.map_err(|Interrupted { error, curve }| match error {
+        StepError::Closure(error) => RangeTestError::Closure { error, curve },
+        StepError::Update(OptimizerUpdateError::DeviceError(error)) => RangeTestError::Device(error),
+        StepError::Update(OptimizerUpdateError::UnusedParams(unused)) => RangeTestError::UnusedParams(unused),
+        StepError::Unsupported(unsupported) => RangeTestError::Unsupported(unsupported),
+    })
+}

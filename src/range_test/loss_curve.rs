@@ -1,0 +1,96 @@
+//! What a range test has found: the loss at each rate, and why it stopped.
+
+use alloc::vec::Vec;
+
+use crate::Smoothing;
+
+/// One step of a range test.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossPoint {
+    /// The learning rate.
+    pub lr: f64,
+    /// The mean training loss of the step's batches.
+    pub loss: f64,
+    /// The validation loss at the end of the step, if one was asked for.
+    pub validation: Option<f64>,
+}
+
+impl LossPoint {
+    /// The loss that is judged: the validation loss if there is one, the training loss otherwise.
+    #[must_use]
+    pub fn judged(&self) -> f64 {
+        self.validation.unwrap_or(self.loss)
+    }
+}
+
+/// Why a range test stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// Every rate has been tried.
+    EndOfRange,
+    /// The batches ran out. A step that had begun is not part of the curve.
+    NoMoreBatches,
+    /// The last point's loss is NaN or infinite.
+    NotFinite,
+    /// The last point's loss is too far above the best one.
+    Diverged,
+    /// The last point's loss is above the absolute limit.
+    MaxLoss,
+    /// The limit of the number of steps was reached.
+    MaxSteps,
+    /// A closure failed.
+    Interrupted,
+}
+
+/// The loss against the learning rate. Made by [`RangeTest::run`](super::RangeTest::run).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossCurve {
+    points: Vec<LossPoint>,
+    stop_reason: StopReason,
+}
+
+impl LossCurve {
+    /// A curve from points that were measured elsewhere.
+    #[must_use]
+    pub fn new(points: Vec<LossPoint>, stop_reason: StopReason) -> Self {
+        Self { points, stop_reason }
+    }
+
+    /// The steps, in the order in which they were made.
+    #[must_use]
+    pub fn points(&self) -> &[LossPoint] {
+        &self.points
+    }
+
+    /// Why the test stopped.
+    #[must_use]
+    pub fn stop_reason(&self) -> StopReason {
+        self.stop_reason
+    }
+
+    /// The losses that are judged, one for each point.
+    #[must_use]
+    pub fn losses(&self) -> Vec<f64> {
+        self.points.iter().map(LossPoint::judged).collect()
+    }
+
+    /// The same curve with its losses, training and validation, smoothed.
+    #[must_use]
+    pub fn smoothed(&self, smoothing: &Smoothing) -> Self {
+        let losses = smoothing.apply(&self.points.iter().map(|point| point.loss).collect::<Vec<_>>());
+        // A point without a validation loss (the last one, perhaps) counts as one that is not finite.
+        let validation: Vec<f64> = self.points.iter().map(|point| point.validation.unwrap_or(f64::NAN)).collect();
+        let validation = smoothing.apply(&validation);
+        let points = self.points.iter().zip(losses.into_iter().zip(validation)).map(|(point, (loss, validation))| {
+            LossPoint { lr: point.lr, loss, validation: point.validation.map(|_| validation) }
+        });
+        Self { points: points.collect(), ..*self }
+    }
+
+    /// The points whose judged loss is finite, each with its index in the curve.
+    pub(super) fn finite(&self) -> Vec<(usize, f64, f64)> {
+        let points = self.points.iter().enumerate().map(|(index, point)| (index, point.lr, point.judged()));
+        points.filter(|(_, _, loss)| loss.is_finite()).collect()
+    }
+}

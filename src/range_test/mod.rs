@@ -1,0 +1,44 @@
+//! The learning-rate range test: train for a short while at rising rates, look at the losses, choose the rates.
+//!
+//! The test itself runs over a closure and names no framework. [`adapters::dfdx::range_test`](crate::adapters::dfdx::range_test)
+//! runs it on clones of a dfdx model and its optimizer, which so stay as they are.
+//!
+//! ```
+//! use cyclic_optim::range_test::{RangeTest, Suggestion};
+//!
+//! // A loss that falls between 0.01 and 0.1 and blows up above 0.3.
+//! let test = RangeTest::logarithmic(1e-3, 1.0, 61)?;
+//! let mut loss = 1.0_f64;
+//! let curve = test.run(|lr| {
+//!     loss *= if lr > 0.3 { 3.0 } else { 1.0 - lr.min(0.1) };
+//!     Ok::<_, ()>(Some(loss))
+//! }).unwrap();
+//! let range = curve.smith_range()?;
+//! assert!(range.base_lr.lr < 0.03 && range.max_lr.lr > 0.25 && range.max_lr.lr < 0.4);
+//! let ready = range.cyclic(200)?; // from base_lr to max_lr in 200 updates, and back
+//! # let _ = (ready, curve.suggest(Suggestion::Steepest)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # References
+//!
+//! L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, arXiv:1506.01186, section 3.3; the finders of
+//! fastai, nupam/keras-callbacks and psklight/keras_one_cycle_clr.
+
+#[cfg(feature = "csv")]
+mod csv;
+mod grid;
+mod loss_curve;
+#[cfg(feature = "plot")]
+mod plot;
+#[cfg(feature = "progress")]
+mod progress;
+mod suggestion;
+mod sweep;
+
+pub use grid::{BestPair, GridEntry, WeightDecayGrid};
+pub use loss_curve::{LossCurve, LossPoint, StopReason};
+#[cfg(feature = "plot")]
+pub use plot::PlotError;
+pub use suggestion::{NoSuggestion, SmithRange, Suggested, Suggestion};
+pub use sweep::{Interrupted, RangeTest};

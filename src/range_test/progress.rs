@@ -1,0 +1,39 @@
+//! A progress bar for long sweeps.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::RangeTest;
+
+const TEMPLATE: &str = "range test {wide_bar} {pos}/{len} {eta}";
+
+impl RangeTest {
+    /// A bar over the updates of `sweeps` sweeps, to be wrapped around the batches: `bar.wrap_iter(batches)`.
+    ///
+    /// It is drawn on stderr, and not at all if that is no terminal. A sweep that stops early leaves it where it is.
+    #[must_use]
+    pub fn progress_bar(&self, sweeps: u64) -> ProgressBar {
+        let bar = ProgressBar::new(self.updates().saturating_mul(sweeps));
+        match ProgressStyle::with_template(TEMPLATE) {
+            Ok(style) => bar.with_style(style),
+            // The template is fixed, and the tests know that it is good.
+            Err(_) => bar,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_counts_updates() {
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        let test = RangeTest::linear(0.0, 1.0, 5).unwrap().with_batches_per_step(2).unwrap();
+        let bar = test.progress_bar(3);
+        assert_eq!(bar.length(), Some(30));
+        let test = test.with_max_steps(3).unwrap();
+        let mut batches = bar.wrap_iter(std::iter::repeat(1.0));
+        let curve = test.run(|_| Ok::<_, ()>(batches.next())).unwrap();
+        assert_eq!((curve.points().len(), bar.position()), (3, 6));
+    }
+}

@@ -1,0 +1,499 @@
+//! The sweep: which rates are tried, how long each, and when to stop.
+
+use alloc::vec::Vec;
+
+use thiserror::Error;
+
+use super::{LossCurve, LossPoint, StopReason};
+use crate::schedule::curve;
+use crate::smoothing::Ewma;
+use crate::{ConfigError, check};
+
+/// A learning-rate range test: the rates to try and the rules for stopping.
+///
+/// # Formula
+///
+/// | sweep | rate of step i |
+/// |---|---|
+/// | [`logarithmic`](Self::logarithmic) | `min_lr (max_lr / min_lr)^(i / (steps - 1))` |
+/// | [`linear`](Self::linear) | `min_lr + (max_lr - min_lr) i / (steps - 1)` |
+/// | [`multiplied`](Self::multiplied) | `min_lr multiplier^i`, up to the first one at or above `max_lr` |
+///
+/// The first and the last rate of the first two are `min_lr` and `max_lr`, exactly. The loss of a step is the mean over its
+/// batches; each batch's loss is taken before its update.
+///
+/// The sweep stops after its last rate, after a loss that is not finite, or when the smoothed loss (exponentially,
+/// bias-corrected, so that one odd batch does not end the test) exceeds
+///
+/// ```text
+/// best + (divergence - 1) max(|best|, (first - best) / 100)
+/// ```
+///
+/// which is `divergence` times the best smoothed loss so far, unless that is negative or close to 0. Whatever stopped it,
+/// the last point is part of the curve. Where there is a validation loss, it is the one that is judged.
+///
+/// | option | default | purpose | range |
+/// |---|---|---|---|
+/// | `min_lr`, `max_lr` | required | ends of the sweep | finite, `min_lr` < `max_lr`; above 0 unless linear |
+/// | `steps` | required | number of rates | >= 2 |
+/// | `multiplier` | required | ratio of neighbouring rates | (1, inf) |
+/// | [`with_batches_per_step`](Self::with_batches_per_step) | 1 | batches at each rate | >= 1 |
+/// | [`with_divergence`](Self::with_divergence) | 5 | see above | (1, inf), or [off](Self::without_divergence) |
+/// | [`with_divergence_smoothing`](Self::with_divergence_smoothing) | 0.9 | weight of the past in it | [0, 1), 0 = none |
+/// | [`with_max_loss`](Self::with_max_loss) | none | absolute limit | not NaN |
+/// | [`with_max_steps`](Self::with_max_steps) | none | limit of the number of steps | >= 1 |
+///
+/// # Errors
+///
+/// A [`ConfigError`] for anything outside these ranges.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::range_test::RangeTest;
+/// let rates: Vec<f64> = RangeTest::logarithmic(0.001, 1.0, 4)?.rates().collect();
+/// assert_eq!((rates[0], rates[3]), (0.001, 1.0));
+/// assert!((rates[1] - 0.01).abs() < 1e-15);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct RangeTest {
+    min_lr: f64,
+    max_lr: f64,
+    steps: u64,
+    spacing: Spacing,
+    batches_per_step: u64,
+    divergence: Option<f64>,
+    divergence_alpha: f64,
+    max_loss: Option<f64>,
+    max_steps: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Spacing {
+    Linear,
+    /// With the logarithm of `max_lr / min_lr`.
+    Logarithmic(f64),
+    /// With the logarithm of the multiplier.
+    Multiplied(f64),
+}
+
+/// A sweep whose closure failed: its error, and the curve up to there.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[error("the range test was interrupted after {} steps: {error}", .curve.points().len())]
+pub struct Interrupted<E> {
+    /// What the closure said.
+    pub error: E,
+    /// The steps that were completed before.
+    pub curve: LossCurve,
+}
+
+impl RangeTest {
+    fn checked(min_lr: f64, max_lr: f64, steps: u64, spacing: Spacing) -> Result<Self, ConfigError> {
+        check::rates(("min_lr", min_lr), ("max_lr", max_lr))?;
+        if min_lr == max_lr {
+            return Err(ConfigError::Reversed { low_field: "min_lr", low: min_lr, high_field: "max_lr", high: max_lr });
+        }
+        if spacing != Spacing::Linear {
+            check::positive("min_lr", min_lr)?;
+        }
+        check::at_least("steps", steps, 2)?;
+        Ok(Self {
+            min_lr,
+            max_lr,
+            steps,
+            spacing,
+            batches_per_step: 1,
+            divergence: Some(5.0),
+            divergence_alpha: 0.9,
+            max_loss: None,
+            max_steps: None,
+        })
+    }
+
+    /// `steps` rates from `min_lr` to `max_lr`, each the same factor above the one before.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or not above 0, `max_lr` not above `min_lr`, fewer than two steps.
+    pub fn logarithmic(min_lr: f64, max_lr: f64, steps: u64) -> Result<Self, ConfigError> {
+        Self::checked(min_lr, max_lr, steps, Spacing::Logarithmic(octaves(min_lr, max_lr)))
+    }
+
+    /// `steps` rates from `min_lr` to `max_lr` at equal distances.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `max_lr` not above `min_lr`, fewer than two steps.
+    pub fn linear(min_lr: f64, max_lr: f64, steps: u64) -> Result<Self, ConfigError> {
+        Self::checked(min_lr, max_lr, steps, Spacing::Linear)
+    }
+
+    /// Rates from `min_lr` on, each `multiplier` times the one before; the last is the first at or above `max_lr`.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or not above 0, `max_lr` not above `min_lr`, a multiplier not above 1.
+    pub fn multiplied(min_lr: f64, max_lr: f64, multiplier: f64) -> Result<Self, ConfigError> {
+        check::factor("multiplier", multiplier)?;
+        let log2_multiplier = curve::log2(multiplier);
+        let mut test = Self::checked(min_lr, max_lr, 2, Spacing::Multiplied(log2_multiplier))?;
+        // Two at least: the first rate lies below `max_lr`. The estimate may be one off either way by rounding.
+        test.steps = curve::ceil(octaves(min_lr, max_lr) / log2_multiplier).saturating_add(1).max(2);
+        while test.steps > 2 && test.rate(test.steps - 2) >= max_lr {
+            test.steps -= 1;
+        }
+        while test.rate(test.steps - 1) < max_lr {
+            test.steps += 1;
+        }
+        Ok(test)
+    }
+
+    /// Trains several batches at each rate.
+    ///
+    /// # Errors
+    ///
+    /// No batches, or more than `u64` can count over all steps.
+    pub fn with_batches_per_step(mut self, batches_per_step: u64) -> Result<Self, ConfigError> {
+        check::length("batches_per_step", batches_per_step)?;
+        self.steps
+            .checked_mul(batches_per_step)
+            .ok_or(ConfigError::HorizonOverflow { field: "batches_per_step", value: batches_per_step })?;
+        self.batches_per_step = batches_per_step;
+        Ok(self)
+    }
+
+    /// Stops when the smoothed loss is so many times its best; see [`RangeTest`] for losses around 0.
+    ///
+    /// # Errors
+    ///
+    /// A factor not above 1.
+    pub fn with_divergence(mut self, divergence: f64) -> Result<Self, ConfigError> {
+        check::factor("divergence", divergence)?;
+        self.divergence = Some(divergence);
+        Ok(self)
+    }
+
+    /// Smooths the loss that is compared with its best by so much; 0 compares each step's loss as it is.
+    ///
+    /// # Errors
+    ///
+    /// `alpha` outside [0, 1).
+    pub fn with_divergence_smoothing(mut self, alpha: f64) -> Result<Self, ConfigError> {
+        check::weight("alpha", alpha)?;
+        self.divergence_alpha = alpha;
+        Ok(self)
+    }
+
+    /// Does not compare with the best loss.
+    #[must_use]
+    pub fn without_divergence(mut self) -> Self {
+        self.divergence = None;
+        self
+    }
+
+    /// Stops after a loss above `max_loss`.
+    ///
+    /// # Errors
+    ///
+    /// NaN.
+    pub fn with_max_loss(mut self, max_loss: f64) -> Result<Self, ConfigError> {
+        check::number("max_loss", max_loss)?;
+        self.max_loss = Some(max_loss);
+        Ok(self)
+    }
+
+    /// Stops after so many steps.
+    ///
+    /// # Errors
+    ///
+    /// No steps.
+    pub fn with_max_steps(mut self, max_steps: u64) -> Result<Self, ConfigError> {
+        check::length("max_steps", max_steps)?;
+        self.max_steps = Some(max_steps);
+        Ok(self)
+    }
+
+    /// The number of rates.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The number of updates of a sweep that nothing stops.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.max_steps.map_or(self.steps, |max_steps| max_steps.min(self.steps)) * self.batches_per_step
+    }
+
+    /// The number of epochs that `sweeps` sweeps take, which nothing stops, rounded up; `None` for epochs without batches.
+    ///
+    /// ```
+    /// use cyclic_optim::range_test::RangeTest;
+    /// // 801 samples in batches of 16 are 51 batches.
+    /// let test = RangeTest::logarithmic(1e-5, 10.0, 100)?.with_batches_per_step(5)?;
+    /// assert_eq!((test.epochs(1, 51), test.epochs(3, 51)), (Some(10), Some(30)));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn epochs(&self, sweeps: u64, batches_per_epoch: u64) -> Option<u64> {
+        (batches_per_epoch > 0).then(|| self.updates().saturating_mul(sweeps).div_ceil(batches_per_epoch))
+    }
+
+    /// The rates, from the first to the last.
+    pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.steps).map(|step| self.rate(step))
+    }
+
+    fn rate(&self, step: u64) -> f64 {
+        let x = curve::fraction(step, self.steps - 1);
+        match self.spacing {
+            Spacing::Multiplied(log2_multiplier) => self.min_lr * curve::power(log2_multiplier, step),
+            Spacing::Linear => curve::between(self.min_lr, self.max_lr, x),
+            Spacing::Logarithmic(_) if step == self.steps - 1 => self.max_lr,
+            Spacing::Logarithmic(log2_ratio) => self.min_lr * curve::exp2(x * log2_ratio),
+        }
+    }
+
+    /// Runs the test over a closure that trains one batch at the rate it is given and returns the batch's loss, or `None`
+    /// when there are no more batches.
+    ///
+    /// # Errors
+    ///
+    /// Those of the closure, with the curve up to there.
+    pub fn run<E>(&self, train: impl FnMut(f64) -> Result<Option<f64>, E>) -> Result<LossCurve, Interrupted<E>> {
+        self.run_validated(train, || Ok(None))
+    }
+
+    /// As [`run`](Self::run), with a second closure that is called at the end of each step and may return a validation
+    /// loss.
+    ///
+    /// # Errors
+    ///
+    /// Those of the closures, with the curve up to there.
+    pub fn run_validated<E>(
+        &self,
+        mut train: impl FnMut(f64) -> Result<Option<f64>, E>,
+        mut validate: impl FnMut() -> Result<Option<f64>, E>,
+    ) -> Result<LossCurve, Interrupted<E>> {
+        let mut points = Vec::new();
+        let mut mean = Ewma::new(self.divergence_alpha);
+        let mut limit = Limit::default();
+        let mut stop = StopReason::EndOfRange;
+        for (step, lr) in (0..).zip(self.rates()) {
+            if self.max_steps.is_some_and(|max_steps| step >= max_steps) {
+                stop = StopReason::MaxSteps;
+                break;
+            }
+            let point = match self.step(lr, &mut train, &mut validate) {
+                Ok(Some(point)) => point,
+                Ok(None) => {
+                    stop = StopReason::NoMoreBatches;
+                    break;
+                }
+                Err(error) => {
+                    return Err(Interrupted { error, curve: LossCurve::new(points, StopReason::Interrupted) });
+                }
+            };
+            points.push(point);
+            let judged = point.judged();
+            if !point.loss.is_finite() || !judged.is_finite() {
+                stop = StopReason::NotFinite;
+                break;
+            }
+            if self.max_loss.is_some_and(|max_loss| judged > max_loss) {
+                stop = StopReason::MaxLoss;
+                break;
+            }
+            if limit.exceeded_by(mean.push(judged), self.divergence) {
+                stop = StopReason::Diverged;
+                break;
+            }
+        }
+        Ok(LossCurve::new(points, stop))
+    }
+
+    /// One step: its batches at one rate, up to one whose loss is not finite. `None` if there are too few batches left.
+    fn step<E>(
+        &self,
+        lr: f64,
+        train: &mut impl FnMut(f64) -> Result<Option<f64>, E>,
+        validate: &mut impl FnMut() -> Result<Option<f64>, E>,
+    ) -> Result<Option<LossPoint>, E> {
+        let mut sum = 0.0;
+        for _ in 0..self.batches_per_step {
+            let Some(loss) = train(lr)? else { return Ok(None) };
+            sum += loss;
+            if !loss.is_finite() {
+                return Ok(Some(LossPoint { lr, loss, validation: None }));
+            }
+        }
+        let loss = sum / curve::float(self.batches_per_step);
+        Ok(Some(LossPoint { lr, loss, validation: validate()? }))
+    }
+}
+
+/// `log2(max_lr / min_lr)`, without the overflow of the quotient.
+fn octaves(min_lr: f64, max_lr: f64) -> f64 {
+    curve::log2(max_lr) - curve::log2(min_lr)
+}
+
+/// The first and the best loss so far.
+#[derive(Default)]
+struct Limit(Option<(f64, f64)>);
+
+impl Limit {
+    /// Takes note of a loss, and says whether it lies above the limit that the ones up to it set.
+    fn exceeded_by(&mut self, loss: f64, divergence: Option<f64>) -> bool {
+        let (first, best) = self.0.map_or((loss, loss), |(first, best)| (first, best.min(loss)));
+        self.0 = Some((first, best));
+        divergence.is_some_and(|divergence| {
+            let scale = best.abs().max((first - best) / 100.0);
+            // All losses 0 so far: there is nothing to compare with.
+            scale > 0.0 && loss > best + (divergence - 1.0) * scale
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Table F of the reference tables: the default sweep of nupam/keras-callbacks, with its epsilons and without, and
+    /// two grids of psklight/keras_one_cycle_clr.
+    #[test]
+    fn table_f() {
+        let assert_close = |value: f64, expected: f64| {
+            assert!((value - expected).abs() <= 5e-9 * expected, "{value}, expected {expected}");
+        };
+        let rates: Vec<f64> = RangeTest::multiplied(8.01e-5, 1.000_000_1, 1.015_000_1).unwrap().rates().collect();
+        assert_eq!(rates.len(), 635);
+        for (step, expected) in [
+            (0, 8.01e-5),
+            (1, 8.130_150_801e-5),
+            (2, 8.252_103_876_03e-5),
+            (632, 0.977_683_44),
+            (633, 0.992_348_79),
+            (634, 1.007_234_12),
+        ] {
+            assert_close(rates[step], expected);
+        }
+        assert_close(rates[634], 1.007_234_120_9);
+        assert_eq!(RangeTest::multiplied(8e-5, 1.0, 1.015).unwrap().steps(), 635);
+
+        let rates: Vec<f64> = RangeTest::logarithmic(1e-3, 1.0, 5).unwrap().rates().collect();
+        for (rate, expected) in
+            rates.iter().zip([0.001, 0.005_623_413_251_903, 0.031_622_776_601_684, 0.177_827_941_003_892, 1.0])
+        {
+            assert!((rate - expected).abs() < 1e-14);
+        }
+        let rates: Vec<f64> = RangeTest::logarithmic(1e-5, 10.0, 100).unwrap().rates().collect();
+        let expected =
+            [(1, 1.149_756_995_398e-5), (49, 0.009_326_033_468_8), (50, 0.010_722_672_220_1), (98, 8.697_490_026_178)];
+        for (step, expected) in expected {
+            assert!((rates[step] - expected).abs() < 1e-11 * expected, "step {step}: {}", rates[step]);
+        }
+        assert_eq!((rates[0], rates[99], rates.len()), (1e-5, 10.0, 100));
+    }
+
+    #[test]
+    fn a_multiplied_sweep_ends_at_or_just_beyond_its_end() {
+        for (min_lr, max_lr, multiplier) in [(1.0, 8.0, 2.0), (1.0, 9.0, 2.0), (1.0, 1.5, 100.0), (1e-8, 1.0, 10.0)] {
+            let test = RangeTest::multiplied(min_lr, max_lr, multiplier).unwrap();
+            let rates: Vec<f64> = test.rates().collect();
+            let (last, before) = (rates[rates.len() - 1], rates[rates.len() - 2]);
+            assert!(before < max_lr && last >= max_lr && last <= max_lr * multiplier, "{rates:?}");
+        }
+    }
+
+    fn stop_of(test: &RangeTest, losses: &[f64]) -> (usize, StopReason) {
+        let mut losses = losses.iter().copied();
+        let curve = test.run(|_| Ok::<_, ()>(losses.next())).unwrap();
+        (curve.points().len(), curve.stop_reason())
+    }
+
+    #[test]
+    fn each_stop_rule() {
+        let test = RangeTest::linear(0.0, 1.0, 6).unwrap().with_divergence_smoothing(0.0).unwrap();
+        assert_eq!(stop_of(&test, &[1.0; 9]), (6, StopReason::EndOfRange));
+        assert_eq!(stop_of(&test, &[1.0; 4]), (4, StopReason::NoMoreBatches));
+        assert_eq!(stop_of(&test, &[]), (0, StopReason::NoMoreBatches));
+        assert_eq!(stop_of(&test, &[1.0, f64::NAN, 1.0]), (2, StopReason::NotFinite));
+        assert_eq!(stop_of(&test, &[1.0, f64::NEG_INFINITY]), (2, StopReason::NotFinite));
+        // The comparison is strict: 5 times the best goes on, more stops.
+        assert_eq!(stop_of(&test, &[2.0, 1.0, 5.0, 5.1, 1.0]), (4, StopReason::Diverged));
+        // The original of this rule stops these at once.
+        assert_eq!(stop_of(&test, &[1.0, -0.5, -0.4, 1.0, 1.4, -1.0]), (6, StopReason::EndOfRange));
+        assert_eq!(stop_of(&test, &[1.0, -0.5, 1.6]), (3, StopReason::Diverged));
+        assert_eq!(stop_of(&test, &[0.0, 0.0, 3.0, 4.0, 0.0, 0.0]), (6, StopReason::EndOfRange));
+        assert_eq!(stop_of(&test, &[1.0, 0.0, 0.03, 0.05]), (4, StopReason::Diverged));
+        // Half of each loss, half of the past: 1, then (5.5 x 2/3 + 1 x 1/3) = 4, then 10.9, which is more than 5.
+        let smoothed = test.clone().with_divergence_smoothing(0.5).unwrap();
+        assert_eq!(stop_of(&smoothed, &[1.0, 5.5, 16.0, 1.0, 1.0, 1.0]), (3, StopReason::Diverged));
+        let test = test.without_divergence();
+        assert_eq!(stop_of(&test, &[1.0, 1e9, 1.0, 1.0, 1.0, 1.0]), (6, StopReason::EndOfRange));
+        let test = test.with_max_loss(2.0).unwrap();
+        assert_eq!(stop_of(&test, &[1.0, 2.0, 2.1, 1.0]), (3, StopReason::MaxLoss));
+        let test = test.with_max_steps(2).unwrap();
+        assert_eq!(stop_of(&test, &[1.0; 9]), (2, StopReason::MaxSteps));
+    }
+
+    #[test]
+    fn a_step_is_the_mean_of_its_batches_and_never_half_done() {
+        let test = RangeTest::linear(1.0, 2.0, 3).unwrap().with_batches_per_step(2).unwrap();
+        let mut batches = [1.0, 3.0, 5.0, 6.0, 7.0].into_iter();
+        let mut rates = Vec::new();
+        let curve = test
+            .run_validated(
+                |lr| {
+                    rates.push(lr);
+                    Ok::<_, ()>(batches.next())
+                },
+                || Ok(Some(0.25)),
+            )
+            .unwrap();
+        assert_eq!(rates, [1.0, 1.0, 1.5, 1.5, 2.0, 2.0]);
+        assert_eq!(curve.points().iter().map(|point| point.loss).collect::<Vec<_>>(), [2.0, 5.5]);
+        assert_eq!((curve.points()[1].validation, curve.stop_reason()), (Some(0.25), StopReason::NoMoreBatches));
+    }
+
+    #[test]
+    fn a_failing_closure_keeps_the_curve() {
+        let test = RangeTest::linear(1.0, 2.0, 5).unwrap();
+        let mut calls = 0;
+        let interrupted = test
+            .run(|_| {
+                calls += 1;
+                if calls > 3 { Err("no more") } else { Ok(Some(1.0)) }
+            })
+            .unwrap_err();
+        assert_eq!((interrupted.error, interrupted.curve.points().len()), ("no more", 3));
+        assert_eq!(interrupted.curve.stop_reason(), StopReason::Interrupted);
+    }
+
+    #[test]
+    fn every_precondition() {
+        use ConfigError::{HorizonOverflow, OutOfRange, Rate, Reversed, TooSmall};
+        for bad in [f64::NAN, f64::INFINITY, -1.0] {
+            assert!(matches!(RangeTest::linear(bad, 1.0, 5), Err(Rate { field: "min_lr", .. })));
+            assert!(matches!(RangeTest::logarithmic(0.1, bad, 5), Err(Rate { field: "max_lr", .. })));
+            assert!(matches!(RangeTest::multiplied(0.1, 1.0, bad), Err(OutOfRange { field: "multiplier", .. })));
+        }
+        let good = || RangeTest::linear(0.0, 1.0, 5).unwrap();
+        for equal_or_reversed in [(1.0, 1.0), (2.0, 1.0)] {
+            assert!(matches!(RangeTest::linear(equal_or_reversed.0, equal_or_reversed.1, 5), Err(Reversed { .. })));
+        }
+        assert!(matches!(RangeTest::logarithmic(0.0, 1.0, 5), Err(OutOfRange { field: "min_lr", .. })));
+        assert!(matches!(RangeTest::multiplied(0.0, 1.0, 1.1), Err(OutOfRange { field: "min_lr", .. })));
+        assert!(matches!(RangeTest::multiplied(0.1, 1.0, 1.0), Err(OutOfRange { field: "multiplier", .. })));
+        assert!(matches!(RangeTest::linear(0.0, 1.0, 1), Err(TooSmall { field: "steps", .. })));
+        assert!(matches!(good().with_batches_per_step(0), Err(TooSmall { field: "batches_per_step", .. })));
+        assert!(matches!(good().with_batches_per_step(u64::MAX), Err(HorizonOverflow { .. })));
+        assert!(matches!(good().with_max_steps(0), Err(TooSmall { field: "max_steps", .. })));
+        assert!(matches!(good().with_max_loss(f64::NAN), Err(OutOfRange { field: "max_loss", .. })));
+        assert!(matches!(good().with_divergence_smoothing(1.0), Err(OutOfRange { field: "alpha", .. })));
+        for bad in [1.0, 0.0, f64::NAN] {
+            assert!(matches!(good().with_divergence(bad), Err(OutOfRange { field: "divergence", .. })));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Smoothing of noisy series: moving averages and winsorising. Values that are not finite never spread.
+
+use alloc::vec::Vec;
+
+use crate::schedule::curve;
+use crate::{ConfigError, check};
+
+/// How a series is smoothed.
+///
+/// # Formula
+///
+/// | form | value of point n, counted from 0 |
+/// |---|---|
+/// | [`exponential`](Self::exponential) | `s_n / (1 - alpha^(n+1))` with `s_n = alpha s_(n-1) + (1 - alpha) y_n`, `s_(-1) = 0` |
+/// | [`exponential_from_first`](Self::exponential_from_first) | `s_n = alpha s_(n-1) + (1 - alpha) y_n` with `s_0 = y_0` |
+/// | [`trailing_mean`](Self::trailing_mean) | mean of the last `window` points, of fewer at the start |
+///
+/// A point that is not finite stays as it is, and the others are smoothed as if it were not there.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::Smoothing;
+///
+/// let smoothed = Smoothing::exponential_from_first(0.5)?.apply(&[1.0, 2.0, f64::NAN, 4.0]);
+/// assert_eq!((smoothed[0], smoothed[1], smoothed[3]), (1.0, 1.5, 2.75));
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// The bias correction is Adam's (D. P. Kingma and J. Ba, 2015) and fastai's; the form from the first value is that of
+/// nupam/keras-callbacks, the trailing mean that of psklight/keras_one_cycle_clr.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Smoothing(Form);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Form {
+    Exponential { alpha: f64, corrected: bool },
+    TrailingMean { window: usize },
+}
+
+impl Smoothing {
+    /// An exponentially weighted mean that starts from 0 and is corrected for it. `alpha` 0 smoothes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `alpha` outside [0, 1).
+    pub fn exponential(alpha: f64) -> Result<Self, ConfigError> {
+        check::weight("alpha", alpha)?;
+        Ok(Self(Form::Exponential { alpha, corrected: true }))
+    }
+
+    /// An exponentially weighted mean that starts from the first value, which so keeps a large weight for long. `alpha` 0
+    /// smoothes nothing.
+    ///
+    /// # Errors
+    ///
+    /// `alpha` outside [0, 1).
+    pub fn exponential_from_first(alpha: f64) -> Result<Self, ConfigError> {
+        check::weight("alpha", alpha)?;
+        Ok(Self(Form::Exponential { alpha, corrected: false }))
+    }
+
+    /// The mean of the last `window` points. A window of 1 smoothes nothing.
+    ///
+    /// # Errors
+    ///
+    /// A window of 0.
+    pub fn trailing_mean(window: usize) -> Result<Self, ConfigError> {
+        check::length("window", window as u64)?;
+        Ok(Self(Form::TrailingMean { window }))
+    }
+
+    /// The smoothed series, of the same length.
+    #[must_use]
+    pub fn apply(&self, values: &[f64]) -> Vec<f64> {
+        match self.0 {
+            Form::Exponential { alpha, corrected: true } => {
+                let mut mean = Ewma::new(alpha);
+                each_finite(values, |value| mean.push(value))
+            }
+            Form::Exponential { alpha, corrected: false } => {
+                let mut mean = None;
+                each_finite(values, |value| {
+                    *mean.insert(mean.map_or(value, |mean| alpha * mean + (1.0 - alpha) * value))
+                })
+            }
+            Form::TrailingMean { window } => {
+                let mut seen = Vec::with_capacity(values.len());
+                each_finite(values, |value| {
+                    seen.push(value);
+                    let last = &seen[seen.len().saturating_sub(window)..];
+                    last.iter().sum::<f64>() / curve::float(last.len() as u64)
+                })
+            }
+        }
+    }
+}
+
+/// A running exponentially weighted mean, corrected for its start from 0.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ewma {
+    alpha: f64,
+    sum: f64,
+    /// What `sum` would be if all values had been 1.
+    weight: f64,
+}
+
+impl Ewma {
+    pub(crate) fn new(alpha: f64) -> Self {
+        Self { alpha, sum: 0.0, weight: 0.0 }
+    }
+
+    /// The mean with another value in it.
+    pub(crate) fn push(&mut self, value: f64) -> f64 {
+        self.sum = self.alpha * self.sum + (1.0 - self.alpha) * value;
+        self.weight = self.alpha * self.weight + (1.0 - self.alpha);
+        self.sum / self.weight
+    }
+}
+
+fn each_finite(values: &[f64], mut smooth: impl FnMut(f64) -> f64) -> Vec<f64> {
+    values.iter().map(|&value| if value.is_finite() { smooth(value) } else { value }).collect()
+}
+
+/// The 2.5 % and 97.5 % quantiles of the finite values, between which [`winsorised`] clips; `None` if there are none.
+///
+/// Between two values a quantile is interpolated linearly, as NumPy does by default.
+#[must_use]
+pub fn winsorising_bounds(values: &[f64]) -> Option<(f64, f64)> {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let quantile = |fraction: f64| {
+        let (below, part) = curve::split(fraction * curve::float(last as u64));
+        curve::between(sorted[below], sorted[(below + 1).min(last)], part)
+    };
+    Some((quantile(0.025), quantile(0.975)))
+}
+
+/// The series with every finite value clipped to its own 2.5 % and 97.5 % quantiles: outliers stay visible, but no longer
+/// set the scale of a picture.
+///
+/// ```
+/// use cyclic_optim::winsorised;
+/// let clipped = winsorised(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 100.0]);
+/// assert_eq!((clipped[0], clipped[5]), (0.225, 5.0));
+/// assert!((clipped[9] - 79.3).abs() < 1e-9);
+/// ```
+#[must_use]
+pub fn winsorised(values: &[f64]) -> Vec<f64> {
+    let Some((low, high)) = winsorising_bounds(values) else { return values.into() };
+    each_finite(values, |value| value.max(low).min(high))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assert_close(values: &[f64], expected: &[f64]) {
+        assert_eq!(values.len(), expected.len());
+        for (value, expected) in values.iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-9, "{values:?}, expected {expected:?}");
+        }
+    }
+
+    /// Table F of the reference tables: the three smoothings and the winsorising bounds.
+    #[test]
+    fn table_f() {
+        let series = [1.0, 2.0, 4.0, 3.0, 10.0];
+        let seed = |alpha| Smoothing::exponential_from_first(alpha).unwrap().apply(&series);
+        assert_close(&seed(0.9), &[1.0, 1.1, 1.39, 1.551, 2.3959]);
+        assert_close(&seed(0.5), &[1.0, 1.5, 2.75, 2.875, 6.4375]);
+        assert_eq!(seed(0.0), series);
+        let corrected = Smoothing::exponential(0.9).unwrap().apply(&series);
+        assert_close(&corrected, &[1.0, 1.526_315_789, 2.439_114_391, 2.602_209_945, 4.408_707_968]);
+        assert_eq!(Smoothing::exponential(0.0).unwrap().apply(&series), series);
+        let window = Smoothing::trailing_mean(5).unwrap().apply(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_close(&window, &[1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0]);
+        let (low, high) = winsorising_bounds(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 100.0]).unwrap();
+        assert_close(&[low, high], &[0.225, 79.3]);
+    }
+
+    #[test]
+    fn what_is_not_finite_does_not_spread() {
+        let series = [f64::NAN, 2.0, f64::INFINITY, 2.0];
+        for smoothing in [
+            Smoothing::exponential(0.9).unwrap(),
+            Smoothing::exponential_from_first(0.9).unwrap(),
+            Smoothing::trailing_mean(2).unwrap(),
+        ] {
+            let smoothed = smoothing.apply(&series);
+            assert!(smoothed[0].is_nan() && smoothed[2].is_infinite(), "{smoothed:?}");
+            assert_close(&[smoothed[1], smoothed[3]], &[2.0, 2.0]);
+        }
+        assert!(winsorised(&series)[0].is_nan());
+        assert_eq!(winsorising_bounds(&[f64::NAN]), None);
+        assert_eq!(winsorised(&[]), []);
+    }
+
+    #[test]
+    fn every_precondition() {
+        for bad in [f64::NAN, -0.1, 1.0] {
+            assert!(matches!(Smoothing::exponential(bad), Err(ConfigError::OutOfRange { field: "alpha", .. })));
+            assert!(matches!(Smoothing::exponential_from_first(bad), Err(ConfigError::OutOfRange { .. })));
+        }
+        assert!(matches!(Smoothing::trailing_mean(0), Err(ConfigError::TooSmall { field: "window", .. })));
+    }
+}
