@@ -19,9 +19,14 @@ mod support;
 use std::hint::black_box;
 use std::time::Instant;
 
+use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::range_test::RangeTest;
 use cyclic_optim::{Adam, Cyclic, CyclicOptimizer, Schedule, Sgd};
-use dfdx::nn::ZeroGrads;
 use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
+use dfdx::prelude::{
+    AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, ReLU, SampleTensor, Tensor, Trace, ZeroGrads,
+    mse_loss,
+};
 use support::{model, schedules, settle};
 
 /// Nanoseconds of one call, over so many calls that the clock does not matter.
@@ -154,10 +159,51 @@ fn steps() {
     }
 }
 
+/// A range test against a plain training loop over the same batches, for the network of the digits example.
+fn range_tests() {
+    type Images = Tensor<Rank2<32, 64>, f32, Cpu>;
+    type Labels = Tensor<Rank2<32, 10>, f32, Cpu>;
+    let device = Cpu::default();
+    let model = device.build_module::<((Linear<64, 64>, ReLU), (Linear<64, 32>, ReLU), Linear<32, 10>), f32>();
+    let batch: (Images, Labels) = (device.sample_normal(), device.sample_normal());
+    // So low that no step stops the sweep.
+    let test = RangeTest::logarithmic(1e-7, 1e-6, 100).unwrap();
+    let inner: Adam<f32, Cpu> = Adam::default();
+    compare(
+        "range test / plain loop, 100 updates of an MLP",
+        Some(1.05),
+        || {
+            let (mut model, mut optimizer, mut grads) = (model.clone(), inner.clone(), model.alloc_grads());
+            for _ in 0..100 {
+                let loss = mse_loss(model.forward(batch.0.trace(grads)), batch.1.clone());
+                black_box(loss.array());
+                grads = loss.backward();
+                optimizer.update_in_place(&mut model, &mut grads).unwrap();
+            }
+            black_box(model);
+        },
+        || {
+            let curve = range_test(
+                &model,
+                &inner,
+                &test,
+                std::iter::repeat(&batch),
+                |model, grads, batch| {
+                    let loss = mse_loss(model.forward(batch.0.trace(grads)), batch.1.clone());
+                    Ok::<_, ()>((loss.array(), loss.backward()))
+                },
+                |_| Ok(None),
+            );
+            assert_eq!(black_box(curve).unwrap().points().len(), 100);
+        },
+    );
+}
+
 fn main() {
     // The updates of a bench drive moments into the denormal numbers, whose slowness would hide everything else.
     dfdx::flush_denormals_to_zero();
     steps();
+    range_tests();
     wrapped_against_bare::<1>(Some(1.25), Some(1.10));
     wrapped_against_bare::<100>(None, None);
     wrapped_against_bare::<10_000>(Some(1.01), Some(1.01));

@@ -25,7 +25,8 @@ use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, c
 /// # What is saved
 ///
 /// [`config`](Self::config) and [`state`](Self::state) are plain data under serde and say everything about the schedule.
-/// The moments are the inner optimizer's. JSON needs serde_json's feature `float_roundtrip` to be read back to the bit.
+/// The moments are the inner optimizer's. For JSON to be read back to the bit, `serde_json`
+/// needs its feature `float_roundtrip`.
 ///
 /// # Examples
 ///

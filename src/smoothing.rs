@@ -30,7 +30,7 @@ use crate::{ConfigError, check};
 /// # References
 ///
 /// The bias correction is Adam's (D. P. Kingma and J. Ba, 2015) and fastai's; the form from the first value is that of
-/// nupam/keras-callbacks, the trailing mean that of psklight/keras_one_cycle_clr.
+/// nupam/keras-callbacks, the trailing mean that of `psklight/keras_one_cycle_clr`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Smoothing(Form);
 

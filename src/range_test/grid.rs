@@ -31,7 +31,7 @@ use crate::{ConfigError, check};
 ///
 /// # References
 ///
-/// `LrRangeTest` of psklight/keras_one_cycle_clr, whose grid has no effect (it sets Keras' time decay of the rate); L. N. Smith,
+/// `LrRangeTest` of `psklight/keras_one_cycle_clr`, whose grid has no effect (it sets Keras' time decay of the rate); L. N. Smith,
 /// arXiv:1803.09820, section 4.4, for choosing weight decay and rate together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightDecayGrid {

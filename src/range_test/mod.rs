@@ -23,7 +23,7 @@
 //! # References
 //!
 //! L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, arXiv:1506.01186, section 3.3; the finders of
-//! fastai, nupam/keras-callbacks and psklight/keras_one_cycle_clr.
+//! fastai, nupam/keras-callbacks and `psklight/keras_one_cycle_clr`.
 
 #[cfg(feature = "csv")]
 mod csv;

@@ -40,6 +40,15 @@ pub enum Suggestion {
 impl Suggestion {
     /// All rules.
     pub const ALL: [Self; 4] = [Self::Steepest, Self::MinimumOverTen, Self::Valley, Self::Slide];
+
+    /// The number of points that the rule needs.
+    fn needed(self) -> usize {
+        match self {
+            Self::MinimumOverTen => 1,
+            Self::Steepest | Self::Valley => 2,
+            Self::Slide => SLIDE + 1,
+        }
+    }
 }
 
 impl core::fmt::Display for Suggestion {
@@ -119,14 +128,13 @@ impl LossCurve {
     /// [`NoSuggestion`], with the reason.
     pub fn suggest(&self, suggestion: Suggestion) -> Result<Suggested, NoSuggestion> {
         let points = self.finite();
-        let (needed, rule): (usize, fn(&[Point]) -> Result<usize, NoSuggestion>) = match suggestion {
-            Suggestion::Steepest => (2, steepest),
-            Suggestion::MinimumOverTen => (1, |points| Ok(minimum(points))),
-            Suggestion::Valley => (2, valley),
-            Suggestion::Slide => (SLIDE + 1, slide),
-        };
-        enough(&points, needed)?;
-        let (index, lr, _) = points[rule(&points)?];
+        enough(&points, suggestion.needed())?;
+        let (index, lr, _) = points[match suggestion {
+            Suggestion::Steepest => steepest(&points)?,
+            Suggestion::MinimumOverTen => minimum(&points),
+            Suggestion::Valley => valley(&points)?,
+            Suggestion::Slide => slide(&points),
+        }];
         Ok(Suggested { lr: if suggestion == Suggestion::MinimumOverTen { lr / 10.0 } else { lr }, index })
     }
 
@@ -205,7 +213,7 @@ fn valley(points: &[Point]) -> Result<usize, NoSuggestion> {
 /// How many points apart `slide` compares slopes.
 const SLIDE: usize = 15;
 
-fn slide(points: &[Point]) -> Result<usize, NoSuggestion> {
+fn slide(points: &[Point]) -> usize {
     let slope = |i: usize| {
         // NumPy's gradient over the index: central, one-sided at the ends.
         let (before, after) = (i.saturating_sub(1), (i + 1).min(points.len() - 1));
@@ -214,11 +222,13 @@ fn slide(points: &[Point]) -> Result<usize, NoSuggestion> {
     // From the right, as long as the two ends of the interval fall differently; the left end passed last.
     let differ = |&left: &usize| (slope(left + SLIDE) - slope(left)).abs() > 0.005;
     let rightmost = points.len() - 1 - SLIDE;
-    Ok((0..=rightmost).rev().take_while(differ).last().unwrap_or(rightmost))
+    (0..=rightmost).rev().take_while(differ).last().unwrap_or(rightmost)
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
     use crate::range_test::{LossPoint, StopReason};
 

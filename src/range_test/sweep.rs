@@ -360,7 +360,7 @@ mod tests {
     use super::*;
 
     /// Table F of the reference tables: the default sweep of nupam/keras-callbacks, with its epsilons and without, and
-    /// two grids of psklight/keras_one_cycle_clr.
+    /// two grids of `psklight/keras_one_cycle_clr`.
     #[test]
     fn table_f() {
         let assert_close = |value: f64, expected: f64| {

@@ -102,7 +102,7 @@ fn cyclic() -> impl Strategy<Value = Promised> {
             let periodic = matches!(amplitude, Amplitude::Constant) && count.is_none();
             ended(counted.with_curves(rise, fall).with_amplitude(amplitude).unwrap(), (base, max), end).map_promise(
                 |cyclic, bounds, last| {
-                    promised(cyclic, bounds, base, count.map(|_| last), periodic.then_some(up + down))
+                    promised(cyclic, bounds, base, count.map(|()| last), periodic.then_some(up + down))
                 },
             )
         },
@@ -167,7 +167,7 @@ fn warm_restarts() -> impl Strategy<Value = Promised> {
             let schedule = counted.with_peak_factor(factor).unwrap();
             let schedule = if inclusive { schedule.with_inclusive_end() } else { schedule };
             let periodic = t_mult == 1 && count.is_none() && factor == 1.0;
-            promised(schedule, (base, max), max, count.map(|_| base), periodic.then_some(t_0))
+            promised(schedule, (base, max), max, count.map(|()| base), periodic.then_some(t_0))
         },
     )
 }
