@@ -199,11 +199,30 @@ fn range_tests() {
     );
 }
 
+/// The guard of `apply` against the same update without it.
+fn guarded<const N: usize>() {
+    let (mut parameters, mut gradients) = model::<N>();
+    let (mut others, mut other_gradients) = model::<N>();
+    let mut unguarded = CyclicOptimizer::new(Adam::default(), triangular());
+    let mut guarded = CyclicOptimizer::new(Adam::default(), triangular());
+    compare(
+        &format!("Adam, apply with guard / without, {N}"),
+        Some(1.01),
+        || {
+            unguarded.update_with(|inner| inner.update_in_place(&mut parameters, &mut gradients)).unwrap();
+        },
+        || {
+            guarded.apply(&mut others, &mut other_gradients, black_box(1.0)).unwrap();
+        },
+    );
+}
+
 fn main() {
     // The updates of a bench drive moments into the denormal numbers, whose slowness would hide everything else.
     dfdx::flush_denormals_to_zero();
     steps();
     range_tests();
+    guarded::<10_000>();
     wrapped_against_bare::<1>(Some(1.25), Some(1.10));
     wrapped_against_bare::<100>(None, None);
     wrapped_against_bare::<10_000>(Some(1.01), Some(1.01));

@@ -55,6 +55,16 @@ pub(crate) fn factor(field: &'static str, value: f64) -> Result<(), ConfigError>
     in_range(field, value, value > 1.0 && value.is_finite(), "(1, inf)")
 }
 
+/// A factor that makes smaller: (0, 1).
+pub(crate) fn shrinking(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value > 0.0 && value < 1.0, "(0, 1)")
+}
+
+/// Any finite number.
+pub(crate) fn finite(field: &'static str, value: f64) -> Result<(), ConfigError> {
+    in_range(field, value, value.is_finite(), "(-inf, inf)")
+}
+
 /// Any number, infinities included.
 pub(crate) fn number(field: &'static str, value: f64) -> Result<(), ConfigError> {
     in_range(field, value, !value.is_nan(), "[-inf, inf]")

@@ -1,5 +1,6 @@
 //! What the user asks for: a schedule, and what the optimizer does around it.
 
+use crate::feedback::{EarlyStopping, Observation, Plateau, Scope, Stop, Watch};
 use crate::schedule::{
     Constant, CosineDecay, Cursor, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
     MultiStepDecay, OneCycle, Point, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts, between,
@@ -18,7 +19,7 @@ use crate::{Applied, ClrState, ConfigError, check};
 /// ```text
 /// base     = base_lr / (1 + decay iterations)               the base decays first; the peak stays at max_lr
 /// value    = schedule over (base, max_lr) at clr_iterations
-/// lr       = clamp(value scale, floor, ceiling)
+/// lr       = clamp(value scale envelope, floor, ceiling)    the envelope is what feedback has come to
 /// momentum = max_momentum - (max_momentum - base_momentum) height (amplitude)
 /// ```
 ///
@@ -30,6 +31,11 @@ use crate::{Applied, ClrState, ConfigError, check};
 /// | [`with_momentum`](Self::with_momentum) | none | momentum, cycled inversely to the rate | 0 <= base <= max < 1 |
 /// | [`with_decay`](Self::with_decay) | 0 | decay of the base | [0, inf) |
 /// | [`with_bounds`](Self::with_bounds) | none | limits of the rate that is applied | 0 <= floor <= ceiling |
+/// | [`with_plateau`](Self::with_plateau) | none | a smaller rate when the metric stops improving | [`Plateau`] |
+/// | [`with_early_stopping`](Self::with_early_stopping) | none | when to stop | [`EarlyStopping`] |
+/// | [`with_watch`](Self::with_watch) | every report | which reports are judged | [`Watch`] |
+/// | [`with_guard`](Self::with_guard) | loss only | which updates are refused | [`Guard`] |
+/// | [`with_clip`](Self::with_clip) | none | clipping of gradients | above 0 |
 ///
 /// # Examples
 ///
@@ -59,6 +65,37 @@ pub struct ClrConfig<S = Policy> {
     decay: f64,
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     bounds: Option<Bounds>,
+    watch: Watch,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    plateau: Option<Plateau>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    early_stopping: Option<EarlyStopping>,
+    guard: Guard,
+    clip: Clip,
+}
+
+/// When [`apply`](crate::CyclicOptimizer::apply) refuses an update, beside a loss that is not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Guard {
+    /// Whether it looks for gradients that are not finite, too. That takes a copy of all gradients.
+    pub gradients: bool,
+    /// Gives up at so many refusals in a row; never, if there is none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub max_refusals: Option<u64>,
+}
+
+/// How [`apply`](crate::CyclicOptimizer::apply) clips gradients: by norm first, then by value. Each takes a copy of all
+/// gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
+pub struct Clip {
+    /// Scales all gradients down together, if their global norm is above this.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub norm: Option<f64>,
+    /// Clamps each gradient to between minus this and this.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub value: Option<f64>,
 }
 
 /// The momentum that runs inversely to the learning rate.
@@ -95,7 +132,17 @@ impl ClrConfig {
 impl<S: Schedule> ClrConfig<S> {
     /// A config over any schedule, also one of your own.
     pub fn custom(schedule: S) -> Self {
-        Self { schedule, momentum: None, decay: 0.0, bounds: None }
+        Self {
+            schedule,
+            momentum: None,
+            decay: 0.0,
+            bounds: None,
+            watch: Watch::default(),
+            plateau: None,
+            early_stopping: None,
+            guard: Guard::default(),
+            clip: Clip::default(),
+        }
     }
 
     /// Cycles the momentum inversely to the rate: `max_momentum` at the base, `base_momentum` at the peak.
@@ -139,6 +186,57 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
+    /// Scales the rate or the peak when the reported metric stops improving.
+    ///
+    /// # Errors
+    ///
+    /// A floor above the reference rate, a plateau on the peak of a schedule that has none, another direction than that of
+    /// early stopping.
+    pub fn with_plateau(mut self, plateau: Plateau) -> Result<Self, ConfigError> {
+        self.plateau = Some(plateau);
+        self.check()
+    }
+
+    /// Says when to stop.
+    ///
+    /// # Errors
+    ///
+    /// Another direction than that of the plateau.
+    pub fn with_early_stopping(mut self, early_stopping: EarlyStopping) -> Result<Self, ConfigError> {
+        self.early_stopping = Some(early_stopping);
+        self.check()
+    }
+
+    /// Which reports are judged.
+    ///
+    /// # Errors
+    ///
+    /// [`Watch::CycleEnds`] for a schedule without cycles.
+    pub fn with_watch(mut self, watch: Watch) -> Result<Self, ConfigError> {
+        self.watch = watch;
+        self.check()
+    }
+
+    /// When [`apply`](crate::CyclicOptimizer::apply) refuses an update.
+    ///
+    /// # Errors
+    ///
+    /// `max_refusals` of 0.
+    pub fn with_guard(mut self, guard: Guard) -> Result<Self, ConfigError> {
+        self.guard = guard;
+        self.check()
+    }
+
+    /// How [`apply`](crate::CyclicOptimizer::apply) clips gradients.
+    ///
+    /// # Errors
+    ///
+    /// A norm or a value that is not above 0 and finite.
+    pub fn with_clip(mut self, clip: Clip) -> Result<Self, ConfigError> {
+        self.clip = clip;
+        self.check()
+    }
+
     /// The schedule.
     pub fn schedule(&self) -> &S {
         &self.schedule
@@ -159,6 +257,31 @@ impl<S: Schedule> ClrConfig<S> {
         self.bounds
     }
 
+    /// Which reports are judged.
+    pub fn watch(&self) -> Watch {
+        self.watch
+    }
+
+    /// The plateau, if there is one.
+    pub fn plateau(&self) -> Option<Plateau> {
+        self.plateau
+    }
+
+    /// Early stopping, if there is one.
+    pub fn early_stopping(&self) -> Option<EarlyStopping> {
+        self.early_stopping
+    }
+
+    /// When an update is refused.
+    pub fn guard(&self) -> Guard {
+        self.guard
+    }
+
+    /// How gradients are clipped.
+    pub fn clip(&self) -> Clip {
+        self.clip
+    }
+
     /// What the updates of a fresh run will use: an endless iterator of constant size.
     pub fn preview(&self) -> Forecast<'_, S> {
         self.forecast(ClrState::default())
@@ -169,7 +292,7 @@ impl<S: Schedule> ClrConfig<S> {
     }
 
     pub(crate) fn cursor(&self, state: &ClrState) -> Cursor {
-        Cursor::new(&self.schedule, state.clr_iterations, state.range)
+        Cursor::new(&self.schedule, state.clr_iterations, self.range(state))
     }
 
     /// What the update at `cursor` uses in a run that stands at `state`.
@@ -179,9 +302,12 @@ impl<S: Schedule> ClrConfig<S> {
         reason = "a call would pass the result through memory, which costs more than all of it"
     )]
     pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor) -> Rates {
-        let point =
-            if self.decay > 0.0 { self.decayed(state, cursor) } else { cursor.point(&self.schedule, state.range) };
-        let scaled = point.value * state.scale;
+        let point = if self.decay > 0.0 {
+            self.decayed(state, cursor)
+        } else {
+            cursor.point(&self.schedule, || self.range(state))
+        };
+        let scaled = point.value * state.scale * self.envelope(state);
         let momentum = self.momentum.map(|momentum| {
             let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
             between(momentum.max_momentum, momentum.base_momentum, height)
@@ -192,11 +318,60 @@ impl<S: Schedule> ClrConfig<S> {
 
     /// The point at `cursor` over a base that has decayed as far as `state` says.
     fn decayed(&self, state: &ClrState, cursor: &Cursor) -> Point {
-        let range = state.range.or_else(|| self.schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
+        let range = self.range(state).or_else(|| self.schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
             base_lr: inverse_time(base_lr, self.decay, state.iterations),
             max_lr,
         });
         cursor.point_over(&self.schedule, range)
+    }
+
+    /// The factor on the whole rate that feedback has come to.
+    #[inline]
+    fn envelope(&self, state: &ClrState) -> f64 {
+        match &self.plateau {
+            Some(plateau) if plateau.scope == Scope::Rate => state.envelope * state.plateau.envelope,
+            _ => state.envelope,
+        }
+    }
+
+    /// The range that replaces the schedule's own: one that was set, and what a plateau has left of the peak.
+    pub(crate) fn range(&self, state: &ClrState) -> Option<LrRange> {
+        let shrinks = self.plateau.is_some_and(|plateau| plateau.scope == Scope::Peak) && state.plateau.envelope < 1.0;
+        if !shrinks {
+            return state.range;
+        }
+        let LrRange { base_lr, max_lr } = state.range.or_else(|| self.schedule.range())?;
+        Some(LrRange { base_lr, max_lr: (max_lr * state.plateau.envelope).max(base_lr) })
+    }
+
+    /// The rate that a plateau's floor is measured against: the peak, or the first rate of a schedule without one.
+    fn reference(&self, range: Option<LrRange>) -> f64 {
+        range.or_else(|| self.schedule.range()).map_or_else(|| self.schedule.value_at(0), |range| range.max_lr)
+    }
+
+    /// Takes a report in a run that stands at `state`.
+    pub(crate) fn observe(&self, state: &mut ClrState, metric: f64) -> Observation {
+        let ignored = Observation { metric, judged: false, improved: false, scaled: None, stop: state.stop };
+        let judged = match self.watch {
+            Watch::EveryReport => true,
+            Watch::CycleEnds => state.unjudged_cycle_end,
+        };
+        if state.stop.is_some() || !judged {
+            return ignored;
+        }
+        state.unjudged_cycle_end = false;
+        let mut observation = Observation { judged, ..ignored };
+        if let Some(plateau) = &self.plateau {
+            let reference = self.reference(state.range);
+            (observation.improved, observation.scaled) = plateau.judge(&mut state.plateau, metric, reference);
+        }
+        if let Some(early_stopping) = &self.early_stopping {
+            let (improved, stop) = early_stopping.judge(&mut state.early_stopping, metric);
+            observation.improved = improved;
+            state.stop = stop.then_some(Stop::NoImprovement);
+            observation.stop = state.stop;
+        }
+        observation
     }
 
     fn check(self) -> Result<Self, ConfigError> {
@@ -213,6 +388,27 @@ impl<S: Schedule> ClrConfig<S> {
             check::ordered(("base_momentum", base_momentum), ("max_momentum", max_momentum))?;
             self.schedule.point_at(&self.schedule.position_at(0), None).height.ok_or(ConfigError::NoHeight)?;
         }
+        if let Some(plateau) = self.plateau {
+            plateau.check()?;
+            if plateau.scope == Scope::Peak {
+                self.schedule.range().ok_or(ConfigError::NoRange { asked: "a plateau on the peak" })?;
+            }
+            check::ordered(("floor", plateau.floor), ("the reference rate", self.reference(None)))?;
+        }
+        if let Some(early_stopping) = self.early_stopping {
+            early_stopping.check()?;
+            let direction = early_stopping.improvement.direction;
+            if self.plateau.is_some_and(|plateau| plateau.improvement().direction != direction) {
+                let problem = "of plateau and early_stopping must be the same: they judge one metric";
+                return Err(ConfigError::Conflict { field: "direction", problem });
+            }
+        }
+        if self.watch == Watch::CycleEnds {
+            self.schedule.cycle_start(0).ok_or(ConfigError::NoCycles)?;
+        }
+        self.guard.max_refusals.map_or(Ok(()), |refusals| check::length("max_refusals", refusals))?;
+        self.clip.norm.map_or(Ok(()), |norm| check::positive("clip.norm", norm))?;
+        self.clip.value.map_or(Ok(()), |value| check::positive("clip.value", value))?;
         Ok(self)
     }
 }
@@ -233,7 +429,7 @@ impl<S: Schedule> Iterator for Forecast<'_, S> {
     #[inline]
     fn next(&mut self) -> Option<Applied> {
         let rates = self.config.rates(&self.state, &self.cursor);
-        self.state.count(&self.config.schedule, &mut self.cursor, rates);
+        self.state.count(self.config, &mut self.cursor, rates);
         self.state.last
     }
 
@@ -262,7 +458,7 @@ from_schedules! {
 mod file {
     //! What is read from a file, before it is checked.
 
-    use super::{Bounds, ClrConfig, ConfigError, MomentumRange, Schedule};
+    use super::{Bounds, Clip, ClrConfig, ConfigError, EarlyStopping, Guard, MomentumRange, Plateau, Schedule, Watch};
 
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -272,14 +468,22 @@ mod file {
         #[serde(default)]
         decay: f64,
         bounds: Option<Bounds>,
+        #[serde(default)]
+        watch: Watch,
+        plateau: Option<Plateau>,
+        early_stopping: Option<EarlyStopping>,
+        #[serde(default)]
+        guard: Guard,
+        #[serde(default)]
+        clip: Clip,
     }
 
     impl<S: Schedule> TryFrom<ClrConfigFile<S>> for ClrConfig<S> {
         type Error = ConfigError;
 
         fn try_from(file: ClrConfigFile<S>) -> Result<Self, ConfigError> {
-            let ClrConfigFile { schedule, momentum, decay, bounds } = file;
-            Self { schedule, momentum, decay, bounds }.check()
+            let ClrConfigFile { schedule, momentum, decay, bounds, watch, plateau, early_stopping, guard, clip } = file;
+            Self { schedule, momentum, decay, bounds, watch, plateau, early_stopping, guard, clip }.check()
         }
     }
 }

@@ -91,6 +91,9 @@ pub enum ConfigError {
         /// What was asked.
         asked: &'static str,
     },
+    /// Only the ends of cycles are to be judged, and the schedule has no cycles.
+    #[error("watch = cycle_ends needs a schedule with cycles, and this one has none")]
+    NoCycles,
     /// Momentum is to be cycled by a schedule that has no height.
     #[error(
         "momentum can only be cycled by a schedule that says how far between base and peak it is, and this one does not"

@@ -12,6 +12,7 @@ pub mod adapters;
 mod check;
 mod config;
 mod error;
+pub mod feedback;
 mod hyper;
 mod optimizer;
 pub mod range_test;
@@ -21,7 +22,7 @@ mod state;
 
 #[cfg(feature = "dfdx")]
 pub use adapters::dfdx::{Adam, RMSprop, Sgd, UpdateError};
-pub use config::{Bounds, ClrConfig, Forecast, MomentumRange};
+pub use config::{Bounds, Clip, ClrConfig, Forecast, Guard, MomentumRange};
 pub use error::ConfigError;
 pub use hyper::{Hyper, Hyperparameters, Unsupported};
 pub use optimizer::CyclicOptimizer;

@@ -1,6 +1,9 @@
 //! The wrapper: the only place that counts.
 
 use crate::config::Forecast;
+use num_traits::ToPrimitive;
+
+use crate::feedback::{Observation, Stop};
 use crate::schedule::{Cursor, Cycle, LrRange, Policy, Schedule};
 use crate::state::Rates;
 use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
@@ -129,8 +132,27 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Counts the update that was made, and writes what the next one will use.
     #[inline]
     pub(crate) fn finish(&mut self) {
-        self.state.count(self.config.schedule(), &mut self.cursor, self.next);
+        self.state.count(&self.config, &mut self.cursor, self.next);
         self.refresh();
+    }
+
+    /// As [`finish`](Self::finish), for an update that was guarded.
+    #[cfg(feature = "dfdx")]
+    pub(crate) fn finish_applied(&mut self, used: Applied) {
+        self.finish();
+        self.state.last = Some(used);
+        self.state.refusals = 0;
+    }
+
+    /// Counts a refused update. Returns how many it were in a row, if the guard gives up.
+    #[cfg(feature = "dfdx")]
+    pub(crate) fn refuse(&mut self) -> Option<u64> {
+        self.state.refusals = self.state.refusals.saturating_add(1);
+        let gives_up = self.config.guard().max_refusals.is_some_and(|max_refusals| self.state.refusals >= max_refusals);
+        gives_up.then(|| {
+            self.state.stop = Some(Stop::TooManyRefusals);
+            self.state.refusals
+        })
     }
 
     /// Runs the cycles between other rates from the next update on. The place in the cycle stays, and so does an end of
@@ -154,6 +176,49 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.try_state(ClrState { scale, ..self.state.clone() })
     }
 
+    /// Takes a report: a loss or another metric, of an epoch or of whatever the loop goes by. Drives the plateau and early
+    /// stopping; see [`feedback`](crate::feedback).
+    ///
+    /// After the report that said stop, further ones are answered with the same and change nothing.
+    ///
+    /// ```
+    /// # use cyclic_optim::{Constant, ClrConfig, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
+    /// # struct Nothing;
+    /// # impl Hyperparameters for Nothing {
+    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+    /// # }
+    /// # let inner = Nothing;
+    /// use cyclic_optim::feedback::Plateau;
+    ///
+    /// let config = ClrConfig::new(Constant::new(0.5)?).with_plateau(Plateau::keras(0.5, 1)?)?;
+    /// let mut optimizer = CyclicOptimizer::new(inner, config);
+    /// assert!(optimizer.observe(1.0).improved);
+    /// assert_eq!(optimizer.observe(1.0).scaled, Some(0.5));
+    /// assert_eq!(optimizer.lr(), 0.25);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a number")]
+    pub fn observe(&mut self, metric: impl ToPrimitive) -> Observation {
+        let observation = self.config.observe(&mut self.state, metric.to_f64().unwrap_or(f64::NAN));
+        if observation.scaled.is_some() {
+            self.relocate();
+        }
+        observation
+    }
+
+    /// Multiplies every rate by `factor` for good: what a recovery from divergence does.
+    ///
+    /// # Errors
+    ///
+    /// A factor outside (0, 1). Nothing has changed then.
+    pub fn cut_envelope(&mut self, factor: f64) -> Result<(), ConfigError> {
+        check::shrinking("factor", factor)?;
+        self.state.envelope *= factor;
+        self.refresh();
+        Ok(())
+    }
+
     /// Starts the schedule again: `clr_iterations` is 0, and the very next update uses the schedule's first value.
     ///
     /// The count of all updates, and with it the decay of the base, goes on. So do range and scale.
@@ -168,7 +233,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// [`at_cycle_end`](Self::at_cycle_end) is false, for it speaks of an update that was made.
     pub fn seek(&mut self, step: u64) {
         (self.state.iterations, self.state.clr_iterations) = (step, step);
-        self.state.at_cycle_end = false;
+        (self.state.at_cycle_end, self.state.unjudged_cycle_end) = (false, false);
         self.relocate();
     }
 
@@ -247,6 +312,11 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// What the update just made has used; `None` before the first one.
     pub fn last(&self) -> Option<Applied> {
         self.state.last
+    }
+
+    /// Why the run should stop, once a report or the guard has said so.
+    pub fn stopped(&self) -> Option<Stop> {
+        self.state.stop
     }
 
     /// Updates of the whole run.

@@ -1,7 +1,8 @@
 //! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that its config does not say.
 
+use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
 use crate::schedule::{Cursor, LrRange, Schedule};
-use crate::{ConfigError, check};
+use crate::{ClrConfig, ConfigError, check};
 
 /// What one update uses: what [`last`](crate::CyclicOptimizer::last) reports of the update just made, and
 /// [`preview`](crate::CyclicOptimizer::preview) of those to come.
@@ -16,6 +17,9 @@ pub struct Applied {
     pub lr: f64,
     /// The momentum (beta1 for Adam), if it is cycled.
     pub momentum: Option<f64>,
+    /// The global norm of the gradients before they were clipped, if it was taken.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub grad_norm: Option<f64>,
 }
 
 /// The rate and the momentum of an update whose number goes without saying.
@@ -29,7 +33,13 @@ impl Rates {
     /// The same with the numbers of the update that `state` and `cursor` stand before.
     #[inline]
     pub(crate) fn at(self, state: &ClrState, cursor: &Cursor) -> Applied {
-        Applied { iteration: state.iterations, step: cursor.step(), lr: self.lr, momentum: self.momentum }
+        Applied {
+            iteration: state.iterations,
+            step: cursor.step(),
+            lr: self.lr,
+            momentum: self.momentum,
+            grad_norm: None,
+        }
     }
 }
 
@@ -48,33 +58,77 @@ pub struct ClrState {
     pub range: Option<LrRange>,
     /// The factor on every rate, 1 unless one was set.
     pub scale: f64,
+    /// What recoveries from divergence have left of the rate, 1 at first.
+    #[cfg_attr(feature = "serde", serde(default = "one"))]
+    pub envelope: f64,
     /// Whether the update just made was the last one of its cycle.
     pub at_cycle_end: bool,
     /// What the update just made has used.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub last: Option<Applied>,
+    /// Whether a cycle has ended since a report was last judged.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub unjudged_cycle_end: bool,
+    /// Where the plateau stands.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub plateau: PlateauState,
+    /// Where early stopping stands.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub early_stopping: EarlyStoppingState,
+    /// Updates refused in a row.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub refusals: u64,
+    /// Why the run should stop, once it should.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub stop: Option<Stop>,
+}
+
+#[cfg(feature = "serde")]
+fn one() -> f64 {
+    1.0
 }
 
 impl Default for ClrState {
     /// The state before the first update.
     fn default() -> Self {
-        Self { iterations: 0, clr_iterations: 0, range: None, scale: 1.0, at_cycle_end: false, last: None }
+        Self {
+            iterations: 0,
+            clr_iterations: 0,
+            range: None,
+            scale: 1.0,
+            envelope: 1.0,
+            at_cycle_end: false,
+            last: None,
+            unjudged_cycle_end: false,
+            plateau: PlateauState::default(),
+            early_stopping: EarlyStoppingState::default(),
+            refusals: 0,
+            stop: None,
+        }
     }
 }
 
 impl ClrState {
     /// Counts an update that was made at `cursor` with `used`, and moves the cursor on.
     #[inline]
-    pub(crate) fn count<S: Schedule>(&mut self, schedule: &S, cursor: &mut Cursor, used: Rates) {
+    pub(crate) fn count<S: Schedule>(&mut self, config: &ClrConfig<S>, cursor: &mut Cursor, used: Rates) {
         self.last = Some(used.at(self, cursor));
         self.iterations = self.iterations.saturating_add(1);
-        self.at_cycle_end = cursor.advance() && cursor.look(schedule, self.range);
+        self.at_cycle_end = cursor.advance() && cursor.look(config.schedule(), config.range(self));
+        if self.at_cycle_end {
+            self.unjudged_cycle_end = true;
+        }
         self.clr_iterations = cursor.step();
     }
 
     /// Checks that the state makes sense together with a schedule.
     pub(crate) fn check<S: Schedule>(&self, schedule: &S) -> Result<(), ConfigError> {
         check::non_negative("scale", self.scale)?;
+        check::fraction("envelope", self.envelope)?;
+        check::fraction("plateau.envelope", self.plateau.envelope)?;
+        for (field, best) in [("plateau.best", self.plateau.best), ("early_stopping.best", self.early_stopping.best)] {
+            best.map_or(Ok(()), |best| check::finite(field, best))?;
+        }
         if let Some(range) = self.range {
             check::rates(("base_lr", range.base_lr), ("max_lr", range.max_lr))?;
             schedule.range().ok_or(ConfigError::NoRange { asked: "set_range" })?;

@@ -10,8 +10,8 @@
 mod support;
 
 use cyclic_optim::{
-    ClrConfig, ConfigError, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Policy, ScaleMode, ScaledCyclic,
-    Schedule, Sequence, from_fn,
+    ClrConfig, ClrState, ConfigError, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Policy, ScaleMode,
+    ScaledCyclic, Schedule, Sequence, from_fn,
 };
 use proptest::prelude::*;
 use support::Remembers;
@@ -105,7 +105,9 @@ proptest! {
             prop_assert_eq!(&format!("{:?}", update(&mut sought)), &expected);
             prop_assert_eq!(&format!("{:?}", update(&mut restored)), &expected);
         }
-        prop_assert_eq!(sought.state(), through.state());
+        // Feedback has not seen the cycles that were skipped.
+        let unjudged_cycle_end = through.state().unjudged_cycle_end;
+        prop_assert_eq!(&ClrState { unjudged_cycle_end, ..sought.state().clone() }, through.state());
         prop_assert_eq!(restored.state(), through.state());
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use support::Remembers;
 
 /// A config, its value at step 3, in each of the forms that a file may have.
-const GOOD: [(&str, f64); 21] = [
+const GOOD: [(&str, f64); 22] = [
     (r#"{"schedule": {"constant": {"lr": 0.1}}}"#, 0.1),
     (r#"{"schedule": {"linear_decay": {"start_lr": 0.0, "end_lr": 1.0, "steps": 4}}}"#, 0.75),
     (r#"{"schedule": {"step_decay": {"start_lr": 1.0, "step_size": 2, "gamma": 0.5}}}"#, 0.5),
@@ -49,22 +49,32 @@ const GOOD: [(&str, f64); 21] = [
         0.0,
     ),
     (
+        r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 4}}, "watch": "cycle_ends",
+            "plateau": {"factor": 0.5, "patience": 2, "counting": "pytorch", "cooldown": 1, "floor": 0.1, "scope": "peak",
+                "improvement": {"direction": "max", "min_delta": {"relative": 0.01}}},
+            "early_stopping": {"patience": 5, "baseline": 0.5, "start_from": 2, "improvement": {"direction": "max"}},
+            "guard": {"gradients": true, "max_refusals": 10}, "clip": {"norm": 1.0, "value": 0.5}}"#,
+        0.75,
+    ),
+    (
         r#"{"schedule": {"sequence": {"parts": [{"schedule": {"constant": {"lr": 0.5}}, "steps": 2},
             {"schedule": {"constant": {"lr": 0.25}}}]}}}"#,
         0.25,
     ),
 ];
 
-/// The README documents the format with one complete file.
+/// The README documents the format with complete files.
 #[test]
-fn the_readmes_file_is_read() {
-    let readme = include_str!("../README.md");
-    let start = readme.find("decay = 0.0 ").unwrap();
-    let file = &readme[start..start + readme[start..].find("```").unwrap()];
-    let config: ClrConfig = toml::from_str(file).unwrap();
-    assert_eq!(config.bounds().unwrap().ceiling, 0.1);
-    assert_eq!(config.momentum().unwrap().base_momentum, 0.85);
-    assert_eq!(config.schedule().horizon(), Some(8 * 4000));
+fn the_readmes_files_are_read() {
+    let blocks = include_str!("../README.md").split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let files: Vec<ClrConfig> =
+        blocks.filter(|block| block.contains("[schedule")).map(|block| toml::from_str(block).unwrap()).collect();
+    assert_eq!(files.len(), 2);
+    assert_eq!(files[0].bounds().unwrap().ceiling, 0.1);
+    assert_eq!(files[0].momentum().unwrap().base_momentum, 0.85);
+    assert_eq!(files[0].schedule().horizon(), Some(8 * 4000));
+    assert!(files[1].plateau().is_some() && files[1].early_stopping().is_some());
+    assert_eq!(files[1].clip().norm, Some(1.0));
 }
 
 fn read(json: &str) -> Result<ClrConfig, String> {
@@ -86,6 +96,8 @@ fn every_form_is_read_and_written() {
 #[test]
 fn what_is_wrong_is_named() {
     let cyclic = |fields: &str| format!(r#"{{"schedule": {{"cyclic": {{{fields}}}}}}}"#);
+    let feedback =
+        |more: &str| format!(r#"{{"schedule": {{"cyclic": {{"base_lr": 0, "max_lr": 1, "step_size": 5}}}}, {more}}}"#);
     let triangle = |more: &str| cyclic(&format!(r#""base_lr": 0.1, "max_lr": 0.2, "step_size": 5{more}"#));
     for (json, expected) in [
         (triangle(r#", "gama": 0.9"#), "unknown field `gama`"),
@@ -128,6 +140,24 @@ fn what_is_wrong_is_named() {
             "got floor = 2, ceiling = 1",
         ),
         (r#"{"schedule": {"sequence": {"parts": []}}}"#.into(), "schedule.sequence: parts must not be empty"),
+        (feedback(r#""plateau": {"factor": 1.0, "patience": 1}"#), "plateau: factor must lie in (0, 1), got 1"),
+        (feedback(r#""plateau": {"factor": 0.5, "patience": 0}"#), "plateau: patience must be at least 1, got 0"),
+        (
+            feedback(r#""plateau": {"factor": 0.5, "patience": 1, "floor": 2}"#),
+            "floor must not be above the reference rate, got floor = 2, the reference rate = 1",
+        ),
+        (
+            feedback(r#""plateau": {"factor": 0.5, "patience": 1, "scope": "all"}"#),
+            "plateau.scope: unknown variant `all`",
+        ),
+        (
+            feedback(r#""early_stopping": {"patience": 1, "improvement": {"min_delta": {"absolute": -1}}}"#),
+            "min_delta must lie in",
+        ),
+        (feedback(r#""early_stopping": {"patience": 1, "improvement": {"mode": "min"}}"#), "unknown field `mode`"),
+        (feedback(r#""watch": "cycles""#), "watch: unknown variant `cycles`"),
+        (feedback(r#""guard": {"max_refusals": 0}"#), "max_refusals must be at least 1, got 0"),
+        (feedback(r#""clip": {"norm": 0}"#), "clip.norm must lie in (0, inf), got 0"),
         (
             r#"{"schedule": {"sequence": {"parts": [{"schedule": {"constant": {"lr": -3}}, "steps": 2}]}}}"#.into(),
             "schedule.sequence.parts[0].schedule.constant: lr must be a finite rate of at least 0, got -3",

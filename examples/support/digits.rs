@@ -157,7 +157,7 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
     }
 
     /// How many test images are recognised, and how many there are.
-    fn test(&self, model: &Mlp<PIXELS>) -> (usize, usize) {
+    pub(crate) fn test(&self, model: &Mlp<PIXELS>) -> (usize, usize) {
         let test = &self.data.test;
         let all: Vec<usize> = (0..test.labels.len()).collect();
         let logits = model.forward(self.rows(test, &all)).as_vec();

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::{LossCurve, LossPoint, StopReason};
+use crate::feedback::divergence::Divergence;
 use crate::schedule::curve;
-use crate::smoothing::Ewma;
 use crate::{ConfigError, check};
 
 /// A learning-rate range test: the rates to try and the rules for stopping.
@@ -277,8 +277,7 @@ impl RangeTest {
         mut validate: impl FnMut() -> Result<Option<f64>, E>,
     ) -> Result<LossCurve, Interrupted<E>> {
         let mut points = Vec::new();
-        let mut mean = Ewma::new(self.divergence_alpha);
-        let mut limit = Limit::default();
+        let mut divergence = self.divergence.map(|factor| Divergence::new(factor, 0.01, self.divergence_alpha));
         let mut stop = StopReason::EndOfRange;
         for (step, lr) in (0..).zip(self.rates()) {
             if self.max_steps.is_some_and(|max_steps| step >= max_steps) {
@@ -305,7 +304,7 @@ impl RangeTest {
                 stop = StopReason::MaxLoss;
                 break;
             }
-            if limit.exceeded_by(mean.push(judged), self.divergence) {
+            if divergence.as_mut().is_some_and(|divergence| divergence.exceeded_by(judged)) {
                 stop = StopReason::Diverged;
                 break;
             }
@@ -336,23 +335,6 @@ impl RangeTest {
 /// `log2(max_lr / min_lr)`, without the overflow of the quotient.
 fn octaves(min_lr: f64, max_lr: f64) -> f64 {
     curve::log2(max_lr) - curve::log2(min_lr)
-}
-
-/// The first and the best loss so far.
-#[derive(Default)]
-struct Limit(Option<(f64, f64)>);
-
-impl Limit {
-    /// Takes note of a loss, and says whether it lies above the limit that the ones up to it set.
-    fn exceeded_by(&mut self, loss: f64, divergence: Option<f64>) -> bool {
-        let (first, best) = self.0.map_or((loss, loss), |(first, best)| (first, best.min(loss)));
-        self.0 = Some((first, best));
-        divergence.is_some_and(|divergence| {
-            let scale = best.abs().max((first - best) / 100.0);
-            // All losses 0 so far: there is nothing to compare with.
-            scale > 0.0 && loss > best + (divergence - 1.0) * scale
-        })
-    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ impl<S: Schedule + ?Sized> Iterator for Preview<'_, S> {
 
     #[inline]
     fn next(&mut self) -> Option<f64> {
-        let value = self.cursor.point(self.schedule, None).value;
+        let value = self.cursor.point(self.schedule, || None).value;
         if self.cursor.advance() {
             self.cursor.look(self.schedule, None);
         }

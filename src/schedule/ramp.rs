@@ -196,12 +196,12 @@ impl Cursor {
         self.cycle.map(|(index, start, length)| Cycle { index, place: self.step - start, length })
     }
 
-    /// The point here; `range` has to be the one that the cursor was made with.
+    /// The point here; `range` has to give the one that the cursor was made with.
     #[inline]
-    pub(crate) fn point<S: Schedule + ?Sized>(&self, schedule: &S, range: Option<LrRange>) -> Point {
+    pub(crate) fn point<S: Schedule + ?Sized>(&self, schedule: &S, range: impl FnOnce() -> Option<LrRange>) -> Point {
         match &self.ramp {
             Some(ramp) => ramp.point_at(self.step),
-            None => self.point_over(schedule, range),
+            None => self.point_over(schedule, range()),
         }
     }
 

@@ -21,16 +21,22 @@
 //! `alloc_grads` and `zero_grads` every entry exists from the start, and dfdx does not report any either.
 
 mod adam;
+mod best_weights;
+mod clip;
 mod hyper;
 mod missing;
 mod range_test;
+mod recovery;
 mod rmsprop;
 mod sgd;
 mod sweep;
 mod update;
 
 pub use adam::Adam;
+pub use best_weights::BestWeights;
+pub use clip::clip_gradients;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
+pub use recovery::{Outcome, Recovered, Recovery};
 pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
 pub use update::{InPlace, UpdateError};

@@ -9,9 +9,11 @@ use dfdx::tensor_ops::Device;
 use num_traits::ToPrimitive;
 use thiserror::Error;
 
+use super::clip::{gradient_norm, scale_and_clamp};
+use super::missing::missing_gradients;
 use super::sweep;
 use crate::schedule::Schedule;
-use crate::{Applied, ConfigError, CyclicOptimizer, Hyperparameters};
+use crate::{Applied, Clip, ConfigError, CyclicOptimizer, Hyperparameters};
 
 /// A dfdx optimizer that can also update from gradients which it may change, and leaves them zeroed.
 ///
@@ -72,6 +74,23 @@ pub enum UpdateError<Err> {
         /// The update, counted from 0 over the whole run.
         iteration: u64,
     },
+    /// The norm of the gradients is NaN or infinite, and the update was refused: nothing has changed. Only looked for if the
+    /// [`Guard`](crate::Guard) says so, or if gradients are clipped by norm.
+    #[error("update {iteration} was refused: the norm of its gradients is {norm}")]
+    NonFiniteGradient {
+        /// The norm.
+        norm: f64,
+        /// The update, counted from 0 over the whole run.
+        iteration: u64,
+    },
+    /// So many updates in a row were refused that the guard gives up. The last one was refused as the others were.
+    #[error("gave up at update {iteration}: {refusals} updates in a row were refused")]
+    GaveUp {
+        /// How many.
+        refusals: u64,
+        /// The update, counted from 0 over the whole run.
+        iteration: u64,
+    },
     /// The scheduled rate is NaN, infinite or negative, or the momentum not in [0, 1), which only a custom schedule or an
     /// enormous scale can cause, and the update was refused: nothing has changed.
     #[error("update {iteration} was refused: {error}")]
@@ -107,9 +126,9 @@ where
 }
 
 impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
-    /// One whole update: refuses a loss that is not finite, updates `model`, zeroes `grads` and returns what was used.
+    /// One whole update: guard, clip, update of `model`, zeroing of `grads`; returns what was used.
     ///
-    /// With the optimizers of this crate it works in place and takes no more time than dfdx's `update` and `zero_grads`.
+    /// A loss that is not finite is always refused; see [`Guard`](crate::Guard) and [`Clip`](crate::Clip) for more. With the optimizers of this crate it works in place and takes no more time than dfdx's `update` and `zero_grads`.
     ///
     /// # Errors
     ///
@@ -151,20 +170,43 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     {
         let (loss, iteration) = (loss.to_f64().unwrap_or(f64::NAN), self.iterations());
         if !loss.is_finite() {
-            return Err(UpdateError::NonFiniteLoss { loss, iteration });
+            return Err(self.refused(UpdateError::NonFiniteLoss { loss, iteration }));
         }
         self.check_next().map_err(|error| UpdateError::Schedule { error, iteration })?;
-        let used = self.upcoming();
+        let (clip, guard) = (self.config().clip(), self.config().guard());
+        let mut used = self.upcoming();
+        if guard.gradients || clip != Clip::default() {
+            // Later on every entry is there, for `update_in_place` leaves one for each parameter.
+            let missing = if iteration == 0 {
+                missing_gradients(model, grads).map_err(UpdateError::Device)?.ids
+            } else {
+                Vec::new()
+            };
+            let norm = gradient_norm(model, grads, &missing).map_err(UpdateError::Device)?;
+            if !norm.is_finite() && (guard.gradients || clip.norm.is_some()) {
+                return Err(self.refused(UpdateError::NonFiniteGradient { norm, iteration }));
+            }
+            scale_and_clamp(model, grads, &missing, norm, clip).map_err(UpdateError::Device)?;
+            used.grad_norm = norm.is_finite().then_some(norm);
+        }
         match self.begin().update_in_place(model, grads) {
             Err(OptimizerUpdateError::DeviceError(error)) => Err(UpdateError::Device(error)),
             Err(OptimizerUpdateError::UnusedParams(unused)) => {
-                self.finish();
+                self.finish_applied(used);
                 Err(UpdateError::UnusedParams(unused))
             }
             Ok(()) => {
-                self.finish();
+                self.finish_applied(used);
                 Ok(used)
             }
+        }
+    }
+
+    /// Counts a refusal; gives up instead if it was one too many.
+    fn refused<Err>(&mut self, error: UpdateError<Err>) -> UpdateError<Err> {
+        match self.refuse() {
+            Some(refusals) => UpdateError::GaveUp { refusals, iteration: self.iterations() },
+            None => error,
         }
     }
 }

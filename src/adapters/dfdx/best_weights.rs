@@ -1,0 +1,57 @@
+//! The best model so far, in memory.
+
+use crate::feedback::Observation;
+
+/// Keeps a copy of the model from the best report, and hands it back on request, however the run ended. No file is needed.
+///
+/// The copy is one model: dfdx' tensors share their data until one of them is changed.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::adapters::dfdx::BestWeights;
+/// use cyclic_optim::feedback::EarlyStopping;
+/// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, Sgd};
+/// use dfdx::prelude::{AsArray, Cpu, Rank0, Tensor, TensorFrom};
+///
+/// let device = Cpu::default();
+/// let config = ClrConfig::new(Constant::new(0.1)?).with_early_stopping(EarlyStopping::new(2)?)?;
+/// let mut optimizer = CyclicOptimizer::new(Sgd::<f32, Cpu>::default(), config);
+/// let mut best = BestWeights::new();
+/// for (weight, loss) in [(1.0, 3.0), (2.0, 1.0), (3.0, 2.0)] {
+///     let model: Tensor<Rank0, f32, _> = device.tensor(weight);
+///     best.keep(&optimizer.observe(loss), &model);
+/// }
+/// assert_eq!(best.into_inner().unwrap().array(), 2.0);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct BestWeights<M>(Option<M>);
+
+impl<M: Clone> BestWeights<M> {
+    /// No model yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(None)
+    }
+
+    /// Keeps a copy of `model`, which a metric was just reported of, if that was the best so far. Says whether it did.
+    pub fn keep(&mut self, observation: &Observation, model: &M) -> bool {
+        if observation.improved {
+            self.0 = Some(model.clone());
+        }
+        observation.improved
+    }
+
+    /// The best model, if there was a report that improved.
+    #[must_use]
+    pub fn get(&self) -> Option<&M> {
+        self.0.as_ref()
+    }
+
+    /// The best model, if there was a report that improved.
+    #[must_use]
+    pub fn into_inner(self) -> Option<M> {
+        self.0
+    }
+}

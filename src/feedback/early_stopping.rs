@@ -1,0 +1,205 @@
+//! Stopping when the metric has stopped improving.
+
+use super::Improvement;
+use crate::schedule::serde_checked;
+use crate::{ConfigError, check};
+
+/// Says when to stop: after `patience` judged reports in a row without an improvement.
+///
+/// # Formula
+///
+/// Per judged report, the first `start_from` of which are only noted:
+///
+/// ```text
+/// better: best = value; wait = 0, if there is no baseline or the value beats it, otherwise wait + 1
+/// otherwise: wait + 1; if wait >= patience: stop
+/// ```
+///
+/// # Where the Keras generations differ
+///
+/// - Up to 2.3 the baseline was the first best, so that nothing below it was ever remembered. Here, as from TensorFlow 2.5 to
+///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, and the run stops if
+///   the baseline has not been beaten within `patience` reports. (In 2026 Keras began to reset the wait at any improvement, which
+///   leaves the baseline without effect.)
+/// - A patience of 0 was 1 in all of them and is refused here.
+/// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
+///
+/// The best weights are kept by [`BestWeights`](crate::adapters::dfdx::BestWeights) and handed back on request, whoever ended the
+/// run. Nothing stops by itself: [`Observation::stop`](super::Observation::stop) says that it should.
+///
+/// | option | default | purpose | range |
+/// |---|---|---|---|
+/// | `patience` | required | bad reports to accept | >= 1 |
+/// | [`with_improvement`](Self::with_improvement) | smaller by anything | what counts as better | |
+/// | [`with_baseline`](Self::with_baseline) | none | what has to be beaten | finite |
+/// | [`with_start_from`](Self::with_start_from) | 0 | reports before it begins | |
+///
+/// # Errors
+///
+/// A [`ConfigError`] for anything outside these ranges.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::feedback::{EarlyStopping, Stop};
+/// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
+/// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
+/// # struct Nothing;
+/// # impl Hyperparameters for Nothing {
+/// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+/// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+/// # }
+/// # let inner = Nothing;
+///
+/// let config = ClrConfig::new(Constant::new(0.1)?).with_early_stopping(EarlyStopping::new(2)?)?;
+/// let mut optimizer = CyclicOptimizer::new(inner, config);
+/// let stops: Vec<_> = [3.0, 2.0, 2.5, 2.1].map(|loss| optimizer.observe(loss).stop).into();
+/// assert_eq!(stops, [None, None, None, Some(Stop::NoImprovement)]);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// Keras' `EarlyStopping`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
+pub struct EarlyStopping {
+    patience: u64,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) improvement: Improvement,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    baseline: Option<f64>,
+    #[cfg_attr(feature = "serde", serde(default))]
+    start_from: u64,
+}
+
+/// Where [`EarlyStopping`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct EarlyStoppingState {
+    /// The best metric so far.
+    pub best: Option<f64>,
+    /// Judged reports in a row without an improvement that counts.
+    pub wait: u64,
+    /// Judged reports so far.
+    pub reports: u64,
+}
+
+impl EarlyStopping {
+    /// Stops after `patience` judged reports in a row without a smaller metric.
+    ///
+    /// # Errors
+    ///
+    /// A patience of 0.
+    pub fn new(patience: u64) -> Result<Self, ConfigError> {
+        Self { patience, improvement: Improvement::default(), baseline: None, start_from: 0 }.check()
+    }
+
+    /// What counts as better.
+    ///
+    /// # Errors
+    ///
+    /// A `min_delta` that is not finite or negative.
+    pub fn with_improvement(mut self, improvement: Improvement) -> Result<Self, ConfigError> {
+        self.improvement = improvement;
+        self.check()
+    }
+
+    /// Stops also if the metric has not beaten `baseline` within the patience.
+    ///
+    /// # Errors
+    ///
+    /// A baseline that is not finite.
+    pub fn with_baseline(mut self, baseline: f64) -> Result<Self, ConfigError> {
+        self.baseline = Some(baseline);
+        self.check()
+    }
+
+    /// Only notes the first `start_from` reports that would be judged.
+    #[must_use]
+    pub fn with_start_from(mut self, start_from: u64) -> Self {
+        self.start_from = start_from;
+        self
+    }
+
+    pub(crate) fn check(self) -> Result<Self, ConfigError> {
+        check::length("patience", self.patience)?;
+        self.improvement.check()?;
+        self.baseline.map_or(Ok(()), |baseline| check::finite("baseline", baseline))?;
+        Ok(self)
+    }
+
+    /// Judges a metric. Returns whether it is better, and whether to stop.
+    pub(crate) fn judge(&self, state: &mut EarlyStoppingState, metric: f64) -> (bool, bool) {
+        let report = state.reports;
+        state.reports = report.saturating_add(1);
+        if report < self.start_from {
+            return (false, false);
+        }
+        let better = self.improvement.is_better(metric, state.best);
+        // Any margin over the baseline will do: it is compared as Keras does, with min_delta.
+        let counts = better && self.baseline.is_none_or(|baseline| self.improvement.is_better(metric, Some(baseline)));
+        if better {
+            state.best = Some(metric);
+        }
+        state.wait = if counts { 0 } else { state.wait.saturating_add(1) };
+        // The very first report has nothing to be worse than.
+        (better, !better && state.wait >= self.patience && report > 0)
+    }
+}
+
+serde_checked!(EarlyStopping);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feedback::{Direction, MinDelta};
+
+    /// The report that says stop, counted from 0.
+    fn stop_at(rule: &EarlyStopping, metrics: &[f64]) -> Option<usize> {
+        let mut state = EarlyStoppingState::default();
+        metrics.iter().position(|&metric| rule.judge(&mut state, metric).1)
+    }
+
+    /// Table I of the reference tables. (A patience of 0 is 1 there, and refused here.)
+    #[test]
+    fn table_i() {
+        let new = |patience| EarlyStopping::new(patience).unwrap();
+        let valley = [10.0, 9.0, 8.0, 9.0, 8.9, 8.8, 8.7, 8.6, 8.5];
+        for (patience, expected) in [(1, 3), (2, 4), (3, 5), (4, 6)] {
+            assert_eq!(stop_at(&new(patience), &valley), Some(expected), "patience {patience}");
+        }
+        for (patience, expected) in [(1, 1), (2, 2), (3, 3)] {
+            assert_eq!(stop_at(&new(patience), &[1.0; 9]), Some(expected), "constant, patience {patience}");
+        }
+        assert_eq!(stop_at(&new(3).with_start_from(2), &[1.0; 9]), Some(5));
+        let by_a_tenth = Improvement::new(Direction::Min, MinDelta::Absolute(0.1)).unwrap();
+        let rule = new(2).with_improvement(by_a_tenth).unwrap();
+        assert_eq!(stop_at(&rule, &[1.0, 0.95, 0.91, 0.89, 0.88]), Some(2));
+        let nan = f64::NAN;
+        assert_eq!(stop_at(&new(2), &[1.0, nan, nan, nan]), Some(2));
+        // A first NaN is a bad report, not the best one.
+        assert_eq!(stop_at(&new(2), &[nan, 1.0, 0.5, 0.25]), None);
+    }
+
+    #[test]
+    fn a_baseline_has_to_be_beaten_within_the_patience() {
+        // Keras 3 before 2026: stops at e = 4 with the best at 2.
+        let rule = EarlyStopping::new(5).unwrap().with_baseline(0.5).unwrap();
+        let mut state = EarlyStoppingState::default();
+        let verdicts = [0.9, 0.8, 0.7, 0.71, 0.72, 0.73].map(|metric| rule.judge(&mut state, metric).1);
+        assert_eq!(verdicts, [false, false, false, false, true, true]);
+        assert_eq!(state.best, Some(0.7));
+        assert_eq!(stop_at(&rule, &[0.9, 0.4, 0.5, 0.5, 0.5, 0.5]), None);
+    }
+
+    #[test]
+    fn every_precondition() {
+        assert!(matches!(EarlyStopping::new(0), Err(ConfigError::TooSmall { field: "patience", .. })));
+        for bad in [f64::NAN, f64::INFINITY] {
+            let rule = EarlyStopping::new(1).unwrap().with_baseline(bad);
+            assert!(matches!(rule, Err(ConfigError::OutOfRange { field: "baseline", .. })));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! A smaller rate when the metric stops improving.
+
+use super::{Direction, Improvement, MinDelta};
+use crate::schedule::serde_checked;
+use crate::{ConfigError, check};
+
+/// Scales the rate, or the peak of the cycles, by a factor when a metric has stopped improving.
+///
+/// # Formula
+///
+/// ```text
+/// envelope <- max(envelope factor, floor / reference)
+/// ```
+///
+/// The reference rate is the schedule's `max_lr`, or its first rate if it has no range. The envelope multiplies the whole rate,
+/// or, by [`Scope::Peak`], `max_lr` alone (which never goes below `base_lr`).
+///
+/// What is counted, per judged report, under [`Counting::Keras`]:
+///
+/// ```text
+/// cooldown > 0: cooldown - 1, wait = 0
+/// better: best = value, wait = 0
+/// otherwise, with cooldown now 0: wait + 1; if wait >= patience: scale, cooldown anew, wait = 0
+/// ```
+///
+/// and under [`Counting::Pytorch`]:
+///
+/// ```text
+/// better: best = value, bad = 0; otherwise bad + 1
+/// cooldown > 0: cooldown - 1, bad = 0
+/// bad > patience: scale (if that is a change by more than 1e-8), cooldown anew, bad = 0
+/// ```
+///
+/// So of a metric that never improves, Keras lets `patience` reports pass before it scales, PyTorch `patience + 1`; then every
+/// `patience`, or `cooldown - 1 + patience`, reports against every `patience + 1 + cooldown`. In Keras' counting a patience of 0 would
+/// be 1 and is refused; a cooldown of 1 is none.
+///
+/// | option | default | purpose | range |
+/// |---|---|---|---|
+/// | `factor` | required | what to scale by | (0, 1) |
+/// | `patience` | required | reports to wait | >= 1 (Keras), >= 0 (PyTorch) |
+/// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a 1e-4th (PyTorch) | what counts as better | |
+/// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to rest after scaling | |
+/// | [`with_floor`](Self::with_floor) | 0 | the reference rate does not go below it | finite, 0 <= floor <= reference rate |
+/// | [`with_scope`](Self::with_scope) | whole rate | what is scaled | |
+///
+/// # Errors
+///
+/// A [`ConfigError`] for anything outside these ranges.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::feedback::Plateau;
+/// use cyclic_optim::{ClrConfig, Constant};
+///
+/// let config = ClrConfig::new(Constant::new(0.1)?).with_plateau(Plateau::keras(0.5, 2)?)?;
+/// # let _ = config;
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+///
+/// # References
+///
+/// Keras' and PyTorch's `ReduceLROnPlateau`, each exact by name, except that negative metrics with a relative threshold are
+/// judged rightly; `auto_decay` of nupam/keras-callbacks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
+pub struct Plateau {
+    factor: f64,
+    patience: u64,
+    #[cfg_attr(feature = "serde", serde(default))]
+    counting: Counting,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    improvement: Option<Improvement>,
+    #[cfg_attr(feature = "serde", serde(default))]
+    cooldown: u64,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) floor: f64,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) scope: Scope,
+}
+
+/// Whose way of counting patience and cooldown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Counting {
+    /// `keras.callbacks.ReduceLROnPlateau`.
+    #[default]
+    Keras,
+    /// `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    Pytorch,
+}
+
+/// What a plateau scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Scope {
+    /// The whole rate.
+    #[default]
+    Rate,
+    /// The peak of the cycles: `max_lr` shrinks, `base_lr` stays, the cycle keeps running.
+    Peak,
+}
+
+/// Where a [`Plateau`] stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct PlateauState {
+    /// The best metric so far.
+    pub best: Option<f64>,
+    /// Bad reports in a row.
+    pub wait: u64,
+    /// Reports left to rest.
+    pub cooldown: u64,
+    /// The product of all factors so far, 1 at first.
+    pub envelope: f64,
+}
+
+impl Default for PlateauState {
+    fn default() -> Self {
+        Self { best: None, wait: 0, cooldown: 0, envelope: 1.0 }
+    }
+}
+
+impl Plateau {
+    /// With Keras' counting and its defaults: smaller is better, by more than 1e-4.
+    ///
+    /// # Errors
+    ///
+    /// A factor outside (0, 1), a patience of 0.
+    pub fn keras(factor: f64, patience: u64) -> Result<Self, ConfigError> {
+        Self {
+            factor,
+            patience,
+            counting: Counting::Keras,
+            improvement: None,
+            cooldown: 0,
+            floor: 0.0,
+            scope: Scope::Rate,
+        }
+        .check()
+    }
+
+    /// With PyTorch's counting and its defaults: smaller is better, by more than a 1e-4th.
+    ///
+    /// # Errors
+    ///
+    /// A factor outside (0, 1).
+    pub fn pytorch(factor: f64, patience: u64) -> Result<Self, ConfigError> {
+        Self { counting: Counting::Pytorch, patience, ..Self::keras(factor, 1)? }.check()
+    }
+
+    /// The auto-decay of nupam/keras-callbacks: Keras' counting on the peak. It belongs together with
+    /// [`Watch::CycleEnds`](super::Watch::CycleEnds); `patience` counts cycles.
+    ///
+    /// # Errors
+    ///
+    /// A decay outside (0, 1), a patience of 0.
+    pub fn auto_decay(decay: f64, patience: u64) -> Result<Self, ConfigError> {
+        Ok(Self::keras(decay, patience)?.with_scope(Scope::Peak))
+    }
+
+    /// What counts as better.
+    ///
+    /// # Errors
+    ///
+    /// A `min_delta` that is not finite or negative.
+    pub fn with_improvement(mut self, improvement: Improvement) -> Result<Self, ConfigError> {
+        self.improvement = Some(improvement);
+        self.check()
+    }
+
+    /// Rests for so many reports after scaling.
+    #[must_use]
+    pub fn with_cooldown(mut self, cooldown: u64) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// Does not bring the reference rate below `floor`.
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative; above the reference rate it is refused by the config.
+    pub fn with_floor(mut self, floor: f64) -> Result<Self, ConfigError> {
+        self.floor = floor;
+        self.check()
+    }
+
+    /// What is scaled.
+    #[must_use]
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    pub(crate) fn check(self) -> Result<Self, ConfigError> {
+        check::shrinking("factor", self.factor)?;
+        self.improvement().check()?;
+        check::rate("floor", self.floor)?;
+        if self.counting == Counting::Keras {
+            check::length("patience", self.patience)?;
+        }
+        Ok(self)
+    }
+
+    /// What counts as better: what was set, or the default of whoever's counting it is.
+    pub(crate) fn improvement(&self) -> Improvement {
+        let min_delta = match self.counting {
+            Counting::Keras => MinDelta::Absolute(1e-4),
+            Counting::Pytorch => MinDelta::Relative(1e-4),
+        };
+        self.improvement.unwrap_or(Improvement { direction: Direction::Min, min_delta })
+    }
+
+    /// Judges a metric under a reference rate. Returns whether it is better, and the factor if the envelope has shrunk.
+    pub(crate) fn judge(&self, state: &mut PlateauState, metric: f64, reference: f64) -> (bool, Option<f64>) {
+        let better = self.improvement().is_better(metric, state.best);
+        if better {
+            state.best = Some(metric);
+        }
+        let due = match self.counting {
+            Counting::Keras => {
+                if state.cooldown > 0 {
+                    state.cooldown -= 1;
+                    state.wait = 0;
+                }
+                if better {
+                    state.wait = 0;
+                } else if state.cooldown == 0 {
+                    state.wait = state.wait.saturating_add(1);
+                }
+                !better && state.cooldown == 0 && state.wait >= self.patience
+            }
+            Counting::Pytorch => {
+                state.wait = if better { 0 } else { state.wait.saturating_add(1) };
+                if state.cooldown > 0 {
+                    state.cooldown -= 1;
+                    state.wait = 0;
+                }
+                state.wait > self.patience
+            }
+        };
+        if !due {
+            return (better, None);
+        }
+        let lowest = if reference > 0.0 { self.floor / reference } else { 0.0 };
+        let shrunk = (state.envelope * self.factor).max(lowest).min(state.envelope);
+        let changes = match self.counting {
+            Counting::Keras => shrunk < state.envelope,
+            Counting::Pytorch => (state.envelope - shrunk) * reference > 1e-8,
+        };
+        // Keras goes on counting when there is nothing left to reduce; PyTorch begins anew.
+        if changes || self.counting == Counting::Pytorch {
+            (state.cooldown, state.wait) = (self.cooldown, 0);
+        }
+        if !changes {
+            return (better, None);
+        }
+        let factor = shrunk / state.envelope;
+        state.envelope = shrunk;
+        (better, Some(factor))
+    }
+}
+
+serde_checked!(Plateau);
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn rates(plateau: &Plateau, start: f64, metrics: &[f64]) -> Vec<f64> {
+        let mut state = PlateauState::default();
+        metrics
+            .iter()
+            .map(|&metric| {
+                let _ = plateau.judge(&mut state, metric, start);
+                start * state.envelope
+            })
+            .collect()
+    }
+
+    fn assert_close(values: &[f64], expected: &[f64]) {
+        assert_eq!(values.len(), expected.len());
+        for (value, expected) in values.iter().zip(expected) {
+            assert!((value - expected).abs() < 1e-12, "{values:?}, expected {expected:?}");
+        }
+    }
+
+    /// Table H of the reference tables: a metric of 1.0 throughout, factor 0.5, by patience and cooldown. (A patience of 0
+    /// is 1 there, and refused here.)
+    #[test]
+    fn table_h() {
+        let keras = |patience, cooldown, expected: &[f64]| {
+            let plateau = Plateau::keras(0.5, patience).unwrap().with_cooldown(cooldown);
+            assert_close(&rates(&plateau, 1.0, &[1.0; 10][..expected.len()]), expected);
+        };
+        let pytorch = |patience, cooldown, expected: &[f64]| {
+            let plateau = Plateau::pytorch(0.5, patience).unwrap().with_cooldown(cooldown);
+            assert_close(&rates(&plateau, 1.0, &[1.0; 10][..expected.len()]), expected);
+        };
+        for cooldown in [0, 1] {
+            keras(1, cooldown, &[1.0, 0.5, 0.25, 0.125, 0.0625]);
+            keras(2, cooldown, &[1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125]);
+        }
+        keras(1, 2, &[1.0, 0.5, 0.5, 0.25, 0.25, 0.125]);
+        keras(2, 2, &[1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]);
+        keras(2, 3, &[1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]);
+        keras(3, 0, &[1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
+        pytorch(2, 0, &[1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25]);
+        pytorch(2, 1, &[1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]);
+
+        let floored = Plateau::keras(0.1, 1).unwrap().with_floor(0.005).unwrap();
+        assert_close(&rates(&floored, 0.1, &[1.0; 4]), &[0.1, 0.01, 0.005, 0.005]);
+        let patient = Plateau::keras(0.5, 2).unwrap();
+        let nan = f64::NAN;
+        assert_close(&rates(&patient, 1.0, &[1.0, nan, nan, nan, nan, nan]), &[1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
+        let slow: Vec<f64> = (0..8).map(|e| 1.0 - 5e-5 * f64::from(e)).collect();
+        assert_close(&rates(&patient, 1.0, &slow), &[1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]);
+    }
+
+    /// The last line of table E: `auto_decay` of nupam/keras-callbacks, one value for each cycle.
+    #[test]
+    fn table_e_auto_decay() {
+        let peaks = rates(&Plateau::auto_decay(0.6, 1).unwrap(), 0.4, &[1.0, 0.9, 0.95, 0.94, 0.8, 0.85]);
+        assert_close(&peaks, &[0.4, 0.4, 0.24, 0.144, 0.144, 0.0864]);
+    }
+
+    #[test]
+    fn negative_metrics_get_worse_when_they_rise() {
+        // PyTorch 2.15.0 takes each for an improvement and never decays (peers.md section 5, must-beat).
+        let improvement = Improvement::new(Direction::Min, MinDelta::Relative(0.1)).unwrap();
+        let plateau = Plateau::pytorch(0.5, 1).unwrap().with_improvement(improvement).unwrap();
+        assert_close(&rates(&plateau, 1.0, &[-1.0, -0.95, -0.90]), &[1.0, 1.0, 0.5]);
+    }
+
+    #[test]
+    fn every_precondition() {
+        for bad in [f64::NAN, 0.0, 1.0, -0.5, 1.5] {
+            assert!(matches!(Plateau::keras(bad, 1), Err(ConfigError::OutOfRange { field: "factor", .. })));
+            assert!(matches!(Plateau::pytorch(bad, 1), Err(ConfigError::OutOfRange { field: "factor", .. })));
+        }
+        assert!(matches!(Plateau::keras(0.5, 0), Err(ConfigError::TooSmall { field: "patience", .. })));
+        assert!(matches!(Plateau::auto_decay(0.5, 0), Err(ConfigError::TooSmall { field: "patience", .. })));
+        assert!(Plateau::pytorch(0.5, 0).is_ok());
+        for bad in [f64::NAN, -0.1] {
+            let floored = Plateau::keras(0.5, 1).unwrap().with_floor(bad);
+            assert!(matches!(floored, Err(ConfigError::Rate { field: "floor", .. })));
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Feedback through the wrapper: PyTorch's plateau, watching in phase with the cycles, early stopping, saved states.
+
+mod support;
+
+use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau, Scope, Stop, Watch};
+use cyclic_optim::{Clip, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, Schedule};
+use proptest::prelude::*;
+use serde_json::Value;
+use support::Remembers;
+
+fn optimizer(config: ClrConfig) -> CyclicOptimizer<Remembers> {
+    CyclicOptimizer::new(Remembers::with_momentum(), config)
+}
+
+fn update(optimizer: &mut CyclicOptimizer<Remembers>) -> f64 {
+    optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap()
+}
+
+fn constant(lr: f64) -> ClrConfig {
+    ClrConfig::new(Constant::new(lr).unwrap())
+}
+
+/// PyTorch's own `ReduceLROnPlateau`: the rate after each report.
+#[test]
+fn golden_plateau() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/plateau.json");
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut compared = 0;
+    for case in document["cases"].as_array().unwrap() {
+        let number = |field: &str| case[field].as_f64().unwrap();
+        let direction = if case["mode"] == "min" { Direction::Min } else { Direction::Max };
+        let threshold = number("threshold");
+        let min_delta =
+            if case["threshold_mode"] == "rel" { MinDelta::Relative(threshold) } else { MinDelta::Absolute(threshold) };
+        let plateau = Plateau::pytorch(number("factor"), case["patience"].as_u64().unwrap())
+            .and_then(|plateau| plateau.with_improvement(Improvement::new(direction, min_delta)?))
+            .and_then(|plateau| plateau.with_cooldown(case["cooldown"].as_u64().unwrap()).with_floor(number("min_lr")))
+            .unwrap();
+        let mut optimizer = optimizer(constant(number("start_lr")).with_plateau(plateau).unwrap());
+        let metrics = case["metrics"].as_array().unwrap();
+        for (report, (metric, expected)) in metrics.iter().zip(case["lr_after"].as_array().unwrap()).enumerate() {
+            let _ = optimizer.observe(metric.as_f64().unwrap());
+            let expected = expected.as_f64().unwrap();
+            assert!((optimizer.lr() - expected).abs() <= 1e-12 * expected, "report {report}: {}", optimizer.lr());
+            assert_eq!(optimizer.get_ref().lr, optimizer.lr());
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 6 * 40);
+}
+
+/// `auto_decay` of nupam/keras-callbacks on a running cycle: the peak shrinks, the base stays, only cycle ends are judged.
+#[test]
+fn auto_decay_shrinks_the_peak_of_a_running_cycle() {
+    let schedule = Cyclic::triangular(0.1, 0.4, 2).unwrap();
+    let config = ClrConfig::new(schedule)
+        .with_plateau(Plateau::auto_decay(0.6, 1).unwrap())
+        .and_then(|config| config.with_watch(Watch::CycleEnds))
+        .unwrap();
+    let mut optimizer = optimizer(config);
+    let mut peaks = Vec::new();
+    for metric in [1.0, 0.9, 0.95, 0.94, 0.8, 0.85, 0.7] {
+        let rates: Vec<f64> = (0..4)
+            .map(|place| {
+                // In the middle of a cycle a report is only noted, however bad it is.
+                if place == 2 {
+                    assert!(!optimizer.observe(100.0).judged);
+                }
+                update(&mut optimizer)
+            })
+            .collect();
+        assert_eq!(rates[0], 0.1);
+        peaks.push(rates[2]);
+        assert!(optimizer.at_cycle_end());
+        assert!(optimizer.observe(metric).judged);
+        assert!(!optimizer.observe(metric).judged, "the same end is judged once");
+    }
+    // Table E, last line, for a maximum of 0.4; each value takes effect in the next cycle.
+    for (peak, expected) in peaks.iter().zip([0.4, 0.4, 0.4, 0.24, 0.144, 0.144, 0.1]) {
+        assert!((peak - expected).abs() < 1e-12, "{peaks:?}");
+    }
+    // The schedule itself is what it was.
+    assert_eq!(optimizer.config().schedule().value_at(2), 0.4);
+    // 0.4 x 0.6^3 is below the base, where the peak stops. A preview shows the envelope.
+    assert_eq!(optimizer.preview(3).map(|used| used.lr).last(), Some(0.1));
+}
+
+/// Epochs of 7 updates, cycles of 4 or of 20: the first report at or after an end is judged, once for all that have passed.
+#[test]
+fn epochs_and_cycles_need_not_align() {
+    for (step_size, expected) in
+        [(2, [true, true, true, true, true, true]), (10, [false, false, true, false, false, true])]
+    {
+        let config = ClrConfig::new(Cyclic::triangular(0.1, 0.4, step_size).unwrap()).with_watch(Watch::CycleEnds);
+        let config = config.and_then(|config| config.with_early_stopping(EarlyStopping::new(100)?)).unwrap();
+        let mut optimizer = optimizer(config);
+        let judged: Vec<bool> = (0..6)
+            .map(|_| {
+                for _ in 0..7 {
+                    update(&mut optimizer);
+                }
+                optimizer.observe(1.0).judged
+            })
+            .collect();
+        assert_eq!(judged, expected, "step_size {step_size}");
+        assert_eq!(optimizer.state().early_stopping.reports, expected.iter().filter(|judged| **judged).count() as u64);
+    }
+}
+
+#[test]
+fn a_swing_is_no_plateau_when_watched_in_phase() {
+    // The loss swings with the rate and comes down from cycle to cycle.
+    let run = |watch| {
+        let config = ClrConfig::new(Cyclic::triangular(0.0, 1.0, 5).unwrap())
+            .with_plateau(Plateau::keras(0.5, 2).unwrap())
+            .and_then(|config| config.with_watch(watch))
+            .unwrap();
+        let mut optimizer = optimizer(config);
+        for epoch in 0..60 {
+            let lr = update(&mut optimizer);
+            let _ = optimizer.observe(2.0 * 0.97_f64.powi(epoch) + lr);
+        }
+        optimizer.state().plateau.envelope
+    };
+    assert!(run(Watch::EveryReport) < 0.1);
+    assert_eq!(run(Watch::CycleEnds), 1.0);
+}
+
+#[test]
+fn after_stop_a_report_is_answered() {
+    let mut optimizer = optimizer(constant(0.1).with_early_stopping(EarlyStopping::new(1).unwrap()).unwrap());
+    assert!(optimizer.observe(1.0_f32).improved);
+    assert_eq!(optimizer.observe(2.0_f32).stop, Some(Stop::NoImprovement));
+    let before = optimizer.state().clone();
+    let late = optimizer.observe(0.5_f32);
+    assert_eq!((late.stop, late.judged, late.improved), (Some(Stop::NoImprovement), false, false));
+    assert_eq!((optimizer.state(), optimizer.stopped()), (&before, Some(Stop::NoImprovement)));
+}
+
+#[test]
+fn the_envelope_can_be_cut() {
+    let mut optimizer = optimizer(constant(0.5));
+    optimizer.cut_envelope(0.5).unwrap();
+    assert_eq!((optimizer.lr(), optimizer.get_ref().lr), (0.25, 0.25));
+    for bad in [0.0, 1.0, f64::NAN] {
+        assert!(matches!(optimizer.cut_envelope(bad), Err(ConfigError::OutOfRange { field: "factor", .. })));
+    }
+    assert_eq!(optimizer.lr(), 0.25);
+}
+
+#[test]
+fn bad_input() {
+    use ConfigError::{Conflict, NoCycles, NoRange, OutOfRange, Reversed, TooSmall};
+    let plateau = || Plateau::keras(0.5, 1).unwrap();
+    let floor = constant(0.1).with_plateau(plateau().with_floor(0.2).unwrap());
+    assert!(matches!(floor, Err(Reversed { low_field: "floor", low: 0.2, high: 0.1, .. })));
+    let cyclic = || ClrConfig::new(Cyclic::triangular(0.1, 0.4, 2).unwrap());
+    assert!(cyclic().with_plateau(plateau().with_floor(0.4).unwrap()).is_ok());
+    let peak = constant(0.1).with_plateau(plateau().with_scope(Scope::Peak));
+    assert!(matches!(peak, Err(NoRange { asked: "a plateau on the peak" })));
+    let max = Improvement::new(Direction::Max, MinDelta::Absolute(0.0)).unwrap();
+    let contradiction = constant(0.1)
+        .with_plateau(plateau())
+        .and_then(|config| config.with_early_stopping(EarlyStopping::new(1)?.with_improvement(max)?));
+    assert!(matches!(contradiction, Err(Conflict { field: "direction", .. })));
+    assert!(matches!(constant(0.1).with_watch(Watch::CycleEnds), Err(NoCycles)));
+    let guard = constant(0.1).with_guard(Guard { gradients: false, max_refusals: Some(0) });
+    assert!(matches!(guard, Err(TooSmall { field: "max_refusals", .. })));
+    for bad in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let norm = constant(0.1).with_clip(Clip { norm: Some(bad), value: None });
+        assert!(matches!(norm, Err(OutOfRange { field: "clip.norm", .. })));
+        let value = constant(0.1).with_clip(Clip { norm: None, value: Some(bad) });
+        assert!(matches!(value, Err(OutOfRange { field: "clip.value", .. })));
+    }
+    // A metric that is never reported: nothing happens, and nothing breaks.
+    let mut silent = optimizer(cyclic().with_plateau(plateau()).unwrap());
+    for _ in 0..100 {
+        update(&mut silent);
+    }
+    assert_eq!((silent.state().plateau.envelope, silent.stopped()), (1.0, None));
+    // No state that no run can be in.
+    let mut state = silent.state().clone();
+    state.plateau.envelope = f64::NAN;
+    assert!(silent.restore(state).is_err());
+}
+
+fn metric() -> impl Strategy<Value = f64> {
+    prop_oneof![8 => -2.0..2.0_f64, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(0.0)]
+}
+
+fn improvement() -> impl Strategy<Value = (MinDelta, bool)> {
+    (
+        prop_oneof![(0.0..0.3_f64).prop_map(MinDelta::Absolute), (0.0..0.3_f64).prop_map(MinDelta::Relative)],
+        any::<bool>(),
+    )
+}
+
+/// Any config with feedback, over any schedule that it is allowed for.
+fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
+    let plateau = (0.1..0.9_f64, 1..4_u64, 0..3_u64, any::<bool>(), any::<bool>(), 0.0..1.0_f64);
+    let early = prop::option::of((1..30_u64, 0..3_u64, prop::option::of(-1.0..1.0_f64)));
+    (support::config(), plateau, improvement(), early, any::<bool>()).prop_map(
+        |(config, (factor, patience, cooldown, keras, peak, floor), (min_delta, max), early, in_phase)| {
+            let direction = if max { Direction::Max } else { Direction::Min };
+            let improvement = Improvement::new(direction, min_delta).unwrap();
+            let has_range = config.schedule().range();
+            let reference = has_range.map_or(config.schedule().value_at(0), |range| range.max_lr);
+            let plateau = if keras { Plateau::keras(factor, patience) } else { Plateau::pytorch(factor, patience) };
+            let scope = if peak && has_range.is_some() { Scope::Peak } else { Scope::Rate };
+            let plateau = plateau.unwrap().with_cooldown(cooldown).with_scope(scope);
+            let plateau = plateau.with_floor(floor * reference).unwrap().with_improvement(improvement).unwrap();
+            let mut config = config.with_plateau(plateau).unwrap();
+            if let Some((patience, start_from, baseline)) = early {
+                let mut early = EarlyStopping::new(patience).unwrap().with_start_from(start_from);
+                if let Some(baseline) = baseline {
+                    early = early.with_baseline(baseline).unwrap();
+                }
+                config = config.with_early_stopping(early.with_improvement(improvement).unwrap()).unwrap();
+            }
+            if in_phase && config.schedule().cycle_start(0).is_some() {
+                config = config.with_watch(Watch::CycleEnds).unwrap();
+            }
+            config
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// After every report the inner optimizer holds what `lr` says, which never leaves the bounds and is what comes next.
+    #[test]
+    fn the_invariant_and_the_bounds(config in config_with_feedback(), metrics in prop::collection::vec(metric(), 1..80)) {
+        let mut optimizer = optimizer(config);
+        for metric in metrics {
+            let _ = optimizer.observe(metric);
+            let lr = optimizer.lr();
+            prop_assert_eq!(optimizer.get_ref().lr.to_bits(), lr.to_bits());
+            prop_assert_eq!(optimizer.preview(1).next().unwrap().lr.to_bits(), lr.to_bits());
+            if let Some(bounds) = optimizer.config().bounds() {
+                prop_assert!(lr >= bounds.floor && lr <= bounds.ceiling);
+            }
+            prop_assert!(lr.is_finite() && lr >= 0.0);
+            prop_assert_eq!(update(&mut optimizer).to_bits(), lr.to_bits());
+        }
+    }
+
+    /// Saved after any report and restored (elsewhere, through JSON), a run decides and goes on as if nothing had been.
+    #[cfg(feature = "serde")]
+    #[test]
+    fn saved_states_decide_alike(
+        config in config_with_feedback(),
+        metrics in prop::collection::vec((metric(), 0..4_u8), 1..60),
+        at in 0..60_usize,
+    ) {
+        let json = serde_json::to_string(&config).unwrap();
+        let mut through = optimizer(config);
+        let mut restored: Option<CyclicOptimizer<Remembers>> = None;
+        for (index, (metric, updates)) in metrics.into_iter().enumerate() {
+            let seen = format!("{:?}", through.observe(metric));
+            if let Some(restored) = &mut restored {
+                prop_assert_eq!(format!("{:?}", restored.observe(metric)), seen);
+            }
+            if index == at {
+                let state = serde_json::to_string(through.state()).unwrap();
+                let mut other = optimizer(serde_json::from_str(&json).unwrap());
+                other.restore(serde_json::from_str(&state).unwrap()).unwrap();
+                restored = Some(other);
+            }
+            for _ in 0..updates {
+                let used = update(&mut through);
+                if let Some(restored) = &mut restored {
+                    prop_assert_eq!(update(restored).to_bits(), used.to_bits());
+                }
+            }
+        }
+        if let Some(restored) = restored {
+            prop_assert_eq!(restored.state(), through.state());
+        }
+    }
+}
