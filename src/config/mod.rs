@@ -1,13 +1,17 @@
 //! What the user asks for: a schedule, and what the optimizer does around it.
 
-use crate::feedback::{EarlyStopping, Observation, Plateau, Scope, Stop, Watch};
+#[cfg(feature = "serde")]
+mod file;
+mod run;
+
+pub use run::Forecast;
+
+use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
 use crate::schedule::{
-    Constant, CosineDecay, Cursor, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
-    MultiStepDecay, OneCycle, Point, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts, between,
-    inverse_time,
+    Constant, CosineDecay, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay,
+    OneCycle, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
 };
-use crate::state::Rates;
-use crate::{Applied, ClrState, ConfigError, check};
+use crate::{ConfigError, check};
 
 /// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
 /// decay of the base and bounds.
@@ -282,98 +286,6 @@ impl<S: Schedule> ClrConfig<S> {
         self.clip
     }
 
-    /// What the updates of a fresh run will use: an endless iterator of constant size.
-    pub fn preview(&self) -> Forecast<'_, S> {
-        self.forecast(ClrState::default())
-    }
-
-    pub(crate) fn forecast(&self, state: ClrState) -> Forecast<'_, S> {
-        Forecast { config: self, cursor: self.cursor(&state), state }
-    }
-
-    pub(crate) fn cursor(&self, state: &ClrState) -> Cursor {
-        Cursor::new(&self.schedule, state.clr_iterations, self.range(state))
-    }
-
-    /// What the update at `cursor` uses in a run that stands at `state`.
-    #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "a call would pass the result through memory, which costs more than all of it"
-    )]
-    pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor) -> Rates {
-        let point = if self.decay > 0.0 {
-            self.decayed(state, cursor)
-        } else {
-            cursor.point(&self.schedule, || self.range(state))
-        };
-        let scaled = point.value * state.scale * self.envelope(state);
-        let momentum = self.momentum.map(|momentum| {
-            let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
-            between(momentum.max_momentum, momentum.base_momentum, height)
-        });
-        let lr = self.bounds.map_or(scaled, |bounds| scaled.clamp(bounds.floor, bounds.ceiling));
-        Rates { lr, momentum }
-    }
-
-    /// The point at `cursor` over a base that has decayed as far as `state` says.
-    fn decayed(&self, state: &ClrState, cursor: &Cursor) -> Point {
-        let range = self.range(state).or_else(|| self.schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
-            base_lr: inverse_time(base_lr, self.decay, state.iterations),
-            max_lr,
-        });
-        cursor.point_over(&self.schedule, range)
-    }
-
-    /// The factor on the whole rate that feedback has come to.
-    #[inline]
-    fn envelope(&self, state: &ClrState) -> f64 {
-        match &self.plateau {
-            Some(plateau) if plateau.scope == Scope::Rate => state.envelope * state.plateau.envelope,
-            _ => state.envelope,
-        }
-    }
-
-    /// The range that replaces the schedule's own: one that was set, and what a plateau has left of the peak.
-    pub(crate) fn range(&self, state: &ClrState) -> Option<LrRange> {
-        let shrinks = self.plateau.is_some_and(|plateau| plateau.scope == Scope::Peak) && state.plateau.envelope < 1.0;
-        if !shrinks {
-            return state.range;
-        }
-        let LrRange { base_lr, max_lr } = state.range.or_else(|| self.schedule.range())?;
-        Some(LrRange { base_lr, max_lr: (max_lr * state.plateau.envelope).max(base_lr) })
-    }
-
-    /// The rate that a plateau's floor is measured against: the peak, or the first rate of a schedule without one.
-    fn reference(&self, range: Option<LrRange>) -> f64 {
-        range.or_else(|| self.schedule.range()).map_or_else(|| self.schedule.value_at(0), |range| range.max_lr)
-    }
-
-    /// Takes a report in a run that stands at `state`.
-    pub(crate) fn observe(&self, state: &mut ClrState, metric: f64) -> Observation {
-        let ignored = Observation { metric, judged: false, improved: false, scaled: None, stop: state.stop };
-        let judged = match self.watch {
-            Watch::EveryReport => true,
-            Watch::CycleEnds => state.unjudged_cycle_end,
-        };
-        if state.stop.is_some() || !judged {
-            return ignored;
-        }
-        state.unjudged_cycle_end = false;
-        let mut observation = Observation { judged, ..ignored };
-        if let Some(plateau) = &self.plateau {
-            let reference = self.reference(state.range);
-            (observation.improved, observation.scaled) = plateau.judge(&mut state.plateau, metric, reference);
-        }
-        if let Some(early_stopping) = &self.early_stopping {
-            let (improved, stop) = early_stopping.judge(&mut state.early_stopping, metric);
-            observation.improved = improved;
-            state.stop = stop.then_some(Stop::NoImprovement);
-            observation.stop = state.stop;
-        }
-        observation
-    }
-
     fn check(self) -> Result<Self, ConfigError> {
         check::non_negative("decay", self.decay)?;
         if self.decay > 0.0 && self.schedule.range().is_none() {
@@ -413,31 +325,6 @@ impl<S: Schedule> ClrConfig<S> {
     }
 }
 
-/// What the coming updates will use, as long as nobody interferes. Endless, of constant size.
-///
-/// Made by [`ClrConfig::preview`] and [`CyclicOptimizer::preview`](crate::CyclicOptimizer::preview).
-#[derive(Debug, Clone)]
-pub struct Forecast<'a, S> {
-    config: &'a ClrConfig<S>,
-    cursor: Cursor,
-    state: ClrState,
-}
-
-impl<S: Schedule> Iterator for Forecast<'_, S> {
-    type Item = Applied;
-
-    #[inline]
-    fn next(&mut self) -> Option<Applied> {
-        let rates = self.config.rates(&self.state, &self.cursor);
-        self.state.count(self.config, &mut self.cursor, rates);
-        self.state.last
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (usize::MAX, None)
-    }
-}
-
 // One impl for each source type: a blanket one over all schedules would leave the optimizer's type open.
 macro_rules! from_schedules {
     ($($schedule:ty),+ $(,)?) => {$(
@@ -452,40 +339,6 @@ macro_rules! from_schedules {
 from_schedules! {
     Policy, Constant, LinearDecay, StepDecay, MultiStepDecay, ExponentialDecay, PolynomialDecay, CosineDecay,
     InverseTimeDecay, InverseSqrtDecay, Cyclic, OneCycle, WarmRestarts, Sequence,
-}
-
-#[cfg(feature = "serde")]
-mod file {
-    //! What is read from a file, before it is checked.
-
-    use super::{Bounds, Clip, ClrConfig, ConfigError, EarlyStopping, Guard, MomentumRange, Plateau, Schedule, Watch};
-
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub(super) struct ClrConfigFile<S> {
-        schedule: S,
-        momentum: Option<MomentumRange>,
-        #[serde(default)]
-        decay: f64,
-        bounds: Option<Bounds>,
-        #[serde(default)]
-        watch: Watch,
-        plateau: Option<Plateau>,
-        early_stopping: Option<EarlyStopping>,
-        #[serde(default)]
-        guard: Guard,
-        #[serde(default)]
-        clip: Clip,
-    }
-
-    impl<S: Schedule> TryFrom<ClrConfigFile<S>> for ClrConfig<S> {
-        type Error = ConfigError;
-
-        fn try_from(file: ClrConfigFile<S>) -> Result<Self, ConfigError> {
-            let ClrConfigFile { schedule, momentum, decay, bounds, watch, plateau, early_stopping, guard, clip } = file;
-            Self { schedule, momentum, decay, bounds, watch, plateau, early_stopping, guard, clip }.check()
-        }
-    }
 }
 
 #[cfg(test)]
