@@ -100,6 +100,39 @@ fn digits_trains() {
     assert!(lines[6].starts_with("2 seeds: mean accuracy 0.9"), "{}", lines[6]);
 }
 
+#[cfg(all(feature = "csv", feature = "plot", feature = "progress"))]
+#[test]
+fn find_range_writes_its_curve_and_trains() {
+    let folder = Folder::new("find_range");
+    let run = |arguments: &[&str]| {
+        let mut command = example("find_range");
+        command.arg("--out").arg(folder.0.join("made/here")).args(["--epochs", "1"]).args(arguments);
+        command.output().unwrap()
+    };
+    let written = |file: &str| fs::read_to_string(folder.0.join("made/here").join(file)).unwrap();
+
+    let output = run(&[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    for line in ["steepest ", "minimum / 10 ", "valley ", "slide ", "Smith's range ", "seed 0: test accuracy 0."] {
+        assert!(printed.contains(line), "{line} is missing in {printed}");
+    }
+    assert!(written("loss_curve.csv").starts_with("learning_rate,loss,validation_loss\n1e-5,"));
+    assert!(written("loss_curve.svg").starts_with("<svg") && written("loss_curve.svg").contains("valley"));
+    // Where there is no terminal there is no bar.
+    assert_eq!(text(&output.stderr), "");
+
+    let output = run(&["--weight-decays", "0,0.1"]);
+    assert!(text(&output.stdout).contains("best weight decay: 0"), "{}", text(&output.stderr));
+    assert!(written("loss_curve.csv").starts_with("weight_decay,learning_rate,loss,validation_loss\n0.0,1e-5,"));
+    assert!(written("loss_curve.svg").contains("weight decay 0.1"));
+
+    assert_one_line_error(&run(&["--weight-decays=-1"]), "weight_decays must lie in [0, inf), got -1");
+    fs::write(folder.0.join("file"), "").unwrap();
+    let into_a_file = example("find_range").arg("--out").arg(folder.0.join("file/below")).output().unwrap();
+    assert_one_line_error(&into_a_file, "file/below: ");
+}
+
 /// Missing, truncated, overlong, foreign and contradictory files come out as one line.
 #[test]
 fn digits_names_what_is_wrong_with_its_data() {
