@@ -13,8 +13,8 @@ use cyclic_optim::{
 use dfdx::nn::builders::{Linear, ReLU};
 use dfdx::optim::{AdamConfig, Momentum, Optimizer, OptimizerUpdateError, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::{
-    AsArray, Backward, Cpu, DeviceBuildExt, MeanTo, Module, PermuteTo, Rank0, Rank1, Rank2, SampleTensor, SumTo,
-    Tensor, TensorFrom, TensorFromVec, Trace, TryMatMul, ZeroGrads, ZerosTensor, mse_loss,
+    AsArray, Backward, Cpu, CpuError, DeviceBuildExt, MeanTo, Module, ModuleMut, PermuteTo, Rank0, Rank1, Rank2,
+    SampleTensor, SumTo, Tensor, TensorFrom, TensorFromVec, Trace, TryMatMul, ZeroGrads, ZerosTensor, mse_loss,
 };
 use dfdx::tensor::Gradients;
 use serde_json::Value;
@@ -453,4 +453,101 @@ fn cycles_are_reset_mid_training() {
     optimizer.apply(&mut w, &mut grads, 0.0).unwrap();
     assert_eq!(optimizer.last().unwrap().lr, 0.0625);
     assert!(optimizer.config().schedule().range().is_some());
+}
+
+/// A gradient of ones is a gradient; one that is there for a part of the model is there for that part.
+#[test]
+fn missing_is_told_from_ones_and_from_the_rest_of_the_model() {
+    let (mut model, _) = half_used();
+    let ones = (model.0.leaky_trace().sum() + model.1.leaky_trace().sum()).backward();
+    Sgd::default().update(&mut model, &ones).unwrap();
+    assert_eq!(model.0.array(), [0.99, 1.99, 2.99]);
+
+    let part = model.0.trace(model.0.alloc_grads()).square().sum().backward();
+    let result = Sgd::default().update(&mut model, &part);
+    assert!(matches!(result, Err(OptimizerUpdateError::UnusedParams(unused)) if unused.ids.len() == 1));
+}
+
+/// Once all gradients were there, one that goes missing counts as zeros; the documentation of the adapter says why.
+#[test]
+fn a_gradient_that_goes_missing_later_counts_as_zeros() {
+    let (mut model, grads_of) = half_used();
+    let mut optimizer = Sgd::default();
+    let all = (model.0.leaky_trace().square().sum() + model.1.leaky_trace().square().sum()).backward();
+    optimizer.update(&mut model, &all).unwrap();
+    let before = model.1.array();
+    let half = grads_of(&model);
+    optimizer.update(&mut model, &half).unwrap();
+    assert_eq!(model.1.array(), before);
+}
+
+/// In place, gradients end up as `zero_grads` leaves them, temporaries gone, and nothing grows from update to update.
+#[test]
+fn nothing_piles_up() {
+    let (mut model, _) = half_used();
+    let mut optimizer = Sgd::default();
+    let mut grads = (model.0.leaky_trace().square().sum() + model.1.leaky_trace().square().sum()).backward();
+    optimizer.update_in_place(&mut model, &mut grads).unwrap();
+    let entries = |grads: &Gradients<f32, Cpu>| format!("{grads:?}").matches("UniqueId").count();
+    assert_eq!(entries(&grads), entries(&model.alloc_grads()));
+    let size = format!("{optimizer:?}").len();
+    optimizer.update_in_place(&mut model, &mut grads).unwrap();
+    assert_eq!(format!("{optimizer:?}").len(), size);
+}
+
+/// Tensors that are no parameters, such as running statistics, are neither moved nor missed.
+#[test]
+fn buffers_are_left_alone() {
+    let device = Cpu::seed_from_u64(1);
+    let mut model = device.build_module::<dfdx::nn::builders::BatchNorm1D<3>, f32>();
+    let x: Tensor<Rank2<5, 3>, f32, _> = device.sample_normal();
+    let grads = model.forward_mut(x.trace(model.alloc_grads())).square().sum().backward();
+    let buffers = (model.running_mean.array(), model.running_var.array());
+    let config = SgdConfig { weight_decay: Some(WeightDecay::L2(0.5)), ..Default::default() };
+    Sgd::new(config).update(&mut model, &grads).unwrap();
+    assert_eq!((model.running_mean.array(), model.running_var.array()), buffers);
+    assert_ne!(model.scale.array(), [1.0; 3]);
+}
+
+/// A refusal names the update of the run, not of the cycle.
+#[test]
+fn a_refusal_counts_from_the_beginning_of_the_run() {
+    let (mut model, _) = half_used();
+    let mut grads = model.alloc_grads();
+    let mut optimizer = CyclicOptimizer::new(Sgd::default(), Cyclic::triangular(0.1, 0.2, 4).unwrap());
+    optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
+    optimizer.reset_cycle();
+    let refused = optimizer.apply(&mut model, &mut grads, f32::NAN);
+    assert!(matches!(refused, Err(UpdateError::NonFiniteLoss { iteration: 1, .. })));
+}
+
+/// An optimizer whose device is out of memory.
+struct Broken;
+
+impl Hyperparameters for Broken {
+    fn get(&self, _: Hyper) -> Option<f64> {
+        Some(0.0)
+    }
+
+    fn set(&mut self, _: Hyper, _: f64) -> Result<(), cyclic_optim::Unsupported> {
+        Ok(())
+    }
+}
+
+impl Optimizer<Pair, Cpu, f32> for Broken {
+    fn update(&mut self, _: &mut Pair, _: &Gradients<f32, Cpu>) -> Result<(), OptimizerUpdateError<CpuError>> {
+        Err(OptimizerUpdateError::DeviceError(CpuError::OutOfMemory))
+    }
+}
+
+impl InPlace<Pair, Cpu, f32> for Broken {}
+
+#[test]
+fn an_update_that_the_device_failed_does_not_count() {
+    let (mut model, _) = half_used();
+    let mut grads = model.alloc_grads();
+    let mut optimizer = CyclicOptimizer::new(Broken, Cyclic::triangular(0.1, 0.2, 4).unwrap());
+    assert!(optimizer.update(&mut model, &grads).is_err());
+    assert!(matches!(optimizer.apply(&mut model, &mut grads, 1.0), Err(UpdateError::Device(CpuError::OutOfMemory))));
+    assert_eq!((optimizer.iterations(), optimizer.clr_iterations(), optimizer.last()), (0, 0, None));
 }

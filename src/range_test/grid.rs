@@ -144,6 +144,9 @@ mod tests {
             .unwrap()
         };
         let grid = run(&[0.5, 0.0, 0.1, 0.2]);
+        let smoothing = crate::Smoothing::trailing_mean(2).unwrap();
+        assert_eq!(grid.smoothed(&smoothing).entries()[1].curve, grid.entries()[1].curve.smoothed(&smoothing));
+        assert_ne!(grid.smoothed(&smoothing), grid);
         let best = grid.best(Suggestion::MinimumOverTen).unwrap();
         assert_eq!(best, BestPair { entry: 2, weight_decay: 0.1, suggested: Suggested { lr: 0.3, index: 2 } });
         let rows: Vec<bool> = grid.suggest(Suggestion::Steepest).map(|(_, suggested)| suggested.is_ok()).collect();

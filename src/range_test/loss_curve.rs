@@ -94,3 +94,19 @@ impl LossCurve {
         points.filter(|(_, _, loss)| loss.is_finite()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+
+    #[test]
+    fn smoothing_takes_both_losses_and_leaves_gaps() {
+        let point = |loss, validation| LossPoint { lr: 1.0, loss, validation };
+        let points = vec![point(1.0, Some(2.0)), point(3.0, None), point(5.0, Some(6.0))];
+        let smoothed = LossCurve::new(points, StopReason::MaxLoss).smoothed(&Smoothing::trailing_mean(2).unwrap());
+        assert_eq!(smoothed.points(), [point(1.0, Some(2.0)), point(2.0, None), point(4.0, Some(4.0))]);
+        assert_eq!(smoothed.stop_reason(), StopReason::MaxLoss);
+    }
+}

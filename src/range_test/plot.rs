@@ -221,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn suggestions_are_read_off_the_smoothed_curve() {
+        // One odd point is the minimum of the raw curve.
+        let losses = [3.0, 2.0, 0.1, 1.5, 1.0, 0.9, 0.9, 2.0];
+        let curve = RangeTest::logarithmic(1.0, 1e7, 8).unwrap();
+        let mut batches = losses.into_iter();
+        let curve = curve.run(|_| Ok::<_, ()>(batches.next())).unwrap();
+        let smoothing = Smoothing::trailing_mean(3).unwrap();
+        let raw = curve.suggest(Suggestion::MinimumOverTen).unwrap().lr;
+        let smooth = curve.smoothed(&smoothing).suggest(Suggestion::MinimumOverTen).unwrap().lr;
+        assert_ne!(raw, smooth);
+        assert!(curve.to_svg(&smoothing).unwrap().contains(&format!("minimum / 10: {smooth:.2e}")));
+    }
+
+    #[test]
     fn few_and_odd_points_are_drawn_or_refused() {
         let curve = |points: &[(f64, f64)]| {
             let point = |&(lr, loss)| LossPoint { lr, loss, validation: None };

@@ -288,6 +288,19 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_equals_and_the_exact_margins() {
+        let index = |losses: &[f64], rule| curve_of(losses).suggest(rule).map(|suggested| suggested.index);
+        assert_eq!(index(&[3.0, 2.0, 1.0, 3.5, 2.5, 1.5], Suggestion::Valley), Ok(0));
+        assert_eq!(index(&[3.0, 1.0, 1.0], Suggestion::MinimumOverTen), Ok(1));
+        assert_eq!(index(&[1.0; 5], Suggestion::Steepest), Err(NoSuggestion::NeverFalls));
+        // A fall of 100: below 95 first at 94, above 5 first at 5.5.
+        let range = curve_of(&[100.0, 95.5, 94.0, 50.0, 0.0, 4.5, 5.5]).smith_range().unwrap();
+        assert_eq!((range.base_lr.index, range.max_lr.index), (2, 5));
+        // One that never rises again learns to its last rate.
+        assert_eq!(curve_of(&[3.0, 2.0, 1.0, 1.0]).smith_range().unwrap().max_lr.index, 3);
+    }
+
+    #[test]
     fn what_is_not_finite_is_skipped_but_counted() {
         let curve = curve_of(&[2.0, f64::NAN, 1.9, f64::INFINITY, 1.0, 1.2]);
         let steepest = curve.suggest(Suggestion::Steepest).unwrap();

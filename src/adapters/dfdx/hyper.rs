@@ -120,6 +120,7 @@ mod tests {
     #[test]
     fn momentum_means_what_it_says() {
         let mut adam = AdamConfig::default();
+        assert_eq!(adam.get(Hyper::Momentum), Some(0.9));
         adam.set(Hyper::Momentum, 0.8).unwrap();
         assert_eq!(adam.betas, [0.8, 0.999]);
         let mut rmsprop = RMSpropConfig::default();
@@ -137,5 +138,11 @@ mod tests {
         sgd.weight_decay = Some(WeightDecay::Decoupled(0.5));
         sgd.set(Hyper::WeightDecay, 0.1).unwrap();
         assert!(matches!(sgd.weight_decay, Some(WeightDecay::Decoupled(strength)) if strength == 0.1));
+        let mut rmsprop = RMSpropConfig { weight_decay: Some(WeightDecay::L2(0.5)), ..RMSpropConfig::default() };
+        rmsprop.set(Hyper::WeightDecay, 0.1).unwrap();
+        assert_eq!(rmsprop.get(Hyper::WeightDecay), Some(0.1));
+        let mut adam = AdamConfig { weight_decay: Some(WeightDecay::L2(0.5)), ..AdamConfig::default() };
+        adam.set(Hyper::WeightDecay, 0.1).unwrap();
+        assert_eq!(adam.get(Hyper::WeightDecay), Some(0.1));
     }
 }
