@@ -16,6 +16,7 @@ pub mod feedback;
 mod hyper;
 mod optimizer;
 pub mod range_test;
+mod run;
 pub mod schedule;
 mod smoothing;
 mod state;

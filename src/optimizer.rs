@@ -4,8 +4,8 @@ use crate::config::Forecast;
 use num_traits::ToPrimitive;
 
 use crate::feedback::{Observation, Stop};
-use crate::schedule::{Cursor, Cycle, LrRange, Policy, Schedule};
-use crate::state::Rates;
+use crate::run::Run;
+use crate::schedule::{Cycle, LrRange, Policy, Schedule};
 use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
 
 /// An optimizer with its learning-rate schedule inside: it counts its own updates, and each of them uses the rate and
@@ -57,12 +57,9 @@ use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, c
 pub struct CyclicOptimizer<O, S = Policy> {
     inner: O,
     config: ClrConfig<S>,
-    state: ClrState,
-    /// Where `state.clr_iterations` lies in the schedule, kept so that an update need not find out.
-    cursor: Cursor,
-    /// What the next update will use.
-    next: Rates,
-    /// Whether `get_mut` was called since `next` was written. Then it may have been overwritten, and `last` must not lie.
+    run: Run,
+    /// Whether `get_mut` was called since the next rates were written. Then they may have been overwritten, and `last` must
+    /// not lie.
     touched: bool,
 }
 
@@ -86,14 +83,13 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// Momentum is to be cycled and `inner` has none, or a custom schedule does not begin with a rate and a momentum.
     pub fn try_new(inner: O, config: impl Into<ClrConfig<S>>) -> Result<Self, ConfigError> {
-        let (config, state) = (config.into(), ClrState::default());
+        let config = config.into();
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
         if config.momentum().is_some() {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
         }
-        let cursor = config.cursor(&state);
-        let next = config.rates(&state, &cursor);
-        let mut optimizer = Self { inner, config, state, cursor, next, touched: false };
+        let run = Run::new(&config, ClrState::default());
+        let mut optimizer = Self { inner, config, run, touched: false };
         optimizer.check_next()?;
         optimizer.write();
         Ok(optimizer)
@@ -132,26 +128,29 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Counts the update that was made, and writes what the next one will use.
     #[inline]
     pub(crate) fn finish(&mut self) {
-        self.state.count(&self.config, &mut self.cursor, self.next);
-        self.refresh();
+        self.run.count(&self.config);
+        self.write();
     }
 
     /// As [`finish`](Self::finish), for an update that was guarded.
     #[cfg(feature = "dfdx")]
     pub(crate) fn finish_applied(&mut self, used: Applied) {
         self.finish();
-        self.state.last = Some(used);
-        self.state.refusals = 0;
+        if used.grad_norm.is_some() || self.run.settled().refusals > 0 {
+            self.run.change(&self.config, |state| (state.last, state.refusals) = (Some(used), 0));
+        }
     }
 
     /// Counts a refused update. Returns how many it were in a row, if the guard gives up.
     #[cfg(feature = "dfdx")]
     pub(crate) fn refuse(&mut self) -> Option<u64> {
-        self.state.refusals = self.state.refusals.saturating_add(1);
-        let gives_up = self.config.guard().max_refusals.is_some_and(|max_refusals| self.state.refusals >= max_refusals);
-        gives_up.then(|| {
-            self.state.stop = Some(Stop::TooManyRefusals);
-            self.state.refusals
+        let max_refusals = self.config.guard().max_refusals;
+        self.run.change(&self.config, |state| {
+            state.refusals = state.refusals.saturating_add(1);
+            max_refusals.is_some_and(|max_refusals| state.refusals >= max_refusals).then(|| {
+                state.stop = Some(Stop::TooManyRefusals);
+                state.refusals
+            })
         })
     }
 
@@ -164,7 +163,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// changed then.
     pub fn set_range(&mut self, base_lr: f64, max_lr: f64) -> Result<(), ConfigError> {
         let range = Some(LrRange { base_lr, max_lr });
-        self.try_state(ClrState { range, ..self.state.clone() })
+        self.try_state(ClrState { range, ..self.state() })
     }
 
     /// Multiplies every rate by `scale` from the next update on, before the bounds are applied.
@@ -173,7 +172,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// A scale that is not finite or negative. Nothing has changed then.
     pub fn set_scale(&mut self, scale: f64) -> Result<(), ConfigError> {
-        self.try_state(ClrState { scale, ..self.state.clone() })
+        self.try_state(ClrState { scale, ..self.state() })
     }
 
     /// Takes a report: a loss or another metric, of an epoch or of whatever the loop goes by. Drives the plateau and early
@@ -200,10 +199,9 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// ```
     #[expect(clippy::needless_pass_by_value, reason = "a number")]
     pub fn observe(&mut self, metric: impl ToPrimitive) -> Observation {
-        let observation = self.config.observe(&mut self.state, metric.to_f64().unwrap_or(f64::NAN));
-        if observation.scaled.is_some() {
-            self.relocate();
-        }
+        let (metric, config) = (metric.to_f64().unwrap_or(f64::NAN), &self.config);
+        let observation = self.run.change(config, |state| config.observe(state, metric));
+        self.write();
         observation
     }
 
@@ -214,8 +212,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// A factor outside (0, 1). Nothing has changed then.
     pub fn cut_envelope(&mut self, factor: f64) -> Result<(), ConfigError> {
         check::shrinking("factor", factor)?;
-        self.state.envelope *= factor;
-        self.refresh();
+        self.run.change(&self.config, |state| state.envelope *= factor);
+        self.write();
         Ok(())
     }
 
@@ -223,8 +221,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// The count of all updates, and with it the decay of the base, goes on. So do range and scale.
     pub fn reset_cycle(&mut self) {
-        self.state.clr_iterations = 0;
-        self.relocate();
+        self.run.change(&self.config, |state| state.clr_iterations = 0);
+        self.write();
     }
 
     /// Sets both counters to `step`: rates and momenta go on as after `step` updates, bit for bit.
@@ -232,9 +230,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// The inner optimizer's own step count is not touched, [`last`](Self::last) stays, and
     /// [`at_cycle_end`](Self::at_cycle_end) is false, for it speaks of an update that was made.
     pub fn seek(&mut self, step: u64) {
-        (self.state.iterations, self.state.clr_iterations) = (step, step);
-        (self.state.at_cycle_end, self.state.unjudged_cycle_end) = (false, false);
-        self.relocate();
+        self.run.change(&self.config, |state| {
+            (state.iterations, state.clr_iterations) = (step, step);
+            (state.at_cycle_end, state.unjudged_cycle_end) = (false, false);
+        });
+        self.write();
     }
 
     /// Takes up a run where `state` says it stands.
@@ -249,30 +249,20 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
     fn try_state(&mut self, state: ClrState) -> Result<(), ConfigError> {
         state.check(self.config.schedule())?;
-        self.state = state;
-        self.relocate();
-        Ok(())
-    }
-
-    fn relocate(&mut self) {
-        self.cursor = self.config.cursor(&self.state);
-        self.refresh();
-    }
-
-    #[inline]
-    fn refresh(&mut self) {
-        self.next = self.config.rates(&self.state, &self.cursor);
+        self.run = Run::new(&self.config, state);
         self.write();
+        Ok(())
     }
 
     #[inline]
     fn write(&mut self) {
         // `try_new` has made sure that these are supported. Momentum that was switched off since stays off, and nothing
         // else is reported.
-        let _ = self.inner.set(Hyper::LearningRate, self.next.lr);
-        if let Some(momentum) = self.next.momentum {
+        let next = self.run.next();
+        let _ = self.inner.set(Hyper::LearningRate, next.lr);
+        if let Some(momentum) = next.momentum {
             if self.inner.set(Hyper::Momentum, momentum).is_err() {
-                self.next.momentum = None;
+                self.run.without_momentum();
             }
         }
     }
@@ -289,54 +279,55 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// Checks that what the next update will use is a rate and a momentum.
     #[inline]
     pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
-        check::rate("the schedule's rate", self.next.lr)?;
-        self.next.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
+        let next = self.run.next();
+        check::rate("the schedule's rate", next.lr)?;
+        next.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
     }
 
     /// What the next update will use, as it will be reported.
     #[cfg(feature = "dfdx")]
     pub(crate) fn upcoming(&self) -> Applied {
-        self.next.at(&self.state, &self.cursor)
+        self.run.upcoming()
     }
 
     /// The learning rate that the next update will use.
     pub fn lr(&self) -> f64 {
-        self.next.lr
+        self.run.next().lr
     }
 
     /// The momentum that the next update will use, if it is cycled.
     pub fn momentum(&self) -> Option<f64> {
-        self.next.momentum
+        self.run.next().momentum
     }
 
     /// What the update just made has used; `None` before the first one.
     pub fn last(&self) -> Option<Applied> {
-        self.state.last
+        self.run.last()
     }
 
     /// Why the run should stop, once a report or the guard has said so.
     pub fn stopped(&self) -> Option<Stop> {
-        self.state.stop
+        self.run.settled().stop
     }
 
     /// Updates of the whole run.
     pub fn iterations(&self) -> u64 {
-        self.state.iterations
+        self.run.iterations()
     }
 
     /// Updates since the last reset: the schedule's step.
     pub fn clr_iterations(&self) -> u64 {
-        self.state.clr_iterations
+        self.run.clr_iterations()
     }
 
     /// The cycle that the next update lies in.
     pub fn cycle(&self) -> Option<Cycle> {
-        self.cursor.cycle()
+        self.run.cycle()
     }
 
     /// Whether the update just made was the last one of its cycle: the moment for a snapshot.
     pub fn at_cycle_end(&self) -> bool {
-        self.state.at_cycle_end
+        self.run.at_cycle_end()
     }
 
     /// Whether the schedule has come to its horizon, from where on the rate stays as it is (but for a base that decays).
@@ -346,12 +337,12 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
 
     /// Updates until the schedule comes to its horizon; `None` for an endless one.
     pub fn remaining(&self) -> Option<u64> {
-        self.config.schedule().horizon().map(|horizon| horizon.saturating_sub(self.state.clr_iterations))
+        self.config.schedule().horizon().map(|horizon| horizon.saturating_sub(self.clr_iterations()))
     }
 
     /// What the next `n` updates will use, as long as nobody interferes.
     pub fn preview(&self, n: usize) -> core::iter::Take<Forecast<'_, S>> {
-        self.config.forecast(self.state.clone()).take(n)
+        self.config.forecast(self.state()).take(n)
     }
 
     /// The config: what was asked for.
@@ -360,8 +351,8 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// The state: where the run stands.
-    pub fn state(&self) -> &ClrState {
-        &self.state
+    pub fn state(&self) -> ClrState {
+        self.run.state()
     }
 
     /// The inner optimizer.

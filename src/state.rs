@@ -1,8 +1,8 @@
 //! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that its config does not say.
 
 use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
-use crate::schedule::{Cursor, LrRange, Schedule};
-use crate::{ClrConfig, ConfigError, check};
+use crate::schedule::{LrRange, Schedule};
+use crate::{ConfigError, check};
 
 /// What one update uses: what [`last`](crate::CyclicOptimizer::last) reports of the update just made, and
 /// [`preview`](crate::CyclicOptimizer::preview) of those to come.
@@ -20,27 +20,6 @@ pub struct Applied {
     /// The global norm of the gradients before they were clipped, if it was taken.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub grad_norm: Option<f64>,
-}
-
-/// The rate and the momentum of an update whose number goes without saying.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rates {
-    pub(crate) lr: f64,
-    pub(crate) momentum: Option<f64>,
-}
-
-impl Rates {
-    /// The same with the numbers of the update that `state` and `cursor` stand before.
-    #[inline]
-    pub(crate) fn at(self, state: &ClrState, cursor: &Cursor) -> Applied {
-        Applied {
-            iteration: state.iterations,
-            step: cursor.step(),
-            lr: self.lr,
-            momentum: self.momentum,
-            grad_norm: None,
-        }
-    }
 }
 
 /// Where a run stands. Plain data: save it, and [`restore`](crate::CyclicOptimizer::restore) it later.
@@ -109,18 +88,6 @@ impl Default for ClrState {
 }
 
 impl ClrState {
-    /// Counts an update that was made at `cursor` with `used`, and moves the cursor on.
-    #[inline]
-    pub(crate) fn count<S: Schedule>(&mut self, config: &ClrConfig<S>, cursor: &mut Cursor, used: Rates) {
-        self.last = Some(used.at(self, cursor));
-        self.iterations = self.iterations.saturating_add(1);
-        self.at_cycle_end = cursor.advance() && cursor.look(config.schedule(), config.range(self));
-        if self.at_cycle_end {
-            self.unjudged_cycle_end = true;
-        }
-        self.clr_iterations = cursor.step();
-    }
-
     /// Checks that the state makes sense together with a schedule.
     pub(crate) fn check<S: Schedule>(&self, schedule: &S) -> Result<(), ConfigError> {
         check::non_negative("scale", self.scale)?;

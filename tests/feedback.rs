@@ -131,10 +131,10 @@ fn after_stop_a_report_is_answered() {
     let mut optimizer = optimizer(constant(0.1).with_early_stopping(EarlyStopping::new(1).unwrap()).unwrap());
     assert!(optimizer.observe(1.0_f32).improved);
     assert_eq!(optimizer.observe(2.0_f32).stop, Some(Stop::NoImprovement));
-    let before = optimizer.state().clone();
+    let before = optimizer.state();
     let late = optimizer.observe(0.5_f32);
     assert_eq!((late.stop, late.judged, late.improved), (Some(Stop::NoImprovement), false, false));
-    assert_eq!((optimizer.state(), optimizer.stopped()), (&before, Some(Stop::NoImprovement)));
+    assert_eq!((optimizer.state(), optimizer.stopped()), (before, Some(Stop::NoImprovement)));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn bad_input() {
     }
     assert_eq!((silent.state().plateau.envelope, silent.stopped()), (1.0, None));
     // No state that no run can be in.
-    let mut state = silent.state().clone();
+    let mut state = silent.state();
     state.plateau.envelope = f64::NAN;
     assert!(silent.restore(state).is_err());
 }
@@ -262,7 +262,7 @@ proptest! {
                 prop_assert_eq!(format!("{:?}", restored.observe(metric)), seen);
             }
             if index == at {
-                let state = serde_json::to_string(through.state()).unwrap();
+                let state = serde_json::to_string(&through.state()).unwrap();
                 let mut other = optimizer(serde_json::from_str(&json).unwrap());
                 other.restore(serde_json::from_str(&state).unwrap()).unwrap();
                 restored = Some(other);

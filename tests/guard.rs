@@ -121,7 +121,7 @@ fn clipping_does_not_hide_a_missing_gradient() {
 
 /// Everything but the count of refusals, bit for bit.
 fn seen<O: std::fmt::Debug>(model: &Pair, grads: &Gradients<f64, Cpu>, optimizer: &CyclicOptimizer<O>) -> String {
-    let state = ClrState { refusals: 0, stop: None, ..optimizer.state().clone() };
+    let state = ClrState { refusals: 0, stop: None, ..optimizer.state() };
     format!("{model:?}{grads:?}{:?}{state:?}{}", optimizer.get_ref(), optimizer.lr())
 }
 

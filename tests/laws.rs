@@ -99,7 +99,7 @@ proptest! {
         let mut sought = CyclicOptimizer::new(Remembers::with_momentum(), config.clone());
         sought.seek(k);
         let mut restored = CyclicOptimizer::new(Remembers::with_momentum(), config);
-        restored.restore(through.state().clone()).unwrap();
+        restored.restore(through.state()).unwrap();
         for _ in 0..n {
             let expected = format!("{:?}", update(&mut through));
             prop_assert_eq!(&format!("{:?}", update(&mut sought)), &expected);
@@ -107,7 +107,7 @@ proptest! {
         }
         // Feedback has not seen the cycles that were skipped.
         let unjudged_cycle_end = through.state().unjudged_cycle_end;
-        prop_assert_eq!(&ClrState { unjudged_cycle_end, ..sought.state().clone() }, through.state());
+        prop_assert_eq!(ClrState { unjudged_cycle_end, ..sought.state() }, through.state());
         prop_assert_eq!(restored.state(), through.state());
     }
 
@@ -180,10 +180,10 @@ proptest! {
                 1 => optimizer.seek(to),
                 2 => {
                     let range = LrRange { base_lr: ends.0.min(ends.1), max_lr: ends.0.max(ends.1) };
-                    let before = optimizer.state().clone();
+                    let before = optimizer.state();
                     if optimizer.set_range(range.base_lr, range.max_lr).is_err() {
                         prop_assert!(optimizer.config().schedule().range().is_none());
-                        prop_assert_eq!(optimizer.state(), &before);
+                        prop_assert_eq!(optimizer.state(), before);
                     } else if optimizer.config().decay() == 0.0 {
                         // Not the optimizer's own arithmetic, but the schedule's.
                         let value = optimizer.config().schedule().value_in(optimizer.clr_iterations(), range);
@@ -194,7 +194,7 @@ proptest! {
                     }
                 }
                 3 => optimizer.set_scale(ends.0).unwrap(),
-                4 => optimizer.restore(optimizer.state().clone()).unwrap(),
+                4 => optimizer.restore(optimizer.state()).unwrap(),
                 5 => {
                     // What fails may have changed the optimizer before.
                     let failed = optimizer.update_with(|inner| {

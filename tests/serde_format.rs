@@ -202,7 +202,7 @@ fn a_saved_state_still_loads() {
         assert!(optimizer.restore(ClrState { scale, range: None, ..state.clone() }).is_err());
         assert!(optimizer.set_scale(scale).is_err());
     }
-    assert_eq!((optimizer.lr(), optimizer.state()), (0.1, &ClrState::default()));
+    assert_eq!((optimizer.lr(), optimizer.state()), (0.1, ClrState::default()));
 }
 
 proptest! {
@@ -214,8 +214,8 @@ proptest! {
         for _ in 0..updates {
             optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
         }
-        let json = serde_json::to_string(optimizer.state()).unwrap();
-        prop_assert_eq!(&serde_json::from_str::<ClrState>(&json).unwrap(), optimizer.state());
+        let json = serde_json::to_string(&optimizer.state()).unwrap();
+        prop_assert_eq!(serde_json::from_str::<ClrState>(&json).unwrap(), optimizer.state());
     }
 
     #[test]

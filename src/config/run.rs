@@ -1,8 +1,8 @@
 //! What a config says about a run: the rates of its updates, and what comes of its reports.
 
 use crate::feedback::{Observation, Scope, Stop, Watch};
+use crate::run::{Rates, Run};
 use crate::schedule::{Cursor, LrRange, Point, Schedule, between, inverse_time};
-use crate::state::Rates;
 use crate::{Applied, ClrConfig, ClrState};
 
 impl<S: Schedule> ClrConfig<S> {
@@ -12,24 +12,24 @@ impl<S: Schedule> ClrConfig<S> {
     }
 
     pub(crate) fn forecast(&self, state: ClrState) -> Forecast<'_, S> {
-        Forecast { config: self, cursor: self.cursor(&state), state }
+        Forecast { config: self, run: Run::new(self, state) }
     }
 
     pub(crate) fn cursor(&self, state: &ClrState) -> Cursor {
         Cursor::new(&self.schedule, state.clr_iterations, self.range(state))
     }
 
-    /// What the update at `cursor` uses in a run that stands at `state`.
+    /// What an update uses in a run that stood at `state` and `cursor`, and has made `made` updates since.
     #[inline(always)]
     #[expect(
         clippy::inline_always,
         reason = "a call would pass the result through memory, which costs more than all of it"
     )]
-    pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor) -> Rates {
+    pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor, made: u64) -> Rates {
         let point = if self.decay > 0.0 {
-            self.decayed(state, cursor)
+            self.decayed(state, cursor, made)
         } else {
-            cursor.point(&self.schedule, || self.range(state))
+            cursor.point(&self.schedule, made, || self.range(state))
         };
         let scaled = point.value * state.scale * self.envelope(state);
         let momentum = self.momentum.map(|momentum| {
@@ -40,13 +40,13 @@ impl<S: Schedule> ClrConfig<S> {
         Rates { lr, momentum }
     }
 
-    /// The point at `cursor` over a base that has decayed as far as `state` says.
-    fn decayed(&self, state: &ClrState, cursor: &Cursor) -> Point {
+    /// The point over a base that has decayed as far as the updates of the run say.
+    fn decayed(&self, state: &ClrState, cursor: &Cursor, made: u64) -> Point {
         let range = self.range(state).or_else(|| self.schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
-            base_lr: inverse_time(base_lr, self.decay, state.iterations),
+            base_lr: inverse_time(base_lr, self.decay, state.iterations.saturating_add(made)),
             max_lr,
         });
-        cursor.point_over(&self.schedule, range)
+        cursor.point_over(&self.schedule, made, range)
     }
 
     /// The factor on the whole rate that feedback has come to.
@@ -105,8 +105,7 @@ impl<S: Schedule> ClrConfig<S> {
 #[derive(Debug, Clone)]
 pub struct Forecast<'a, S> {
     config: &'a ClrConfig<S>,
-    cursor: Cursor,
-    state: ClrState,
+    run: Run,
 }
 
 impl<S: Schedule> Iterator for Forecast<'_, S> {
@@ -114,9 +113,9 @@ impl<S: Schedule> Iterator for Forecast<'_, S> {
 
     #[inline]
     fn next(&mut self) -> Option<Applied> {
-        let rates = self.config.rates(&self.state, &self.cursor);
-        self.state.count(self.config, &mut self.cursor, rates);
-        self.state.last
+        let upcoming = self.run.upcoming();
+        self.run.count(self.config);
+        Some(upcoming)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -11,11 +11,24 @@ use super::{Cursor, Schedule};
 pub struct Preview<'a, S: ?Sized> {
     schedule: &'a S,
     cursor: Cursor,
+    /// Values given since the cursor was looked up.
+    made: u64,
 }
 
 impl<'a, S: Schedule + ?Sized> Preview<'a, S> {
     pub(super) fn new(schedule: &'a S, from: u64) -> Self {
-        Self { schedule, cursor: Cursor::new(schedule, from, None) }
+        Self { schedule, cursor: Cursor::new(schedule, from, None), made: 0 }
+    }
+}
+
+impl<S: Schedule + ?Sized> Preview<'_, S> {
+    /// Kept apart from the path that every value takes.
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self) {
+        self.cursor.advance(self.made);
+        self.cursor.look(self.schedule, None);
+        self.made = 0;
     }
 }
 
@@ -24,9 +37,10 @@ impl<S: Schedule + ?Sized> Iterator for Preview<'_, S> {
 
     #[inline]
     fn next(&mut self) -> Option<f64> {
-        let value = self.cursor.point(self.schedule, || None).value;
-        if self.cursor.advance() {
-            self.cursor.look(self.schedule, None);
+        let value = self.cursor.point(self.schedule, self.made, || None).value;
+        self.made += 1;
+        if self.made >= self.cursor.serves_for() {
+            self.look();
         }
         Some(value)
     }

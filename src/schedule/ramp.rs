@@ -140,15 +140,16 @@ impl Ramp {
     }
 }
 
-/// A run's place in a schedule: moves on by one update, and looks only where a ramp or a cycle ends.
+/// A place in a schedule where cycle and ramp were looked up. It serves for the updates up to where one of them ends: `made`
+/// is how many updates further the question is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     step: u64,
     /// The present cycle: its index, first update and length.
     cycle: Option<(u64, u64, u64)>,
     ramp: Option<Ramp>,
-    /// The update at which to look again.
-    until: u64,
+    /// The number of updates until it has to be looked up again.
+    serves_for: u64,
 }
 
 impl Cursor {
@@ -165,21 +166,22 @@ impl Cursor {
             // Before the first cycle, or where there never is one.
             (None, None) => schedule.cycle_start(0).map_or(u64::MAX, |_| step.saturating_add(1)),
         };
-        Self { step, cycle, ramp, until }
+        Self { step, cycle, ramp, serves_for: until.saturating_sub(step) }
     }
 
-    /// Moves on to the next update; says whether it has to be [looked up](Self::look). At `u64::MAX` time stands still.
+    /// The number of updates that the cursor serves for.
     #[inline]
-    #[must_use]
-    pub(crate) fn advance(&mut self) -> bool {
-        self.step = self.step.saturating_add(1);
-        self.step >= self.until
+    pub(crate) fn serves_for(&self) -> u64 {
+        self.serves_for
     }
 
-    /// Looks up cycle and ramp where the last ones have ended; says whether a cycle has. Kept apart from the path that
-    /// every update takes.
-    #[cold]
-    #[inline(never)]
+    /// Moves on by `made` updates, as many at most as it serves for. At `u64::MAX` time stands still.
+    #[inline]
+    pub(crate) fn advance(&mut self, made: u64) {
+        self.step = self.step.saturating_add(made);
+    }
+
+    /// Looks up cycle and ramp anew, where the last ones have ended; says whether a cycle has.
     pub(crate) fn look<S: Schedule + ?Sized>(&mut self, schedule: &S, range: Option<LrRange>) -> bool {
         let cycle_ended = self.cycle.is_some_and(|(_, start, length)| self.step - start == length);
         *self = Self::new(schedule, self.step, range);
@@ -187,26 +189,27 @@ impl Cursor {
     }
 
     #[inline]
-    pub(crate) fn step(&self) -> u64 {
-        self.step
+    pub(crate) fn cycle(&self, made: u64) -> Option<Cycle> {
+        self.cycle.map(|(index, start, length)| Cycle { index, place: self.step + made - start, length })
     }
 
+    /// The point; `range` has to give the one that the cursor was made with.
     #[inline]
-    pub(crate) fn cycle(&self) -> Option<Cycle> {
-        self.cycle.map(|(index, start, length)| Cycle { index, place: self.step - start, length })
-    }
-
-    /// The point here; `range` has to give the one that the cursor was made with.
-    #[inline]
-    pub(crate) fn point<S: Schedule + ?Sized>(&self, schedule: &S, range: impl FnOnce() -> Option<LrRange>) -> Point {
+    pub(crate) fn point<S>(&self, schedule: &S, made: u64, range: impl FnOnce() -> Option<LrRange>) -> Point
+    where
+        S: Schedule + ?Sized,
+    {
         match &self.ramp {
-            Some(ramp) => ramp.point_at(self.step),
-            None => self.point_over(schedule, range()),
+            Some(ramp) => ramp.point_at(self.step + made),
+            None => self.point_over(schedule, made, range()),
         }
     }
 
-    /// The point here, over another range.
-    pub(crate) fn point_over<S: Schedule + ?Sized>(&self, schedule: &S, range: Option<LrRange>) -> Point {
-        schedule.point_at(&Position { step: self.step, cycle: self.cycle() }, range)
+    /// The point over another range.
+    pub(crate) fn point_over<S>(&self, schedule: &S, made: u64, range: Option<LrRange>) -> Point
+    where
+        S: Schedule + ?Sized,
+    {
+        schedule.point_at(&Position { step: self.step + made, cycle: self.cycle(made) }, range)
     }
 }

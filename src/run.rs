@@ -1,0 +1,139 @@
+//! A run: a state that is cheap to move on.
+
+use crate::schedule::{Cursor, Cycle, Schedule};
+use crate::{Applied, ClrConfig, ClrState};
+
+/// The rate and the momentum of an update whose number goes without saying.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) lr: f64,
+    pub(crate) momentum: Option<f64>,
+}
+
+/// Where a run stands: the state when the schedule was last looked up, and how many updates have been made since.
+///
+/// That is all that an update has to change, so it costs next to nothing; the whole [`ClrState`] is put together when
+/// somebody asks for it, and where a cycle or a ramp of the schedule ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// The state when the cursor was looked up, but for what was changed since.
+    state: ClrState,
+    cursor: Cursor,
+    /// Updates made since.
+    made: u64,
+    /// What the update just made has used, if any were made since.
+    used: Rates,
+    /// What the next update will use.
+    next: Rates,
+}
+
+impl Run {
+    /// A run that stands at `state`.
+    pub(crate) fn new<S: Schedule>(config: &ClrConfig<S>, state: ClrState) -> Self {
+        let cursor = config.cursor(&state);
+        let next = config.rates(&state, &cursor, 0);
+        Self { state, cursor, made: 0, used: next, next }
+    }
+
+    /// Counts an update that has used what was next.
+    #[inline]
+    pub(crate) fn count<S: Schedule>(&mut self, config: &ClrConfig<S>) {
+        self.used = self.next;
+        self.made += 1;
+        if self.made >= self.cursor.serves_for() {
+            self.look(config);
+        }
+        self.next = config.rates(&self.state, &self.cursor, self.made);
+    }
+
+    /// Kept apart from the path that every update takes.
+    #[cold]
+    #[inline(never)]
+    fn look<S: Schedule>(&mut self, config: &ClrConfig<S>) {
+        self.settle();
+        if self.cursor.look(config.schedule(), config.range(&self.state)) {
+            (self.state.at_cycle_end, self.state.unjudged_cycle_end) = (true, true);
+        }
+    }
+
+    /// Puts the updates made into the state.
+    fn settle(&mut self) {
+        self.state = self.state();
+        self.cursor.advance(self.made);
+        self.made = 0;
+    }
+
+    /// The whole state.
+    pub(crate) fn state(&self) -> ClrState {
+        if self.made == 0 {
+            return self.state.clone();
+        }
+        ClrState {
+            iterations: self.iterations(),
+            clr_iterations: self.clr_iterations(),
+            last: self.last(),
+            // Where a cycle ends the cursor is looked up, and nothing has been made since.
+            at_cycle_end: false,
+            ..self.state.clone()
+        }
+    }
+
+    /// Changes the state, and the place in the schedule with it.
+    pub(crate) fn change<S: Schedule, T>(
+        &mut self,
+        config: &ClrConfig<S>,
+        change: impl FnOnce(&mut ClrState) -> T,
+    ) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        *self = Self::new(config, state);
+        result
+    }
+
+    /// The state when the cursor was looked up: for what no update changes.
+    pub(crate) fn settled(&self) -> &ClrState {
+        &self.state
+    }
+
+    /// What the next update will use.
+    pub(crate) fn next(&self) -> Rates {
+        self.next
+    }
+
+    /// The next update will use no momentum.
+    pub(crate) fn without_momentum(&mut self) {
+        self.next.momentum = None;
+    }
+
+    /// What the next update will use, with its numbers.
+    pub(crate) fn upcoming(&self) -> Applied {
+        applied(self.next, self.iterations(), self.clr_iterations())
+    }
+
+    /// What the update just made has used.
+    pub(crate) fn last(&self) -> Option<Applied> {
+        let Some(before) = self.made.checked_sub(1) else { return self.state.last };
+        let (iterations, step) = (self.state.iterations, self.state.clr_iterations);
+        Some(applied(self.used, iterations.saturating_add(before), step.saturating_add(before)))
+    }
+
+    pub(crate) fn iterations(&self) -> u64 {
+        self.state.iterations.saturating_add(self.made)
+    }
+
+    pub(crate) fn clr_iterations(&self) -> u64 {
+        self.state.clr_iterations.saturating_add(self.made)
+    }
+
+    pub(crate) fn cycle(&self) -> Option<Cycle> {
+        self.cursor.cycle(self.made)
+    }
+
+    pub(crate) fn at_cycle_end(&self) -> bool {
+        self.made == 0 && self.state.at_cycle_end
+    }
+}
+
+fn applied(rates: Rates, iteration: u64, step: u64) -> Applied {
+    Applied { iteration, step, lr: rates.lr, momentum: rates.momentum, grad_norm: None }
+}
