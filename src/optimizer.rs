@@ -129,15 +129,28 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     #[inline]
     pub(crate) fn finish(&mut self) {
         self.run.count(&self.config);
+        if self.run.settled().refusals > 0 {
+            self.forgive();
+        }
         self.write();
+    }
+
+    /// An update that was made ends a row of refusals, also one that the guard has given up at.
+    #[cold]
+    #[inline(never)]
+    fn forgive(&mut self) {
+        self.run.change(&self.config, |state| {
+            state.refusals = 0;
+            state.stop = state.stop.filter(|&stop| stop != Stop::TooManyRefusals);
+        });
     }
 
     /// As [`finish`](Self::finish), for an update that was guarded.
     #[cfg(feature = "dfdx")]
     pub(crate) fn finish_applied(&mut self, used: Applied) {
         self.finish();
-        if used.grad_norm.is_some() || self.run.settled().refusals > 0 {
-            self.run.change(&self.config, |state| (state.last, state.refusals) = (Some(used), 0));
+        if used.grad_norm.is_some() {
+            self.run.change(&self.config, |state| state.last = Some(used));
         }
     }
 
@@ -178,7 +191,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Takes a report: a loss or another metric, of an epoch or of whatever the loop goes by. Drives the plateau and early
     /// stopping; see [`feedback`](crate::feedback).
     ///
-    /// After the report that said stop, further ones are answered with the same and change nothing.
+    /// After the report that said stop, further ones are answered with the same and change nothing, until
+    /// [`resume`](Self::resume).
     ///
     /// ```
     /// # use cyclic_optim::{Constant, ClrConfig, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
@@ -203,6 +217,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         let observation = self.run.change(config, |state| config.observe(state, metric));
         self.write();
         observation
+    }
+
+    /// Goes on after a stop: reports are judged again, and the patience of early stopping begins anew. The best stays.
+    pub fn resume(&mut self) {
+        self.run.change(&self.config, |state| (state.stop, state.early_stopping.wait) = (None, 0));
     }
 
     /// Multiplies every rate by `factor` for good: what a recovery from divergence does.

@@ -60,3 +60,41 @@ fn a_million_values_need_their_own_memory_only() {
     let counted = measure(|| values.extend(config.preview().map(|used| used.lr).take(1_000_000)));
     assert_eq!((counted.count_total, values.len()), (0, 1_000_000));
 }
+
+/// A sweep keeps one copy of the model and of its moments, and the curve: nothing else that grows with the number of steps.
+#[cfg(feature = "dfdx")]
+#[test]
+fn a_sweep_keeps_one_copy_and_its_curve() {
+    use cyclic_optim::Adam;
+    use cyclic_optim::adapters::dfdx::range_test;
+    use cyclic_optim::range_test::{LossPoint, RangeTest};
+    use dfdx::prelude::{
+        AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, SampleTensor, Tensor, Trace, mse_loss,
+    };
+
+    let device = Cpu::default();
+    let model = device.build_module::<Linear<100, 100>, f32>();
+    let batch: Tensor<Rank2<2, 100>, f32, _> = device.sample_normal();
+    let peak = |steps: u64| {
+        let test = RangeTest::logarithmic(1e-7, 1e-6, steps).unwrap();
+        let counted = measure(|| {
+            let curve = range_test(
+                &model,
+                &Adam::default(),
+                &test,
+                std::iter::repeat(&batch),
+                |model, grads, batch| {
+                    let loss = mse_loss(model.forward(batch.trace(grads)), batch.clone());
+                    Ok::<_, ()>((loss.array(), loss.backward()))
+                },
+                |_| Ok(None),
+            );
+            assert_eq!(curve.unwrap().points().len() as u64, steps);
+        });
+        counted.bytes_max
+    };
+    let (short, long) = (peak(50), peak(500));
+    // A growing list holds its old and its new place for a moment.
+    let curve = 3 * 512 * size_of::<LossPoint>() as u64;
+    assert!(long <= short + curve, "{short} bytes at 50 steps, {long} at 500");
+}

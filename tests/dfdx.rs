@@ -551,3 +551,17 @@ fn an_update_that_the_device_failed_does_not_count() {
     assert!(matches!(optimizer.apply(&mut model, &mut grads, 1.0), Err(UpdateError::Device(CpuError::OutOfMemory))));
     assert_eq!((optimizer.iterations(), optimizer.clr_iterations(), optimizer.last()), (0, 0, None));
 }
+
+/// Momentum that is switched off by hand is not reported by `apply` either.
+#[test]
+fn what_apply_does_not_use_it_does_not_report() {
+    let (mut model, _) = half_used();
+    let mut grads = model.alloc_grads();
+    let inner = Sgd::new(SgdConfig { momentum: Some(Momentum::Classic(0.9)), ..Default::default() });
+    let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
+    let mut optimizer = CyclicOptimizer::new(inner, config);
+    assert_eq!(optimizer.apply(&mut model, &mut grads, 1.0).unwrap().momentum, Some(0.9));
+    optimizer.get_mut().cfg.momentum = None;
+    let used = optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
+    assert_eq!((used.momentum, optimizer.last()), (None, Some(used)));
+}

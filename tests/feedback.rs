@@ -135,6 +135,8 @@ fn after_stop_a_report_is_answered() {
     let late = optimizer.observe(0.5_f32);
     assert_eq!((late.stop, late.judged, late.improved), (Some(Stop::NoImprovement), false, false));
     assert_eq!((optimizer.state(), optimizer.stopped()), (before, Some(Stop::NoImprovement)));
+    optimizer.resume();
+    assert_eq!((optimizer.observe(0.5).stop, optimizer.observe(0.6).stop), (None, Some(Stop::NoImprovement)));
 }
 
 #[test]
@@ -146,6 +148,20 @@ fn the_envelope_can_be_cut() {
         assert!(matches!(optimizer.cut_envelope(bad), Err(ConfigError::OutOfRange { field: "factor", .. })));
     }
     assert_eq!(optimizer.lr(), 0.25);
+}
+
+/// The floor is measured against the highest rate, also where the schedule begins with a warm-up from 0.
+#[test]
+fn a_plateau_works_over_a_warm_up() {
+    let schedule = || cyclic_optim::Sequence::warmup_cosine(0.0, 0.1, 0.0, 10, 100).unwrap();
+    for plateau in [Plateau::keras(0.5, 1), Plateau::pytorch(0.5, 0)] {
+        let plateau = plateau.unwrap().with_floor(0.04).unwrap();
+        let mut optimizer = optimizer(ClrConfig::new(schedule()).with_plateau(plateau).unwrap());
+        let scaled: Vec<Option<f64>> = [1.0, 1.0, 1.0, 1.0].map(|metric| optimizer.observe(metric).scaled).into();
+        assert_eq!(scaled[..2], [None, Some(0.5)]);
+        assert!((scaled[2].unwrap() - 0.8).abs() < 1e-12, "down to 0.04, not to 0.025");
+        assert_eq!(scaled[3], None);
+    }
 }
 
 #[test]
@@ -204,7 +220,7 @@ fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
             let direction = if max { Direction::Max } else { Direction::Min };
             let improvement = Improvement::new(direction, min_delta).unwrap();
             let has_range = config.schedule().range();
-            let reference = has_range.map_or(config.schedule().value_at(0), |range| range.max_lr);
+            let reference = config.schedule().peak();
             let plateau = if keras { Plateau::keras(factor, patience) } else { Plateau::pytorch(factor, patience) };
             let scope = if peak && has_range.is_some() { Scope::Peak } else { Scope::Rate };
             let plateau = plateau.unwrap().with_cooldown(cooldown).with_scope(scope);
@@ -253,7 +269,7 @@ proptest! {
         metrics in prop::collection::vec((metric(), 0..4_u8), 1..60),
         at in 0..60_usize,
     ) {
-        let json = serde_json::to_string(&config).unwrap();
+        let (json, count) = (serde_json::to_string(&config).unwrap(), metrics.len());
         let mut through = optimizer(config);
         let mut restored: Option<CyclicOptimizer<Remembers>> = None;
         for (index, (metric, updates)) in metrics.into_iter().enumerate() {
@@ -261,7 +277,7 @@ proptest! {
             if let Some(restored) = &mut restored {
                 prop_assert_eq!(format!("{:?}", restored.observe(metric)), seen);
             }
-            if index == at {
+            if index == at % count {
                 let state = serde_json::to_string(&through.state()).unwrap();
                 let mut other = optimizer(serde_json::from_str(&json).unwrap());
                 other.restore(serde_json::from_str(&state).unwrap()).unwrap();
@@ -276,6 +292,8 @@ proptest! {
         }
         if let Some(restored) = restored {
             prop_assert_eq!(restored.state(), through.state());
+        } else {
+            prop_assert!(false, "never restored");
         }
     }
 }

@@ -225,7 +225,7 @@ where
         grads = found;
         match &mut recovery {
             Some(recovery) => match recovery.apply(&mut optimizer, &mut model, &mut grads, loss).unwrap() {
-                Outcome::Applied(_) => {}
+                Outcome::Applied(_) | Outcome::Skipped { .. } => {}
                 Outcome::Recovered(recovered) => assert!(optimizer.lr() < recovered.lr),
             },
             None => {
@@ -288,11 +288,45 @@ fn a_recovery_puts_everything_back() {
             fresh
         })
     );
-    // NaN is a divergence, too, and each one cuts.
+    // The loss of the model that was put back is no divergence, whatever it is, and a NaN is a bad batch at first.
+    assert!(matches!(apply(&mut optimizer, &mut model, f64::NAN), Outcome::Skipped { .. }));
+    assert!(matches!(apply(&mut optimizer, &mut model, 9.0), Outcome::Applied(_)));
+    assert_eq!(optimizer.lr(), 0.125);
+    // The limit has learnt from it: twice 9.0.
+    assert!(matches!(apply(&mut optimizer, &mut model, 17.0), Outcome::Applied(_)));
+    // The second NaN in a row is a divergence.
+    assert!(matches!(apply(&mut optimizer, &mut model, f64::NAN), Outcome::Skipped { .. }));
     assert!(matches!(apply(&mut optimizer, &mut model, f64::NAN), Outcome::Recovered(_)));
     assert_eq!(optimizer.lr(), 0.03125);
     for (divergence, factor) in [(1.0, 0.5), (f64::NAN, 0.5), (2.0, 0.0), (2.0, 1.0)] {
         let refused = Recovery::<Pair, Adam<f64, Cpu>>::new(divergence, factor);
         assert!(matches!(refused, Err(ConfigError::OutOfRange { .. })));
     }
+}
+
+/// First batches that were easy, and data with NaN in them, do not drive the rate to nothing.
+#[test]
+fn recovery_does_not_cut_for_ever() {
+    let (mut model, mut grads) = pair([1.0, 2.0, 3.0], [[1.0; 2]; 2]);
+    let guard = Guard { gradients: false, max_refusals: Some(3) };
+    let config = ClrConfig::new(Constant::new(0.5).unwrap()).with_guard(guard).unwrap();
+    let mut optimizer = CyclicOptimizer::new(Sgd::default(), config);
+    let mut recovery = Recovery::new(1.5, 0.5).unwrap();
+    let mut recoveries = Vec::new();
+    for update in 0..200 {
+        grads = pair_grads(&model);
+        let loss = if update == 0 {
+            0.5
+        } else if update % 10 == 9 {
+            f64::NAN
+        } else {
+            1.2
+        };
+        let _ = recovery.apply(&mut optimizer, &mut model, &mut grads, loss).unwrap();
+        recoveries.push(recovery.recoveries().len());
+    }
+    assert_eq!(recoveries.last(), Some(&1), "{recoveries:?}");
+    // NaN without end: skipped, taken for a divergence, skipped; then the guard gives up.
+    let mut outcomes = (0..9).map(|_| recovery.apply(&mut optimizer, &mut model, &mut grads, f64::NAN));
+    assert!(outcomes.any(|outcome| matches!(outcome, Err(UpdateError::GaveUp { .. }))));
 }

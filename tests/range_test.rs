@@ -122,25 +122,38 @@ fn the_curve_is_that_of_a_plain_loop() {
     assert!(matches!(curve.stop_reason(), StopReason::Diverged | StopReason::NotFinite), "{:?}", curve.stop_reason());
 }
 
-/// Weight decay is real: with much of it the parameters shrink and the loss is another one. All sweeps start the same.
+/// Weight decay is real, L2 and decoupled are not the same, 0 is none, and all sweeps start from the same moments.
 #[test]
 fn the_grid_decays_weights() {
-    let (model, batches) = model_and_batches();
-    for weight_decay in [WeightDecay::L2(0.5), WeightDecay::Decoupled(0.5)] {
-        let inner: Sgd<f32, Cpu> = Sgd::new(SgdConfig { weight_decay: Some(weight_decay), lr: 0.1, momentum: None });
-        let none: Sgd<f32, Cpu> = Sgd::new(SgdConfig { lr: 0.1, ..Default::default() });
-        let test = RangeTest::linear(0.01, 0.3, 30).unwrap();
-        let all = || batches.iter().cloned().cycle();
-        let grid = weight_decay_grid(&model, &inner, &test, &[0.0, 0.1, 1.0], all, train, no_validation).unwrap();
+    let (mut model, batches) = model_and_batches();
+    let test = RangeTest::linear(0.01, 0.3, 30).unwrap();
+    let all = || batches.iter().cloned().cycle();
+    let momentum = Some(Momentum::Classic(0.9));
+    // An optimizer that has moments.
+    let mut warmed_up = |weight_decay| {
+        let mut inner: Sgd<f32, Cpu> = Sgd::new(SgdConfig { lr: 0.0, momentum, weight_decay });
+        let mut grads = step(&model, model.alloc_grads(), batches[0].clone()).1;
+        inner.update_in_place(&mut model, &mut grads).unwrap();
+        inner
+    };
+    let inners = [Some(WeightDecay::L2(0.5)), Some(WeightDecay::Decoupled(0.5)), None].map(&mut warmed_up);
+    let [l2, decoupled] = [&inners[0], &inners[1]].map(|inner| {
+        let grid = weight_decay_grid(&model, inner, &test, &[0.1, 0.0, 0.1, 1.0], all, train, no_validation).unwrap();
+        assert!(grid.best(Suggestion::MinimumOverTen).is_ok());
+        assert_eq!(grid.suggest(Suggestion::Valley).count(), 4);
         let losses: Vec<Vec<f64>> = grid.entries().iter().map(|entry| entry.curve.losses()).collect();
         assert!(losses.iter().all(|losses| losses[0] == losses_at_start(&model, &batches)));
-        assert!(losses[0] != losses[1] && losses[1] != losses[2]);
-        // 0 is none.
-        let plain = range_test(&model, &none, &test, all(), train, no_validation).unwrap();
-        assert_eq!(losses[0], plain.losses());
-        assert!(grid.best(Suggestion::MinimumOverTen).is_ok());
-        assert_eq!(grid.suggest(Suggestion::Valley).count(), 3);
-    }
+        assert_eq!(losses[0], losses[2], "nothing leaks from sweep to sweep");
+        assert!(losses[0] != losses[1] && losses[1] != losses[3]);
+        losses
+    });
+    assert_ne!(l2[0], decoupled[0]);
+    // The L2 optimizer has other moments than one without weight decay, so compare 0 with none from the start.
+    let fresh = |weight_decay| Sgd::<f32, Cpu>::new(SgdConfig { lr: 0.0, momentum, weight_decay });
+    let none = range_test(&model, &fresh(None), &test, all(), train, no_validation).unwrap();
+    let zero = fresh(Some(WeightDecay::L2(0.5)));
+    let zero = weight_decay_grid(&model, &zero, &test, &[0.0], all, train, no_validation).unwrap();
+    assert_eq!(zero.entries()[0].curve.losses(), none.losses());
 }
 
 fn losses_at_start(model: &Model, batches: &[Batch]) -> f64 {
@@ -204,4 +217,33 @@ fn bad_input() {
         assert!(matches!(bad, Err(RangeTestError::Config(ConfigError::Empty { .. } | ConfigError::OutOfRange { .. }))));
     }
     assert_eq!((bits(&model), format!("{inner:?}")), before);
+}
+
+/// Dropout draws from the device of the batches: with batches on a device of their own the training that follows is as if
+/// there had been no test.
+#[test]
+fn dropout_masks_stay_with_batches_on_their_own_device() {
+    use dfdx::prelude::ModuleMut;
+
+    type Dropping = (Linear<6, 16>, dfdx::nn::builders::DropoutOneIn<2>, Linear<16, 2>);
+    let run = |tested: bool, own: bool| {
+        let device = Cpu::seed_from_u64(3);
+        let mut model = device.build_module::<Dropping, f32>();
+        let batch: Batch = (device.sample_normal(), device.sample_normal());
+        let inner: Sgd<f32, Cpu> = Sgd::default();
+        if tested {
+            let device = if own { Cpu::seed_from_u64(1) } else { device.clone() };
+            let step = |model: &mut _, grads, (x, y): Batch| {
+                let model: &mut <Dropping as dfdx::nn::BuildOnDevice<Cpu, f32>>::Built = model;
+                let loss = mse_loss(model.forward_mut(x.to_device(&device).trace(grads)), y);
+                Ok::<_, String>((loss.array(), loss.backward()))
+            };
+            range_test(&model, &inner, &test(), std::iter::repeat_n(batch.clone(), 5), step, |_| Ok(None)).unwrap();
+        }
+        let grads = model.alloc_grads();
+        mse_loss(model.forward_mut(batch.0.trace(grads)), batch.1.clone()).array()
+    };
+    let untested = run(false, false);
+    assert_eq!(run(true, true), untested);
+    assert_ne!(run(true, false), untested, "the caveat of the documentation");
 }

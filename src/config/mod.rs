@@ -27,7 +27,7 @@ use crate::{ConfigError, check};
 /// momentum = max_momentum - (max_momentum - base_momentum) height (amplitude)
 /// ```
 ///
-/// The config is never changed by a run; see [`ClrState`] for what is.
+/// The config is never changed by a run; see [`ClrState`](crate::ClrState) for what is.
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|

@@ -68,9 +68,9 @@ impl<S: Schedule> ClrConfig<S> {
         Some(LrRange { base_lr, max_lr: (max_lr * state.plateau.envelope).max(base_lr) })
     }
 
-    /// The rate that a plateau's floor is measured against: the peak, or the first rate of a schedule without one.
+    /// The rate that a plateau's floor is measured against.
     pub(super) fn reference(&self, range: Option<LrRange>) -> f64 {
-        range.or_else(|| self.schedule.range()).map_or_else(|| self.schedule.value_at(0), |range| range.max_lr)
+        range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
     }
 
     /// Takes a report in a run that stands at `state`.
@@ -87,7 +87,10 @@ impl<S: Schedule> ClrConfig<S> {
         let mut observation = Observation { judged, ..ignored };
         if let Some(plateau) = &self.plateau {
             let reference = self.reference(state.range);
-            (observation.improved, observation.scaled) = plateau.judge(&mut state.plateau, metric, reference);
+            // A peak comes down to the base at most.
+            let base = state.range.or_else(|| self.schedule.range()).map_or(0.0, |range| range.base_lr);
+            let lowest = if plateau.scope == Scope::Peak { base } else { 0.0 };
+            (observation.improved, observation.scaled) = plateau.judge(&mut state.plateau, metric, reference, lowest);
         }
         if let Some(early_stopping) = &self.early_stopping {
             let (improved, stop) = early_stopping.judge(&mut state.early_stopping, metric);

@@ -23,9 +23,25 @@ impl Divergence {
         let loss = self.mean.push(loss);
         let (first, best) = self.seen.map_or((loss, loss), |(first, best)| (first, best.min(loss)));
         self.seen = Some((first, best));
-        let scale = best.abs().max(self.share * (first - best));
-        // All losses 0 so far: there is nothing to compare with.
-        scale > 0.0 && loss > best + (self.factor - 1.0) * scale
+        self.above_limit(loss)
+    }
+
+    /// Whether a loss, as it is, lies above the limit.
+    pub(crate) fn above_limit(&self, loss: f64) -> bool {
+        self.seen.is_some_and(|(first, best)| {
+            let scale = best.abs().max(self.share * (first - best));
+            // All losses 0 so far: there is nothing to compare with.
+            scale > 0.0 && loss > best + (self.factor - 1.0) * scale
+        })
+    }
+
+    /// Takes note of the loss of a model that is known to be good. If it lies above the limit, the limit was too low: the first
+    /// batches were easy ones.
+    #[cfg(feature = "dfdx")]
+    pub(crate) fn accept(&mut self, loss: f64) {
+        if self.exceeded_by(loss) {
+            self.seen = self.seen.map(|(first, _)| (first.max(loss), loss));
+        }
     }
 
     /// The best smoothed loss so far.

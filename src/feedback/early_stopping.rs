@@ -18,8 +18,8 @@ use crate::{ConfigError, check};
 /// # Where the Keras generations differ
 ///
 /// - Up to 2.3 the baseline was the first best, so that nothing below it was ever remembered. Here, as from TensorFlow 2.5 to
-///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, and the run stops if
-///   the baseline has not been beaten within `patience` reports. (In 2026 Keras began to reset the wait at any improvement, which
+///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, but do not reset the
+///   wait. Once `patience` reports have not beaten the baseline, the first one that does not improve at all stops the run. (In 2026 Keras began to reset the wait at any improvement, which
 ///   leaves the baseline without effect.)
 /// - A patience of 0 was 1 in all of them and is refused here.
 /// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
@@ -106,7 +106,7 @@ impl EarlyStopping {
         self.check()
     }
 
-    /// Stops also if the metric has not beaten `baseline` within the patience.
+    /// Counts a report as bad, even an improvement, as long as `baseline` is not beaten.
     ///
     /// # Errors
     ///
@@ -192,6 +192,9 @@ mod tests {
         assert_eq!(verdicts, [false, false, false, false, true, true]);
         assert_eq!(state.best, Some(0.7));
         assert_eq!(stop_at(&rule, &[0.9, 0.4, 0.5, 0.5, 0.5, 0.5]), None);
+        // What still improves goes on.
+        let impatient = EarlyStopping::new(2).unwrap().with_baseline(0.1).unwrap();
+        assert_eq!(stop_at(&impatient, &[0.9, 0.8, 0.7, 0.6, 0.5, 0.5]), Some(5));
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //!
 //! Judged at every report, the swing itself looks like a plateau, and a patience long enough to sit it out is blind for
 //! real ones. With [`Watch::CycleEnds`] the first report at or after the end of a cycle is judged, once, however many ends
-//! have passed since the last one; the others are noted, and the answer says which it was. So it works as well when epochs
+//! have passed since the last one; the others are answered as not judged and change nothing. So it works as well when epochs
 //! and cycles do not align. Patience and cooldown then count cycles.
 
 pub(crate) mod divergence;
@@ -37,7 +37,8 @@ pub enum Watch {
     /// All of them.
     #[default]
     EveryReport,
-    /// The first one at or after each end of a cycle.
+    /// The first one at or after each end of a cycle. After the last end of a schedule with a limited number of cycles there is
+    /// nothing to judge any more.
     CycleEnds,
 }
 
@@ -58,9 +59,10 @@ pub enum Stop {
 pub struct Observation {
     /// What was reported.
     pub metric: f64,
-    /// Whether it was judged, or only noted; see [`Watch`].
+    /// Whether it was judged; see [`Watch`].
     pub judged: bool,
-    /// Whether it is the best so far, by the rule of early stopping or else of the plateau.
+    /// Whether it is the best so far, by the rule of early stopping or else of the plateau. Without either there is no rule, and
+    /// nothing improves.
     pub improved: bool,
     /// The factor by which the plateau has scaled the rate or the peak just now.
     pub scaled: Option<f64>,

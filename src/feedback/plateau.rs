@@ -12,8 +12,10 @@ use crate::{ConfigError, check};
 /// envelope <- max(envelope factor, floor / reference)
 /// ```
 ///
-/// The reference rate is the schedule's `max_lr`, or its first rate if it has no range. The envelope multiplies the whole rate,
-/// or, by [`Scope::Peak`], `max_lr` alone (which never goes below `base_lr`).
+/// The reference rate is the schedule's [`peak`](crate::Schedule::peak). The envelope multiplies the whole rate, or, by
+/// [`Scope::Peak`], `max_lr` alone (which never goes below `base_lr`; an end of the schedule's own stays where it is). A scale or a
+/// cut by other means comes on top; for a limit of the rate that is applied see
+/// [`ClrConfig::with_bounds`](crate::ClrConfig::with_bounds).
 ///
 /// What is counted, per judged report, under [`Counting::Keras`]:
 ///
@@ -214,8 +216,14 @@ impl Plateau {
         self.improvement.unwrap_or(Improvement { direction: Direction::Min, min_delta })
     }
 
-    /// Judges a metric under a reference rate. Returns whether it is better, and the factor if the envelope has shrunk.
-    pub(crate) fn judge(&self, state: &mut PlateauState, metric: f64, reference: f64) -> (bool, Option<f64>) {
+    /// Judges a metric under a reference rate, which is not to come below the floor or `lowest`. Returns whether it is better, and the factor if the envelope has shrunk.
+    pub(crate) fn judge(
+        &self,
+        state: &mut PlateauState,
+        metric: f64,
+        reference: f64,
+        lowest: f64,
+    ) -> (bool, Option<f64>) {
         let better = self.improvement().is_better(metric, state.best);
         if better {
             state.best = Some(metric);
@@ -245,11 +253,13 @@ impl Plateau {
         if !due {
             return (better, None);
         }
-        let lowest = if reference > 0.0 { self.floor / reference } else { 0.0 };
+        let lowest = if reference > 0.0 { self.floor.max(lowest) / reference } else { 0.0 };
         let shrunk = (state.envelope * self.factor).max(lowest).min(state.envelope);
         let changes = match self.counting {
             Counting::Keras => shrunk < state.envelope,
-            Counting::Pytorch => (state.envelope - shrunk) * reference > 1e-8,
+            Counting::Pytorch => {
+                (state.envelope - shrunk) * reference > 1e-8 || (reference == 0.0 && shrunk < state.envelope)
+            }
         };
         // Keras goes on counting when there is nothing left to reduce; PyTorch begins anew.
         if changes || self.counting == Counting::Pytorch {
@@ -277,7 +287,7 @@ mod tests {
         metrics
             .iter()
             .map(|&metric| {
-                let _ = plateau.judge(&mut state, metric, start);
+                let _ = plateau.judge(&mut state, metric, start, 0.0);
                 start * state.envelope
             })
             .collect()

@@ -88,10 +88,11 @@ impl LossCurve {
         Self { points: points.collect(), ..*self }
     }
 
-    /// The points whose judged loss is finite, each with its index in the curve.
+    /// The points whose judged loss is finite, each with its index in the curve. A linear sweep may begin at 0, where nothing
+    /// can be learnt and which has no logarithm: that point is left out.
     pub(super) fn finite(&self) -> Vec<(usize, f64, f64)> {
         let points = self.points.iter().enumerate().map(|(index, point)| (index, point.lr, point.judged()));
-        points.filter(|(_, _, loss)| loss.is_finite()).collect()
+        points.filter(|&(_, lr, loss)| loss.is_finite() && lr > 0.0).collect()
     }
 }
 

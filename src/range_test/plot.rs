@@ -107,7 +107,7 @@ impl Mark {
 }
 
 fn drawable(curve: &LossCurve) -> Vec<(f64, f64)> {
-    curve.finite().into_iter().filter(|point| point.1 > 0.0).map(|(_, lr, loss)| (lr, loss)).collect()
+    curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss)).collect()
 }
 
 fn draw(title: &str, lines: &[Line], marks: &[Mark], range: Option<(f64, f64)>) -> Result<String, PlotError> {

@@ -158,13 +158,14 @@ impl LossCurve {
         Ok(SmithRange { base_lr: suggested(points[below_start]), max_lr: suggested(points[last]) })
     }
 
-    /// The curve as fastai looks at it: without the first tenth of its points and the last five, and cut at the first loss
-    /// that is not finite.
+    /// The curve as fastai looks at it: without the first tenth of the `steps` that were planned
+    /// ([`RangeTest::steps`](super::RangeTest::steps)) and the last five points, and cut at the first loss that is not finite.
     #[must_use]
-    pub fn trimmed(&self) -> Self {
+    pub fn trimmed(&self, steps: u64) -> Self {
         let points = self.points();
         let end = points.len().saturating_sub(5);
-        let kept = points[(points.len() / 10).min(end)..end].iter().copied();
+        let start = usize::try_from(steps / 10).unwrap_or(usize::MAX).min(end);
+        let kept = points[start..end].iter().copied();
         Self::new(kept.take_while(|point| point.judged().is_finite()).collect(), self.stop_reason())
     }
 }
@@ -184,7 +185,6 @@ fn minimum(points: &[Point]) -> usize {
 }
 
 fn steepest(points: &[Point]) -> Result<usize, NoSuggestion> {
-    // A linear sweep may begin at 0, whose logarithm is no number: the slope there counts as 0.
     let slope = |pair: &[Point]| (pair[1].2 - pair[0].2) / (curve::log2(pair[1].1) - curve::log2(pair[0].1));
     let (index, slope) = least(points.windows(2).map(slope));
     if slope < 0.0 { Ok(index) } else { Err(NoSuggestion::NeverFalls) }
@@ -336,9 +336,9 @@ mod tests {
     #[test]
     fn trimming_is_fastais() {
         let losses: Vec<f64> = (0..30).map(|i| if i == 22 { f64::NAN } else { f64::from(i) }).collect();
-        let trimmed = curve_of(&losses).trimmed();
+        let trimmed = curve_of(&losses).trimmed(40);
         let kept: Vec<f64> = trimmed.losses();
-        assert_eq!((kept[0], kept[kept.len() - 1]), (3.0, 21.0));
-        assert_eq!(curve_of(&[1.0; 3]).trimmed().points(), []);
+        assert_eq!((kept[0], kept[kept.len() - 1]), (4.0, 21.0));
+        assert_eq!(curve_of(&[1.0; 3]).trimmed(30).points(), []);
     }
 }

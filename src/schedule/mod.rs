@@ -132,6 +132,11 @@ pub trait Schedule {
         None
     }
 
+    /// The highest rate: what a plateau's floor is measured against. Unless overridden, that of the range, or the first one.
+    fn peak(&self) -> f64 {
+        self.range().map_or_else(|| self.value_at(0), |range| range.max_lr)
+    }
+
     /// The cycle that `step` lies in; `None` where there is none.
     ///
     /// A schedule whose cycles begin only later has to answer [`cycle_start`](Self::cycle_start), too: a run looks for a
@@ -274,6 +279,9 @@ macro_rules! delegate {
         #[inline]
         fn range(&$self) -> Option<LrRange> {
             $to.range()
+        }
+        fn peak(&$self) -> f64 {
+            $to.peak()
         }
         #[inline]
         fn cycle_at(&$self, step: u64) -> Option<Cycle> {

@@ -48,6 +48,12 @@ macro_rules! policies {
                 match self { $(Self::$kind(schedule) => schedule.range(),)+ }
             }
 
+            fn peak(&self) -> f64 {
+                match self {
+                    $(Self::$kind(schedule) => schedule.peak(),)+
+                }
+            }
+
             #[inline]
             fn cycle_at(&self, step: u64) -> Option<Cycle> {
                 match self { $(Self::$kind(schedule) => schedule.cycle_at(step),)+ }

@@ -243,6 +243,10 @@ impl Schedule for Sequence {
             .try_fold(0_u64, |total, part| total.checked_add(part.steps.or_else(|| part.schedule.horizon())?))
     }
 
+    fn peak(&self) -> f64 {
+        self.parts.iter().map(|part| part.schedule.peak()).fold(0.0, f64::max)
+    }
+
     fn cycle_at(&self, step: u64) -> Option<Cycle> {
         let (start, Part { schedule, steps }) = self.part_at(step);
         let local = step - start;

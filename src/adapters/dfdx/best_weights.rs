@@ -4,6 +4,8 @@ use crate::feedback::Observation;
 
 /// Keeps a copy of the model from the best report, and hands it back on request, however the run ended. No file is needed.
 ///
+/// What is best is said by the optimizer's early stopping or plateau: it needs one of them.
+///
 /// The copy is one model: dfdx' tensors share their data until one of them is changed.
 ///
 /// # Examples

@@ -25,6 +25,8 @@ use crate::Clip;
 /// g <- clamp(g, -clip.value, clip.value)
 /// ```
 ///
+/// Parameters have to lie contiguously in memory, as those of all models do that dfdx builds.
+///
 /// A norm that is not finite clips nothing by norm: look at what is returned. A parameter without a gradient gets one of zeros.
 /// [`apply`](crate::CyclicOptimizer::apply) does this by itself if the config says so.
 ///

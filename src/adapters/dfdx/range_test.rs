@@ -59,10 +59,10 @@ enum StepError<Err, DeviceErr> {
 ///
 /// # What cannot be cloned
 ///
-/// All tensors of a dfdx device share one random generator. A model with dropout draws from it in its forward pass, on the
-/// clone as well, so that the masks of the training that follows are others than they would have been. To keep them, hand
-/// in a model on a device of its own: `model.to_device(&Cpu::seed_from_u64(1))`, with an optimizer made for it. A batch source
-/// that draws from the device is a case of the same.
+/// All tensors of a dfdx device share one random generator. Dropout draws its masks from the device of what flows through
+/// it, so a range test on batches of the training's device shifts the masks of the training that follows. To keep them, move
+/// the batches to a device of their own: `x.to_device(&Cpu::seed_from_u64(1))`, one such device for the whole test. A batch
+/// source that draws from the training's device is a case of the same.
 ///
 /// # Errors
 ///

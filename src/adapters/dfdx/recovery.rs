@@ -26,8 +26,15 @@ use crate::{Applied, ConfigError, CyclicOptimizer, Hyperparameters, check};
 /// on. The schedule's counters stay where they are. A divergence of 1.5 and a factor of 0.5 have saved the digits from a rate
 /// of 1, with Adam and with SGD; a run that dies without its loss ever rising cannot be told from one that learns nothing.
 ///
+/// A single loss that is not finite may be a bad batch: it is skipped, as the guard refuses it (and counts against its
+/// `max_refusals`); the second in a row is a divergence. The first loss after a recovery is that of the good model and is never
+/// taken for another divergence, so there is an update between any two cuts.
+///
 /// One copy is kept in memory: of the very start, and then whenever the loss of the model at hand is known to be good and
 /// either a cycle has just ended or the best smoothed loss has come down by a tenth since the last copy.
+///
+/// The recovery itself is not part of the config or of the state: of a run that is resumed, the cuts are (as `envelope`), and
+/// the copy is taken anew.
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|
@@ -65,6 +72,10 @@ pub struct Recovery<M, O> {
     good: Option<(M, O, Divergence)>,
     recoveries: Vec<Recovered>,
     limit: f64,
+    /// Losses in a row that were not finite.
+    not_finite: u32,
+    /// Whether the model is the good one that was just put back.
+    fresh: bool,
 }
 
 /// The loss may rise by this share of what it has come down by, times `divergence - 1`: single batches of a model that has
@@ -88,6 +99,11 @@ pub struct Recovered {
 pub enum Outcome {
     /// It was made.
     Applied(Applied),
+    /// The loss was not finite, for once: the batch was skipped, and nothing but the gradients has changed.
+    Skipped {
+        /// The loss.
+        loss: f64,
+    },
     /// The run had diverged: the last good model is back.
     Recovered(Recovered),
 }
@@ -102,7 +118,15 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
         check::factor("divergence", divergence)?;
         check::shrinking("factor", factor)?;
         let rule = Divergence::new(divergence, SHARE, 0.5);
-        Ok(Self { divergence: rule, factor, good: None, recoveries: Vec::new(), limit: divergence })
+        Ok(Self {
+            divergence: rule,
+            factor,
+            good: None,
+            recoveries: Vec::new(),
+            limit: divergence,
+            not_finite: 0,
+            fresh: false,
+        })
     }
 
     /// Smooths the loss by so much; 0 looks at each loss as it is.
@@ -127,7 +151,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
     ///
     /// # Errors
     ///
-    /// Those of [`CyclicOptimizer::apply`], but for a loss that is not finite.
+    /// Those of [`CyclicOptimizer::apply`]; of a loss that is not finite only that the guard gives up.
     #[expect(clippy::needless_pass_by_value, reason = "a number")]
     pub fn apply<S, D, E>(
         &mut self,
@@ -144,9 +168,21 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
         E: Dtype,
     {
         let loss = loss.to_f64().unwrap_or(f64::NAN);
-        let diverged = !loss.is_finite() || self.divergence.exceeded_by(loss);
-        if !diverged || self.good.is_none() {
-            self.keep(optimizer, model);
+        if loss.is_finite() {
+            self.not_finite = 0;
+        } else {
+            self.not_finite = self.not_finite.saturating_add(1);
+        }
+        let diverged = if self.fresh || self.not_finite == 1 {
+            if loss.is_finite() {
+                self.divergence.accept(loss);
+            }
+            false
+        } else {
+            self.not_finite > 1 || self.divergence.exceeded_by(loss)
+        };
+        if self.good.is_none() || (loss.is_finite() && !diverged) {
+            self.keep(optimizer, model, loss);
         }
         match &self.good {
             Some((good, inner, divergence)) if diverged => {
@@ -157,18 +193,31 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
                 let _ = optimizer.cut_envelope(self.factor);
                 model.try_zero_grads(grads).map_err(UpdateError::Device)?;
                 self.divergence = divergence.clone();
+                self.fresh = true;
                 self.recoveries.push(recovered);
                 Ok(Outcome::Recovered(recovered))
             }
-            _ => optimizer.apply(model, grads, loss).map(Outcome::Applied),
+            _ => match optimizer.apply(model, grads, loss) {
+                Err(UpdateError::NonFiniteLoss { loss, .. }) => {
+                    model.try_zero_grads(grads).map_err(UpdateError::Device)?;
+                    Ok(Outcome::Skipped { loss })
+                }
+                result => {
+                    self.fresh = false;
+                    result.map(Outcome::Applied)
+                }
+            },
         }
     }
 
     /// Copies model and optimizer, of whom the loss is known to be good, if it is time to.
-    fn keep<S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M) {
+    fn keep<S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M, loss: f64) {
         let best = self.divergence.best().unwrap_or(f64::INFINITY);
         let then = self.good.as_ref().and_then(|(_, _, then)| then.best()).unwrap_or(f64::INFINITY);
-        if self.good.is_none() || best < then - 0.1 * then.abs() || optimizer.at_cycle_end() {
+        if self.good.is_none()
+            || best < then - 0.1 * then.abs()
+            || (optimizer.at_cycle_end() && !self.divergence.above_limit(loss))
+        {
             self.good = Some((model.clone(), optimizer.get_ref().clone(), self.divergence.clone()));
         }
     }

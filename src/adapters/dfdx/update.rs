@@ -174,14 +174,12 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
         self.check_next().map_err(|error| UpdateError::Schedule { error, iteration })?;
         let (clip, guard) = (self.config().clip(), self.config().guard());
+        // What was changed through `get_mut` is put right before it is reported.
+        let _ = self.begin();
         let mut used = self.upcoming();
         if guard.gradients || clip != Clip::default() {
-            // Later on every entry is there, for `update_in_place` leaves one for each parameter.
-            let missing = if iteration == 0 {
-                missing_gradients(model, grads).map_err(UpdateError::Device)?.ids
-            } else {
-                Vec::new()
-            };
+            // Or looking at a missing gradient would make one of zeros.
+            let missing = missing_gradients(model, grads).map_err(UpdateError::Device)?.ids;
             let norm = gradient_norm(model, grads, &missing).map_err(UpdateError::Device)?;
             if !norm.is_finite() && (guard.gradients || clip.norm.is_some()) {
                 return Err(self.refused(UpdateError::NonFiniteGradient { norm, iteration }));

@@ -80,6 +80,10 @@ impl Schedule for LinearDecay {
         Some(self.steps)
     }
 
+    fn peak(&self) -> f64 {
+        self.start_lr.max(self.end_lr)
+    }
+
     fn ramp_at(&self, position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
         Some(Ramp::one_way(position.step, self.steps, Curve::Linear, self.start_lr, self.end_lr))
     }

@@ -82,6 +82,10 @@ impl Schedule for PolynomialDecay {
     fn horizon(&self) -> Option<u64> {
         Some(self.steps)
     }
+
+    fn peak(&self) -> f64 {
+        self.start_lr.max(self.end_lr)
+    }
 }
 
 #[cfg(test)]
