@@ -4,8 +4,13 @@
 
 mod support;
 
-use cyclic_optim::{ClrConfig, ClrState, CyclicOptimizer, Policy, Schedule};
+use cyclic_optim::feedback::{EarlyStopping, Improvement, Plateau};
+use cyclic_optim::{
+    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, OneCycle, Policy, Schedule, Sequence,
+};
 use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
 use support::Remembers;
 
 /// A config, its value at step 3, in each of the forms that a file may have.
@@ -180,6 +185,20 @@ fn what_is_wrong_is_named() {
     // JSON has no NaN; TOML has.
     let error = toml::from_str::<ClrConfig>("[schedule.constant]\nlr = nan").unwrap_err().to_string();
     assert!(error.contains("lr must be a finite rate of at least 0, got NaN"), "{error}");
+}
+
+/// `Type::deserialize` is the trait's, too: a derive that left an inherent function of that name would win over it, unchecked.
+#[test]
+fn there_is_no_way_around_the_check() {
+    let json = |text| serde_json::from_str::<Value>(text).unwrap();
+    assert!(Constant::deserialize(json(r#"{"lr": -1.0}"#)).is_err());
+    assert!(ExponentialDecay::deserialize(json(r#"{"start_lr": 1.0, "gamma": 2.0}"#)).is_err());
+    assert!(OneCycle::deserialize(json(r#"{"max_lr": 0.1, "total_steps": 0}"#)).is_err());
+    assert!(Plateau::deserialize(json(r#"{"factor": 7.0, "patience": 1}"#)).is_err());
+    assert!(EarlyStopping::deserialize(json(r#"{"patience": 0}"#)).is_err());
+    assert!(Improvement::deserialize(json(r#"{"min_delta": {"absolute": -1.0}}"#)).is_err());
+    assert!(Sequence::deserialize(json(r#"{"parts": []}"#)).is_err());
+    assert!(Improvement::deserialize(json("{}")).is_ok());
 }
 
 #[test]

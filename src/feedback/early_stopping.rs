@@ -4,74 +4,74 @@ use super::Improvement;
 use crate::schedule::serde_checked;
 use crate::{ConfigError, check};
 
-/// Says when to stop: after `patience` judged reports in a row without an improvement.
-///
-/// # Formula
-///
-/// Per judged report, the first `start_from` of which are only noted:
-///
-/// ```text
-/// better: best = value; wait = 0, if there is no baseline or the value beats it, otherwise wait + 1
-/// otherwise: wait + 1; if wait >= patience: stop
-/// ```
-///
-/// # Where the Keras generations differ
-///
-/// - Up to 2.3 the baseline was the first best, so that nothing below it was ever remembered. Here, as from TensorFlow 2.5 to
-///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, but do not reset the
-///   wait. Once `patience` reports have not beaten the baseline, the first one that does not improve at all stops the run. (In 2026 Keras began to reset the wait at any improvement, which
-///   leaves the baseline without effect.)
-/// - A patience of 0 was 1 in all of them and is refused here.
-/// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
-///
-/// The best weights are kept by [`BestWeights`](crate::adapters::dfdx::BestWeights) and handed back on request, whoever ended the
-/// run. Nothing stops by itself: [`Observation::stop`](super::Observation::stop) says that it should.
-///
-/// | option | default | purpose | range |
-/// |---|---|---|---|
-/// | `patience` | required | bad reports to accept | >= 1 |
-/// | [`with_improvement`](Self::with_improvement) | smaller by anything | what counts as better | |
-/// | [`with_baseline`](Self::with_baseline) | none | what has to be beaten | finite |
-/// | [`with_start_from`](Self::with_start_from) | 0 | reports before it begins | |
-///
-/// # Errors
-///
-/// A [`ConfigError`] for anything outside these ranges.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::feedback::{EarlyStopping, Stop};
-/// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
-/// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
-/// # struct Nothing;
-/// # impl Hyperparameters for Nothing {
-/// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
-/// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
-/// # }
-/// # let inner = Nothing;
-///
-/// let config = ClrConfig::new(Constant::new(0.1)?).with_early_stopping(EarlyStopping::new(2)?)?;
-/// let mut optimizer = CyclicOptimizer::new(inner, config);
-/// let stops: Vec<_> = [3.0, 2.0, 2.5, 2.1].map(|loss| optimizer.observe(loss).stop).into();
-/// assert_eq!(stops, [None, None, None, Some(Stop::NoImprovement)]);
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// Keras' `EarlyStopping`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct EarlyStopping {
-    patience: u64,
-    #[cfg_attr(feature = "serde", serde(default))]
-    pub(crate) improvement: Improvement,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    baseline: Option<f64>,
-    #[cfg_attr(feature = "serde", serde(default))]
-    start_from: u64,
+serde_checked! {
+    /// Says when to stop: after `patience` judged reports in a row without an improvement.
+    ///
+    /// # Formula
+    ///
+    /// Per judged report, the first `start_from` of which are only noted:
+    ///
+    /// ```text
+    /// better: best = value; wait = 0, if there is no baseline or the value beats it, otherwise wait + 1
+    /// otherwise: wait + 1; if wait >= patience: stop
+    /// ```
+    ///
+    /// # Where the Keras generations differ
+    ///
+    /// - Up to 2.3 the baseline was the first best, so that nothing below it was ever remembered. Here, as from TensorFlow 2.5 to
+    ///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, but do not reset the
+    ///   wait. Once `patience` reports have not beaten the baseline, the first one that does not improve at all stops the run. (In 2026 Keras began to reset the wait at any improvement, which
+    ///   leaves the baseline without effect.)
+    /// - A patience of 0 was 1 in all of them and is refused here.
+    /// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
+    ///
+    /// The best weights are kept by [`BestWeights`](crate::adapters::dfdx::BestWeights) and handed back on request, whoever ended the
+    /// run. Nothing stops by itself: [`Observation::stop`](super::Observation::stop) says that it should.
+    ///
+    /// | option | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `patience` | required | bad reports to accept | >= 1 |
+    /// | [`with_improvement`](Self::with_improvement) | smaller by anything | what counts as better | |
+    /// | [`with_baseline`](Self::with_baseline) | none | what has to be beaten | finite |
+    /// | [`with_start_from`](Self::with_start_from) | 0 | reports before it begins | |
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] for anything outside these ranges.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::{EarlyStopping, Stop};
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
+    /// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
+    /// # struct Nothing;
+    /// # impl Hyperparameters for Nothing {
+    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+    /// # }
+    /// # let inner = Nothing;
+    ///
+    /// let config = ClrConfig::new(Constant::new(0.1)?).with_early_stopping(EarlyStopping::new(2)?)?;
+    /// let mut optimizer = CyclicOptimizer::new(inner, config);
+    /// let stops: Vec<_> = [3.0, 2.0, 2.5, 2.1].map(|loss| optimizer.observe(loss).stop).into();
+    /// assert_eq!(stops, [None, None, None, Some(Stop::NoImprovement)]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// Keras' `EarlyStopping`.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub struct EarlyStopping {
+        patience: u64,
+        #[cfg_attr(feature = "serde", serde(default))]
+        pub(crate) improvement: Improvement,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        baseline: Option<f64>,
+        #[cfg_attr(feature = "serde", serde(default))]
+        start_from: u64,
+    }
 }
 
 /// Where [`EarlyStopping`] stands.
@@ -148,8 +148,6 @@ impl EarlyStopping {
         (better, !better && state.wait >= self.patience && report > 0)
     }
 }
-
-serde_checked!(EarlyStopping);
 
 #[cfg(test)]
 mod tests {

@@ -30,35 +30,37 @@ impl Default for MinDelta {
     }
 }
 
-/// The rule that says whether a metric is better than the best so far.
-///
-/// # Formula
-///
-/// ```text
-/// min: value < best - delta      max: value > best + delta
-/// delta = min_delta              or min_delta |best|, if relative
-/// ```
-///
-/// A metric that is not finite is never better. The first finite one always is.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::feedback::{Direction, Improvement, MinDelta};
-///
-/// let rule = Improvement::new(Direction::Min, MinDelta::Relative(0.1))?;
-/// assert!(rule.is_better(-1.2, Some(-1.0)));
-/// // PyTorch takes this for an improvement: -1.0 (1 - 0.1) is -0.9.
-/// assert!(!rule.is_better(-0.95, Some(-1.0)));
-/// assert!(!rule.is_better(f64::NAN, None));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", default, deny_unknown_fields))]
-pub struct Improvement {
-    pub(crate) direction: Direction,
-    pub(crate) min_delta: MinDelta,
+serde_checked! {
+    /// The rule that says whether a metric is better than the best so far.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// min: value < best - delta      max: value > best + delta
+    /// delta = min_delta              or min_delta |best|, if relative
+    /// ```
+    ///
+    /// A metric that is not finite is never better. The first finite one always is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::{Direction, Improvement, MinDelta};
+    ///
+    /// let rule = Improvement::new(Direction::Min, MinDelta::Relative(0.1))?;
+    /// assert!(rule.is_better(-1.2, Some(-1.0)));
+    /// // PyTorch takes this for an improvement: -1.0 (1 - 0.1) is -0.9.
+    /// assert!(!rule.is_better(-0.95, Some(-1.0)));
+    /// assert!(!rule.is_better(f64::NAN, None));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[derive(Debug, Clone, Copy, PartialEq, Default)]
+    pub struct Improvement {
+        #[cfg_attr(feature = "serde", serde(default))]
+        pub(crate) direction: Direction,
+        #[cfg_attr(feature = "serde", serde(default))]
+        pub(crate) min_delta: MinDelta,
+    }
 }
 
 impl Improvement {
@@ -92,8 +94,6 @@ impl Improvement {
             }
     }
 }
-
-serde_checked!(Improvement);
 
 #[cfg(test)]
 mod tests {

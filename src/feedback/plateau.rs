@@ -4,83 +4,83 @@ use super::{Direction, Improvement, MinDelta};
 use crate::schedule::serde_checked;
 use crate::{ConfigError, check};
 
-/// Scales the rate, or the peak of the cycles, by a factor when a metric has stopped improving.
-///
-/// # Formula
-///
-/// ```text
-/// envelope <- max(envelope factor, floor / reference)
-/// ```
-///
-/// The reference rate is the schedule's [`peak`](crate::Schedule::peak). The envelope multiplies the whole rate, or, by
-/// [`Scope::Peak`], `max_lr` alone (which never goes below `base_lr`; an end of the schedule's own stays where it is). A scale or a
-/// cut by other means comes on top; for a limit of the rate that is applied see
-/// [`ClrConfig::with_bounds`](crate::ClrConfig::with_bounds).
-///
-/// What is counted, per judged report, under [`Counting::Keras`]:
-///
-/// ```text
-/// cooldown > 0: cooldown - 1, wait = 0
-/// better: best = value, wait = 0
-/// otherwise, with cooldown now 0: wait + 1; if wait >= patience: scale, cooldown anew, wait = 0
-/// ```
-///
-/// and under [`Counting::Pytorch`]:
-///
-/// ```text
-/// better: best = value, bad = 0; otherwise bad + 1
-/// cooldown > 0: cooldown - 1, bad = 0
-/// bad > patience: scale (if that is a change by more than 1e-8), cooldown anew, bad = 0
-/// ```
-///
-/// So of a metric that never improves, Keras lets `patience` reports pass before it scales, PyTorch `patience + 1`; then every
-/// `patience`, or `cooldown - 1 + patience`, reports against every `patience + 1 + cooldown`. In Keras' counting a patience of 0 would
-/// be 1 and is refused; a cooldown of 1 is none.
-///
-/// | option | default | purpose | range |
-/// |---|---|---|---|
-/// | `factor` | required | what to scale by | (0, 1) |
-/// | `patience` | required | reports to wait | >= 1 (Keras), >= 0 (PyTorch) |
-/// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a 1e-4th (PyTorch) | what counts as better | |
-/// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to rest after scaling | |
-/// | [`with_floor`](Self::with_floor) | 0 | the reference rate does not go below it | finite, 0 <= floor <= reference rate |
-/// | [`with_scope`](Self::with_scope) | whole rate | what is scaled | |
-///
-/// # Errors
-///
-/// A [`ConfigError`] for anything outside these ranges.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::feedback::Plateau;
-/// use cyclic_optim::{ClrConfig, Constant};
-///
-/// let config = ClrConfig::new(Constant::new(0.1)?).with_plateau(Plateau::keras(0.5, 2)?)?;
-/// # let _ = config;
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// Keras' and PyTorch's `ReduceLROnPlateau`, each exact by name, except that negative metrics with a relative threshold are
-/// judged rightly; `auto_decay` of nupam/keras-callbacks.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct Plateau {
-    factor: f64,
-    patience: u64,
-    #[cfg_attr(feature = "serde", serde(default))]
-    counting: Counting,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    improvement: Option<Improvement>,
-    #[cfg_attr(feature = "serde", serde(default))]
-    cooldown: u64,
-    #[cfg_attr(feature = "serde", serde(default))]
-    pub(crate) floor: f64,
-    #[cfg_attr(feature = "serde", serde(default))]
-    pub(crate) scope: Scope,
+serde_checked! {
+    /// Scales the rate, or the peak of the cycles, by a factor when a metric has stopped improving.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// envelope <- max(envelope factor, floor / reference)
+    /// ```
+    ///
+    /// The reference rate is the schedule's [`peak`](crate::Schedule::peak). The envelope multiplies the whole rate, or, by
+    /// [`Scope::Peak`], `max_lr` alone (which never goes below `base_lr`; an end of the schedule's own stays where it is). A scale or a
+    /// cut by other means comes on top; for a limit of the rate that is applied see
+    /// [`ClrConfig::with_bounds`](crate::ClrConfig::with_bounds).
+    ///
+    /// What is counted, per judged report, under [`Counting::Keras`]:
+    ///
+    /// ```text
+    /// cooldown > 0: cooldown - 1, wait = 0
+    /// better: best = value, wait = 0
+    /// otherwise, with cooldown now 0: wait + 1; if wait >= patience: scale, cooldown anew, wait = 0
+    /// ```
+    ///
+    /// and under [`Counting::Pytorch`]:
+    ///
+    /// ```text
+    /// better: best = value, bad = 0; otherwise bad + 1
+    /// cooldown > 0: cooldown - 1, bad = 0
+    /// bad > patience: scale (if that is a change by more than 1e-8), cooldown anew, bad = 0
+    /// ```
+    ///
+    /// So of a metric that never improves, Keras lets `patience` reports pass before it scales, PyTorch `patience + 1`; then every
+    /// `patience`, or `cooldown - 1 + patience`, reports against every `patience + 1 + cooldown`. In Keras' counting a patience of 0 would
+    /// be 1 and is refused; a cooldown of 1 is none.
+    ///
+    /// | option | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `factor` | required | what to scale by | (0, 1) |
+    /// | `patience` | required | reports to wait | >= 1 (Keras), >= 0 (PyTorch) |
+    /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a 1e-4th (PyTorch) | what counts as better | |
+    /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to rest after scaling | |
+    /// | [`with_floor`](Self::with_floor) | 0 | the reference rate does not go below it | finite, 0 <= floor <= reference rate |
+    /// | [`with_scope`](Self::with_scope) | whole rate | what is scaled | |
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] for anything outside these ranges.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::Plateau;
+    /// use cyclic_optim::{ClrConfig, Constant};
+    ///
+    /// let config = ClrConfig::new(Constant::new(0.1)?).with_plateau(Plateau::keras(0.5, 2)?)?;
+    /// # let _ = config;
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// Keras' and PyTorch's `ReduceLROnPlateau`, each exact by name, except that negative metrics with a relative threshold are
+    /// judged rightly; `auto_decay` of nupam/keras-callbacks.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub struct Plateau {
+        factor: f64,
+        patience: u64,
+        #[cfg_attr(feature = "serde", serde(default))]
+        counting: Counting,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        improvement: Option<Improvement>,
+        #[cfg_attr(feature = "serde", serde(default))]
+        cooldown: u64,
+        #[cfg_attr(feature = "serde", serde(default))]
+        pub(crate) floor: f64,
+        #[cfg_attr(feature = "serde", serde(default))]
+        pub(crate) scope: Scope,
+    }
 }
 
 /// Whose way of counting patience and cooldown.
@@ -273,8 +273,6 @@ impl Plateau {
         (better, Some(factor))
     }
 }
-
-serde_checked!(Plateau);
 
 #[cfg(test)]
 mod tests {

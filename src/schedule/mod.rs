@@ -310,23 +310,33 @@ impl<S: Schedule + ?Sized> Schedule for Box<S> {
     delegate!(self => (**self));
 }
 
-/// Reads and writes a type through its derived field-wise form (`#[serde(remote = "Self")]`), and checks what was read
-/// with the very `check` that its constructor uses.
+/// Declares a struct that is written field by field, and of which what is read is checked with the very `check` that its
+/// constructor uses.
+///
+/// The fields are read into a struct of the same name that nobody else can reach, so there is no way around the check.
 macro_rules! serde_checked {
-    ($($schedule:ty),+) => {$(
-        #[cfg(feature = "serde")]
-        impl serde::Serialize for $schedule {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                <$schedule>::serialize(self, serializer)
-            }
+    ($(#[$attribute:meta])* pub struct $name:ident {
+        $($(#[$field_attribute:meta])* $visibility:vis $field:ident: $type:ty),+ $(,)?
+    }) => {
+        $(#[$attribute])*
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+        pub struct $name {
+            $($(#[$field_attribute])* $visibility $field: $type),+
         }
+
         #[cfg(feature = "serde")]
-        impl<'de> serde::Deserialize<'de> for $schedule {
+        impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                <$schedule>::deserialize(deserializer)?.check().map_err(serde::de::Error::custom)
+                #[derive(serde::Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct $name {
+                    $($(#[$field_attribute])* $field: $type),+
+                }
+                let $name { $($field),+ } = $name::deserialize(deserializer)?;
+                Self { $($field),+ }.check().map_err(serde::de::Error::custom)
             }
         }
-    )+};
+    };
 }
 pub(crate) use serde_checked;
 

@@ -4,96 +4,96 @@ use super::curve::{self, Curve};
 use super::{Cycle, LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// One rise to `max_lr` and one fall far below the start, over a known number of updates.
-///
-/// # Formula
-///
-/// ```text
-/// start = max_lr / div_factor        end = start / final_div_factor   (fastai: max_lr / final_div_factor)
-/// rise:  start + (max_lr - start) curve(t / t1)                       for t < t1
-/// two phases:
-/// fall:  end + (max_lr - end) curve((last - t) / (last - t1))         for t1 <= t < last
-/// three phases:
-/// fall:  start + (max_lr - start) curve((t2 - t) / (t2 - t1))         for t1 <= t < t2
-/// then:  end + (start - end) curve((last - t) / (last - t2))          for t2 <= t < last
-/// end                                                                 for t >= last
-/// ```
-///
-/// With T = `total_steps`, the turns are
-///
-/// | dialect | t1 | t2 | last |
-/// |---|---|---|---|
-/// | [`Dialect::Exact`] | `round(rise_fraction (T - 1))` | `round(final_fraction (T - 1))` | `T - 1` |
-/// | [`Dialect::Pytorch`] | `rise_fraction T - 1` | `final_fraction T - 2` | `T - 1` |
-/// | [`Dialect::Fastai`] | `rise_fraction T` | `final_fraction T` | `T` |
-/// | [`Dialect::Optax`] | `floor(rise_fraction T)` | `floor(final_fraction T)` | `T` |
-///
-/// A phase of length zero or less is skipped. (PyTorch divides by zero there.)
-///
-/// # Shape
-///
-/// - at step 0: `start`, exactly (if there is a rise)
-/// - at the turn: `max_lr`; exactly and on a whole step in the dialects that round
-/// - at the last update, `T - 1`: `end`, exactly, in `Exact` and `Pytorch`; fastai and optax would reach it at T
-/// - after that: `end`, held. (PyTorch's linear form runs on below zero.)
-///
-/// | option | default | purpose | range |
-/// |---|---|---|---|
-/// | `max_lr` | required | peak | finite, >= 0 |
-/// | `total_steps` | required | updates of the whole run | >= 1 |
-/// | [`with_rise_fraction`](Self::with_rise_fraction) | 0.3 (fastai 0.25, paper 0.45) | share of the rise | [0, 1] |
-/// | [`with_three_phases`](Self::with_three_phases) | off (paper: 0.9) | where the last phase begins | [rise, 1] |
-/// | [`with_div_factors`](Self::with_div_factors) | 25, 1e4 (fastai 25, 1e5; paper 10, 100) | start and end | >= 1 |
-/// | [`with_curve`](Self::with_curve) | cosine (paper: linear) | shape of all phases | |
-///
-/// In a file: `max_lr`, `total_steps`, `rise_fraction`, `final_fraction` (three phases), `div_factor`, `final_div_factor`, `curve`
-/// and `dialect` (`exact`, `pytorch`, `fastai` or `optax`). The paper's form is no dialect but a set of options.
-///
-/// Another range ([`set_range`](crate::CyclicOptimizer::set_range)) replaces start and peak; the end stays.
-/// Momentum runs on the height, which is 0 throughout the third phase.
-///
-/// # Errors
-///
-/// A [`ConfigError`] for anything outside these ranges.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{OneCycle, Schedule};
-///
-/// let schedule = OneCycle::new(0.1, 1000)?;
-/// assert_eq!(schedule.value_at(0), 0.1 / 25.0);
-/// assert_eq!(schedule.value_at(300), 0.1);
-/// assert_eq!(schedule.value_at(999), 0.1 / 25.0 / 1e4);
-/// assert_eq!(schedule.value_at(2000), 0.1 / 25.0 / 1e4);
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// L. N. Smith and N. Topin, *Super-Convergence*, 2018, arXiv:1708.07120; L. N. Smith, *A disciplined approach to neural
-/// network hyper-parameters*, 2018, arXiv:1803.09820. [`paper`](Self::paper) is the form of the papers, three-phase and
-/// linear; the two-phase cosine that everybody uses is fastai's.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct OneCycle {
-    max_lr: f64,
-    total_steps: u64,
-    #[cfg_attr(feature = "serde", serde(default))]
-    dialect: Dialect,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    rise_fraction: Option<f64>,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    final_fraction: Option<f64>,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    div_factor: Option<f64>,
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
-    final_div_factor: Option<f64>,
-    #[cfg_attr(feature = "serde", serde(default = "cosine"))]
-    curve: Curve,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    phases: Phases,
+serde_checked! {
+    /// One rise to `max_lr` and one fall far below the start, over a known number of updates.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// start = max_lr / div_factor        end = start / final_div_factor   (fastai: max_lr / final_div_factor)
+    /// rise:  start + (max_lr - start) curve(t / t1)                       for t < t1
+    /// two phases:
+    /// fall:  end + (max_lr - end) curve((last - t) / (last - t1))         for t1 <= t < last
+    /// three phases:
+    /// fall:  start + (max_lr - start) curve((t2 - t) / (t2 - t1))         for t1 <= t < t2
+    /// then:  end + (start - end) curve((last - t) / (last - t2))          for t2 <= t < last
+    /// end                                                                 for t >= last
+    /// ```
+    ///
+    /// With T = `total_steps`, the turns are
+    ///
+    /// | dialect | t1 | t2 | last |
+    /// |---|---|---|---|
+    /// | [`Dialect::Exact`] | `round(rise_fraction (T - 1))` | `round(final_fraction (T - 1))` | `T - 1` |
+    /// | [`Dialect::Pytorch`] | `rise_fraction T - 1` | `final_fraction T - 2` | `T - 1` |
+    /// | [`Dialect::Fastai`] | `rise_fraction T` | `final_fraction T` | `T` |
+    /// | [`Dialect::Optax`] | `floor(rise_fraction T)` | `floor(final_fraction T)` | `T` |
+    ///
+    /// A phase of length zero or less is skipped. (PyTorch divides by zero there.)
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start`, exactly (if there is a rise)
+    /// - at the turn: `max_lr`; exactly and on a whole step in the dialects that round
+    /// - at the last update, `T - 1`: `end`, exactly, in `Exact` and `Pytorch`; fastai and optax would reach it at T
+    /// - after that: `end`, held. (PyTorch's linear form runs on below zero.)
+    ///
+    /// | option | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `max_lr` | required | peak | finite, >= 0 |
+    /// | `total_steps` | required | updates of the whole run | >= 1 |
+    /// | [`with_rise_fraction`](Self::with_rise_fraction) | 0.3 (fastai 0.25, paper 0.45) | share of the rise | [0, 1] |
+    /// | [`with_three_phases`](Self::with_three_phases) | off (paper: 0.9) | where the last phase begins | [rise, 1] |
+    /// | [`with_div_factors`](Self::with_div_factors) | 25, 1e4 (fastai 25, 1e5; paper 10, 100) | start and end | >= 1 |
+    /// | [`with_curve`](Self::with_curve) | cosine (paper: linear) | shape of all phases | |
+    ///
+    /// In a file: `max_lr`, `total_steps`, `rise_fraction`, `final_fraction` (three phases), `div_factor`, `final_div_factor`, `curve`
+    /// and `dialect` (`exact`, `pytorch`, `fastai` or `optax`). The paper's form is no dialect but a set of options.
+    ///
+    /// Another range ([`set_range`](crate::CyclicOptimizer::set_range)) replaces start and peak; the end stays.
+    /// Momentum runs on the height, which is 0 throughout the third phase.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] for anything outside these ranges.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{OneCycle, Schedule};
+    ///
+    /// let schedule = OneCycle::new(0.1, 1000)?;
+    /// assert_eq!(schedule.value_at(0), 0.1 / 25.0);
+    /// assert_eq!(schedule.value_at(300), 0.1);
+    /// assert_eq!(schedule.value_at(999), 0.1 / 25.0 / 1e4);
+    /// assert_eq!(schedule.value_at(2000), 0.1 / 25.0 / 1e4);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// L. N. Smith and N. Topin, *Super-Convergence*, 2018, arXiv:1708.07120; L. N. Smith, *A disciplined approach to neural
+    /// network hyper-parameters*, 2018, arXiv:1803.09820. [`paper`](Self::paper) is the form of the papers, three-phase and
+    /// linear; the two-phase cosine that everybody uses is fastai's.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct OneCycle {
+        max_lr: f64,
+        total_steps: u64,
+        #[cfg_attr(feature = "serde", serde(default))]
+        dialect: Dialect,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        rise_fraction: Option<f64>,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        final_fraction: Option<f64>,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        div_factor: Option<f64>,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        final_div_factor: Option<f64>,
+        #[cfg_attr(feature = "serde", serde(default = "cosine"))]
+        curve: Curve,
+        #[cfg_attr(feature = "serde", serde(skip))]
+        phases: Phases,
+    }
 }
 
 /// Whose numbers a [`OneCycle`] gives.
@@ -286,8 +286,6 @@ impl OneCycle {
         Ok(self)
     }
 }
-
-serde_checked!(OneCycle);
 
 impl Schedule for OneCycle {
     #[inline]

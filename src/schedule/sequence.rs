@@ -9,54 +9,54 @@ use super::{
 };
 use crate::ConfigError;
 
-/// Several schedules, one after the other, each counting from 0 at its own start.
-///
-/// # Formula
-///
-/// ```text
-/// value(t) = part(t - start of the part)        for the part that t lies in
-/// value(t) = last part(its steps)               after the end
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: the first part's value at 0
-/// - at each boundary: the *next* part's value at 0
-/// - after the end: the value that the last part would have next, held. A last part without `steps` goes on by itself.
-///
-/// A part that is a cyclic schedule keeps its cycles; a cycle that the part's end cuts off ends there. The cycles are
-/// numbered through. A sequence has no base and peak of its own, so no range can be set and no momentum cycled over it.
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `parts` | required | what comes after what | at least one |
-/// | `steps` of a part | none for the last | its length in updates | >= 1; required for all but the last |
-///
-/// # Errors
-///
-/// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{Cyclic, LinearDecay, Part, Schedule, Sequence};
-///
-/// let schedule = Sequence::new([
-///     Part::new(LinearDecay::new(0.0, 0.1, 5)?, 5),
-///     Part::endless(Cyclic::triangular(0.1, 0.5, 4)?),
-/// ])?;
-/// assert_eq!((schedule.value_at(0), schedule.value_at(5), schedule.value_at(9)), (0.0, 0.1, 0.5));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// optax' `join_schedules`; PyTorch's `SequentialLR` without its resume at the wrong rate.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct Sequence {
-    parts: Vec<Part>,
+serde_checked! {
+    /// Several schedules, one after the other, each counting from 0 at its own start.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value(t) = part(t - start of the part)        for the part that t lies in
+    /// value(t) = last part(its steps)               after the end
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: the first part's value at 0
+    /// - at each boundary: the *next* part's value at 0
+    /// - after the end: the value that the last part would have next, held. A last part without `steps` goes on by itself.
+    ///
+    /// A part that is a cyclic schedule keeps its cycles; a cycle that the part's end cuts off ends there. The cycles are
+    /// numbered through. A sequence has no base and peak of its own, so no range can be set and no momentum cycled over it.
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `parts` | required | what comes after what | at least one |
+    /// | `steps` of a part | none for the last | its length in updates | >= 1; required for all but the last |
+    ///
+    /// # Errors
+    ///
+    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{Cyclic, LinearDecay, Part, Schedule, Sequence};
+    ///
+    /// let schedule = Sequence::new([
+    ///     Part::new(LinearDecay::new(0.0, 0.1, 5)?, 5),
+    ///     Part::endless(Cyclic::triangular(0.1, 0.5, 4)?),
+    /// ])?;
+    /// assert_eq!((schedule.value_at(0), schedule.value_at(5), schedule.value_at(9)), (0.0, 0.1, 0.5));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// optax' `join_schedules`; PyTorch's `SequentialLR` without its resume at the wrong rate.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Sequence {
+        parts: Vec<Part>,
+    }
 }
 
 /// A schedule and how long it lasts in a [`Sequence`].
@@ -227,8 +227,6 @@ fn after(warmup_steps: u64, total_steps: u64) -> Result<u64, ConfigError> {
     crate::check::at_least("total_steps", total_steps, warmup_steps.saturating_add(1))?;
     Ok(total_steps - warmup_steps)
 }
-
-serde_checked!(Sequence);
 
 impl Schedule for Sequence {
     fn value_at(&self, step: u64) -> f64 {

@@ -3,39 +3,39 @@
 use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// One rate for every update.
-///
-/// # Formula
-///
-/// ```text
-/// value = lr
-/// ```
-///
-/// # Shape
-///
-/// - `lr` at every step; endless
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `lr` | required | the rate | finite, >= 0 |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{Constant, Schedule};
-/// let schedule = Constant::new(0.1)?;
-/// assert_eq!((schedule.value_at(0), schedule.value_at(u64::MAX)), (0.1, 0.1));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct Constant {
-    lr: f64,
+serde_checked! {
+    /// One rate for every update.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = lr
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - `lr` at every step; endless
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `lr` | required | the rate | finite, >= 0 |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{Constant, Schedule};
+    /// let schedule = Constant::new(0.1)?;
+    /// assert_eq!((schedule.value_at(0), schedule.value_at(u64::MAX)), (0.1, 0.1));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Constant {
+        lr: f64,
+    }
 }
 
 impl Constant {
@@ -53,8 +53,6 @@ impl Constant {
         Ok(self)
     }
 }
-
-serde_checked!(Constant);
 
 impl Schedule for Constant {
     #[inline]

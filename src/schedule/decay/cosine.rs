@@ -4,50 +4,50 @@ use crate::schedule::curve::Curve;
 use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// Half a cosine wave from `start_lr` to `end_lr`, without a restart.
-///
-/// # Formula
-///
-/// ```text
-/// value = end_lr + (start_lr - end_lr) (1 + cos(pi t / steps)) / 2
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: `start_lr`, exactly
-/// - half way: the mean of the two
-/// - at step `steps` and after it: `end_lr`, exactly
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
-/// | `steps` | required | updates from start to end | >= 1 |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, `steps` of 0.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{CosineDecay, Schedule};
-/// let schedule = CosineDecay::new(0.1, 0.0, 10)?;
-/// assert_eq!((schedule.value_at(0), schedule.value_at(5), schedule.value_at(10)), (0.1, 0.05, 0.0));
-/// assert_eq!(schedule.value_at(u64::MAX), 0.0); // it does not climb again
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// The first cycle of SGDR, arXiv:1608.03983. PyTorch's `CosineAnnealingLR` up to its `T_max`, where that one turns back.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct CosineDecay {
-    start_lr: f64,
-    end_lr: f64,
-    steps: u64,
+serde_checked! {
+    /// Half a cosine wave from `start_lr` to `end_lr`, without a restart.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = end_lr + (start_lr - end_lr) (1 + cos(pi t / steps)) / 2
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start_lr`, exactly
+    /// - half way: the mean of the two
+    /// - at step `steps` and after it: `end_lr`, exactly
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
+    /// | `steps` | required | updates from start to end | >= 1 |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `steps` of 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{CosineDecay, Schedule};
+    /// let schedule = CosineDecay::new(0.1, 0.0, 10)?;
+    /// assert_eq!((schedule.value_at(0), schedule.value_at(5), schedule.value_at(10)), (0.1, 0.05, 0.0));
+    /// assert_eq!(schedule.value_at(u64::MAX), 0.0); // it does not climb again
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// The first cycle of SGDR, arXiv:1608.03983. PyTorch's `CosineAnnealingLR` up to its `T_max`, where that one turns back.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct CosineDecay {
+        start_lr: f64,
+        end_lr: f64,
+        steps: u64,
+    }
 }
 
 impl CosineDecay {
@@ -67,8 +67,6 @@ impl CosineDecay {
         Ok(self)
     }
 }
-
-serde_checked!(CosineDecay);
 
 impl Schedule for CosineDecay {
     #[inline]

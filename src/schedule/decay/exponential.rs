@@ -4,48 +4,48 @@ use crate::schedule::curve;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// A rate that is multiplied by `gamma` at every update.
-///
-/// # Formula
-///
-/// ```text
-/// value = start_lr gamma^t = start_lr exp2(t log2 gamma)
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: `start_lr`, exactly
-/// - endless; it falls to 0 once it is too small for a float
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `gamma` | required | factor per update | (0, 1] |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, `gamma` outside (0, 1].
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{ExponentialDecay, Schedule};
-/// let schedule = ExponentialDecay::new(0.8, 0.5)?;
-/// assert_eq!((schedule.value_at(0), schedule.value_at(3)), (0.8, 0.1));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// PyTorch's `ExponentialLR`, in closed form.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct ExponentialDecay {
-    start_lr: f64,
-    gamma: f64,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    log2_gamma: f64,
+serde_checked! {
+    /// A rate that is multiplied by `gamma` at every update.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = start_lr gamma^t = start_lr exp2(t log2 gamma)
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start_lr`, exactly
+    /// - endless; it falls to 0 once it is too small for a float
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `gamma` | required | factor per update | (0, 1] |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `gamma` outside (0, 1].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{ExponentialDecay, Schedule};
+    /// let schedule = ExponentialDecay::new(0.8, 0.5)?;
+    /// assert_eq!((schedule.value_at(0), schedule.value_at(3)), (0.8, 0.1));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// PyTorch's `ExponentialLR`, in closed form.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct ExponentialDecay {
+        start_lr: f64,
+        gamma: f64,
+        #[cfg_attr(feature = "serde", serde(skip))]
+        log2_gamma: f64,
+    }
 }
 
 impl ExponentialDecay {
@@ -65,8 +65,6 @@ impl ExponentialDecay {
         Ok(self)
     }
 }
-
-serde_checked!(ExponentialDecay);
 
 impl Schedule for ExponentialDecay {
     #[inline]

@@ -4,47 +4,47 @@ use crate::schedule::curve;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// A rate that falls with the square root of time: what follows the warm-up of a Transformer.
-///
-/// # Formula
-///
-/// ```text
-/// value = start_lr sqrt(timescale / (timescale + t))
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: `start_lr`, exactly; half of it at `t = 3 timescale`
-/// - endless, towards 0
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `timescale` | required | updates that count as passed at the start: the length of the warm-up | >= 1 |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, a `timescale` of 0.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{InverseSqrtDecay, Schedule};
-/// let schedule = InverseSqrtDecay::new(0.1, 4000)?;
-/// assert_eq!((schedule.value_at(0), schedule.value_at(12_000)), (0.1, 0.05));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// A. Vaswani et al., *Attention Is All You Need*, 2017, arXiv:1706.03762, section 5.3, after the warm-up. With the
-/// warm-up: [`Sequence::warmup_inverse_sqrt`](crate::Sequence::warmup_inverse_sqrt).
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct InverseSqrtDecay {
-    start_lr: f64,
-    timescale: u64,
+serde_checked! {
+    /// A rate that falls with the square root of time: what follows the warm-up of a Transformer.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = start_lr sqrt(timescale / (timescale + t))
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start_lr`, exactly; half of it at `t = 3 timescale`
+    /// - endless, towards 0
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `timescale` | required | updates that count as passed at the start: the length of the warm-up | >= 1 |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, a `timescale` of 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{InverseSqrtDecay, Schedule};
+    /// let schedule = InverseSqrtDecay::new(0.1, 4000)?;
+    /// assert_eq!((schedule.value_at(0), schedule.value_at(12_000)), (0.1, 0.05));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// A. Vaswani et al., *Attention Is All You Need*, 2017, arXiv:1706.03762, section 5.3, after the warm-up. With the
+    /// warm-up: [`Sequence::warmup_inverse_sqrt`](crate::Sequence::warmup_inverse_sqrt).
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct InverseSqrtDecay {
+        start_lr: f64,
+        timescale: u64,
+    }
 }
 
 impl InverseSqrtDecay {
@@ -63,8 +63,6 @@ impl InverseSqrtDecay {
         Ok(self)
     }
 }
-
-serde_checked!(InverseSqrtDecay);
 
 impl Schedule for InverseSqrtDecay {
     #[inline]

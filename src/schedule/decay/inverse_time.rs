@@ -4,47 +4,47 @@ use crate::schedule::curve;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// A rate that is divided by a number growing with every update: Keras' `decay` argument.
-///
-/// # Formula
-///
-/// ```text
-/// value = start_lr / (1 + rate t)
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: `start_lr`, exactly; half of it at `t = 1 / rate`
-/// - endless, towards 0
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `rate` | required | growth of the divisor per update | [0, inf) |
-///
-/// # Errors
-///
-/// A `start_lr` or a `rate` that is not finite or negative.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{InverseTimeDecay, Schedule};
-/// let schedule = InverseTimeDecay::new(0.1, 0.25)?;
-/// assert_eq!((schedule.value_at(0), schedule.value_at(4)), (0.1, 0.05));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// The `decay` of Keras' optimizers. To let only the *base* of a cycle decay so, see
-/// [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct InverseTimeDecay {
-    start_lr: f64,
-    rate: f64,
+serde_checked! {
+    /// A rate that is divided by a number growing with every update: Keras' `decay` argument.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = start_lr / (1 + rate t)
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start_lr`, exactly; half of it at `t = 1 / rate`
+    /// - endless, towards 0
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `rate` | required | growth of the divisor per update | [0, inf) |
+    ///
+    /// # Errors
+    ///
+    /// A `start_lr` or a `rate` that is not finite or negative.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{InverseTimeDecay, Schedule};
+    /// let schedule = InverseTimeDecay::new(0.1, 0.25)?;
+    /// assert_eq!((schedule.value_at(0), schedule.value_at(4)), (0.1, 0.05));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// The `decay` of Keras' optimizers. To let only the *base* of a cycle decay so, see
+    /// [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct InverseTimeDecay {
+        start_lr: f64,
+        rate: f64,
+    }
 }
 
 impl InverseTimeDecay {
@@ -63,8 +63,6 @@ impl InverseTimeDecay {
         Ok(self)
     }
 }
-
-serde_checked!(InverseTimeDecay);
 
 impl Schedule for InverseTimeDecay {
     #[inline]

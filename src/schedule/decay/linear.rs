@@ -4,50 +4,50 @@ use crate::schedule::curve::Curve;
 use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// A straight line from `start_lr` to `end_lr`; with an end above the start, the usual warm-up.
-///
-/// # Formula
-///
-/// ```text
-/// value = start_lr (1 - t / steps) + end_lr t / steps
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: `start_lr`, exactly
-/// - half way: the mean of the two
-/// - at step `steps` and after it: `end_lr`, exactly
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
-/// | `steps` | required | updates from start to end | >= 1 |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, `steps` of 0.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{LinearDecay, Schedule};
-/// let warm_up = LinearDecay::new(0.0, 0.1, 10)?;
-/// assert_eq!((warm_up.value_at(0), warm_up.value_at(5), warm_up.value_at(10)), (0.0, 0.05, 0.1));
-/// assert_eq!(warm_up.value_at(u64::MAX), 0.1);
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// PyTorch's `LinearLR`, optax' `linear_schedule`.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct LinearDecay {
-    start_lr: f64,
-    end_lr: f64,
-    steps: u64,
+serde_checked! {
+    /// A straight line from `start_lr` to `end_lr`; with an end above the start, the usual warm-up.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = start_lr (1 - t / steps) + end_lr t / steps
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start_lr`, exactly
+    /// - half way: the mean of the two
+    /// - at step `steps` and after it: `end_lr`, exactly
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
+    /// | `steps` | required | updates from start to end | >= 1 |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `steps` of 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{LinearDecay, Schedule};
+    /// let warm_up = LinearDecay::new(0.0, 0.1, 10)?;
+    /// assert_eq!((warm_up.value_at(0), warm_up.value_at(5), warm_up.value_at(10)), (0.0, 0.05, 0.1));
+    /// assert_eq!(warm_up.value_at(u64::MAX), 0.1);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// PyTorch's `LinearLR`, optax' `linear_schedule`.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct LinearDecay {
+        start_lr: f64,
+        end_lr: f64,
+        steps: u64,
+    }
 }
 
 impl LinearDecay {
@@ -67,8 +67,6 @@ impl LinearDecay {
         Ok(self)
     }
 }
-
-serde_checked!(LinearDecay);
 
 impl Schedule for LinearDecay {
     #[inline]

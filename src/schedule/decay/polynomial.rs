@@ -4,51 +4,51 @@ use crate::schedule::curve::{self, between};
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// A fall from `start_lr` to `end_lr` along a power of the share of time that is left.
-///
-/// # Formula
-///
-/// ```text
-/// value = end_lr + (start_lr - end_lr) (1 - t / steps)^power
-/// ```
-///
-/// # Shape
-///
-/// - at step 0: `start_lr`, exactly
-/// - at step `steps` and after it: `end_lr`, exactly
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
-/// | `steps` | required | updates from start to end | >= 1 |
-/// | `power` | required | 1 is a line, above 1 falls early, below 1 falls late | (0, inf) |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, `steps` of 0, `power` not above 0.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{PolynomialDecay, Schedule};
-/// let schedule = PolynomialDecay::new(1.0, 0.0, 4, 2.0)?;
-/// let rates: Vec<f64> = schedule.preview(0).take(5).collect();
-/// assert_eq!(rates, [1.0, 0.5625, 0.25, 0.0625, 0.0]);
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// PyTorch's `PolynomialLR`, optax' `polynomial_schedule`.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct PolynomialDecay {
-    start_lr: f64,
-    end_lr: f64,
-    steps: u64,
-    power: f64,
+serde_checked! {
+    /// A fall from `start_lr` to `end_lr` along a power of the share of time that is left.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = end_lr + (start_lr - end_lr) (1 - t / steps)^power
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - at step 0: `start_lr`, exactly
+    /// - at step `steps` and after it: `end_lr`, exactly
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `end_lr` | required | rate from update `steps` on; may lie above the start | finite, >= 0 |
+    /// | `steps` | required | updates from start to end | >= 1 |
+    /// | `power` | required | 1 is a line, above 1 falls early, below 1 falls late | (0, inf) |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, `steps` of 0, `power` not above 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{PolynomialDecay, Schedule};
+    /// let schedule = PolynomialDecay::new(1.0, 0.0, 4, 2.0)?;
+    /// let rates: Vec<f64> = schedule.preview(0).take(5).collect();
+    /// assert_eq!(rates, [1.0, 0.5625, 0.25, 0.0625, 0.0]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// PyTorch's `PolynomialLR`, optax' `polynomial_schedule`.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct PolynomialDecay {
+        start_lr: f64,
+        end_lr: f64,
+        steps: u64,
+        power: f64,
+    }
 }
 
 impl PolynomialDecay {
@@ -69,8 +69,6 @@ impl PolynomialDecay {
         Ok(self)
     }
 }
-
-serde_checked!(PolynomialDecay);
 
 impl Schedule for PolynomialDecay {
     #[inline]

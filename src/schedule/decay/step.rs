@@ -6,51 +6,51 @@ use crate::schedule::curve;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
-/// A rate that is multiplied by `gamma` every `step_size` updates.
-///
-/// # Formula
-///
-/// ```text
-/// value = start_lr gamma^floor(t / step_size)
-/// ```
-///
-/// # Shape
-///
-/// - for the first `step_size` updates: `start_lr`, exactly
-/// - endless; it falls to 0 once it is too small for a float
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `step_size` | required | updates between two falls | >= 1 |
-/// | `gamma` | required | factor of each fall | (0, 1] |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, a `step_size` of 0, `gamma` outside (0, 1].
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{Schedule, StepDecay};
-/// let schedule = StepDecay::new(0.8, 3, 0.5)?;
-/// let rates: Vec<f64> = schedule.preview(0).take(7).collect();
-/// assert_eq!(rates, [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]);
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// PyTorch's `StepLR`, in closed form.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct StepDecay {
-    start_lr: f64,
-    step_size: u64,
-    gamma: f64,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    log2_gamma: f64,
+serde_checked! {
+    /// A rate that is multiplied by `gamma` every `step_size` updates.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = start_lr gamma^floor(t / step_size)
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - for the first `step_size` updates: `start_lr`, exactly
+    /// - endless; it falls to 0 once it is too small for a float
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `step_size` | required | updates between two falls | >= 1 |
+    /// | `gamma` | required | factor of each fall | (0, 1] |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, a `step_size` of 0, `gamma` outside (0, 1].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{Schedule, StepDecay};
+    /// let schedule = StepDecay::new(0.8, 3, 0.5)?;
+    /// let rates: Vec<f64> = schedule.preview(0).take(7).collect();
+    /// assert_eq!(rates, [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// PyTorch's `StepLR`, in closed form.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct StepDecay {
+        start_lr: f64,
+        step_size: u64,
+        gamma: f64,
+        #[cfg_attr(feature = "serde", serde(skip))]
+        log2_gamma: f64,
+    }
 }
 
 impl StepDecay {
@@ -72,8 +72,6 @@ impl StepDecay {
     }
 }
 
-serde_checked!(StepDecay);
-
 impl Schedule for StepDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
@@ -81,51 +79,51 @@ impl Schedule for StepDecay {
     }
 }
 
-/// A rate that is multiplied by `gamma` at each of some given updates.
-///
-/// # Formula
-///
-/// ```text
-/// value = start_lr gamma^(number of milestones <= t)
-/// ```
-///
-/// # Shape
-///
-/// - before the first milestone: `start_lr`, exactly
-/// - from the last milestone on: `start_lr gamma^n`; endless
-///
-/// | parameter | default | purpose | range |
-/// |---|---|---|---|
-/// | `start_lr` | required | rate of the first update | finite, >= 0 |
-/// | `milestones` | required | the updates at which the rate falls | at least one, rising strictly |
-/// | `gamma` | required | factor of each fall | (0, 1] |
-///
-/// # Errors
-///
-/// A rate that is not finite or negative, no milestones, milestones that do not rise strictly, `gamma` outside (0, 1].
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{MultiStepDecay, Schedule};
-/// let schedule = MultiStepDecay::new(0.8, [2, 3], 0.5)?;
-/// let rates: Vec<f64> = schedule.preview(0).take(5).collect();
-/// assert_eq!(rates, [0.8, 0.8, 0.4, 0.2, 0.2]);
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// PyTorch's `MultiStepLR`, in closed form.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(remote = "Self", deny_unknown_fields))]
-pub struct MultiStepDecay {
-    start_lr: f64,
-    milestones: Vec<u64>,
-    gamma: f64,
-    #[cfg_attr(feature = "serde", serde(skip))]
-    log2_gamma: f64,
+serde_checked! {
+    /// A rate that is multiplied by `gamma` at each of some given updates.
+    ///
+    /// # Formula
+    ///
+    /// ```text
+    /// value = start_lr gamma^(number of milestones <= t)
+    /// ```
+    ///
+    /// # Shape
+    ///
+    /// - before the first milestone: `start_lr`, exactly
+    /// - from the last milestone on: `start_lr gamma^n`; endless
+    ///
+    /// | parameter | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `start_lr` | required | rate of the first update | finite, >= 0 |
+    /// | `milestones` | required | the updates at which the rate falls | at least one, rising strictly |
+    /// | `gamma` | required | factor of each fall | (0, 1] |
+    ///
+    /// # Errors
+    ///
+    /// A rate that is not finite or negative, no milestones, milestones that do not rise strictly, `gamma` outside (0, 1].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{MultiStepDecay, Schedule};
+    /// let schedule = MultiStepDecay::new(0.8, [2, 3], 0.5)?;
+    /// let rates: Vec<f64> = schedule.preview(0).take(5).collect();
+    /// assert_eq!(rates, [0.8, 0.8, 0.4, 0.2, 0.2]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// PyTorch's `MultiStepLR`, in closed form.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct MultiStepDecay {
+        start_lr: f64,
+        milestones: Vec<u64>,
+        gamma: f64,
+        #[cfg_attr(feature = "serde", serde(skip))]
+        log2_gamma: f64,
+    }
 }
 
 impl MultiStepDecay {
@@ -152,8 +150,6 @@ impl MultiStepDecay {
         Ok(self)
     }
 }
-
-serde_checked!(MultiStepDecay);
 
 impl Schedule for MultiStepDecay {
     #[inline]
