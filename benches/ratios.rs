@@ -38,6 +38,11 @@ fn time(run: &mut dyn FnMut(), calls: u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
+/// Samples of each time.
+fn samples() -> u32 {
+    if std::env::args().any(|argument| argument == "--test") { 3 } else { 301 }
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -45,10 +50,9 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Times two things in turns.
 fn compare(name: &str, budget: Option<f64>, mut without: impl FnMut(), mut with: impl FnMut()) {
-    let samples = if std::env::args().any(|argument| argument == "--test") { 3 } else { 301 };
     let calls = ((2e6 / time(&mut without, 3)) as u32).clamp(1, 20_000);
     let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());
-    for sample in 0..samples {
+    for sample in 0..samples() {
         // Which goes first changes, so that neither always finds the caches warm.
         let (a, b);
         if sample % 2 == 0 {
@@ -151,8 +155,7 @@ fn steps() {
         let mut step = || {
             black_box(preview.next());
         };
-        let samples = if std::env::args().any(|argument| argument == "--test") { 3 } else { 301 };
-        let times = (0..samples).map(|_| time(&mut step, 100_000)).collect();
+        let times = (0..samples()).map(|_| time(&mut step, 100_000)).collect();
         let budget = budgets.iter().find(|budget| budget.0 == name);
         let budget = budget.map_or(String::new(), |budget| format!("  budget {:.0} ns", budget.1));
         println!("one step of {name:<35} {:>12.2} ns{budget}", median(times));

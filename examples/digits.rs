@@ -17,45 +17,35 @@ use std::process::ExitCode;
 use clap::Parser;
 use cyclic_optim::{ClrConfig, OneCycle};
 use dfdx::optim::AdamConfig;
-use support::digits::{Data, Task, summary, with_pixels};
+use support::digits::{Data, Runs, Task, summary, with_pixels};
 
 /// Train a classifier on handwritten digits with a learning-rate schedule inside the optimizer.
 #[derive(Parser)]
 struct Args {
-    /// Folder with the four IDX files; the real MNIST works too.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
-    data: PathBuf,
+    #[command(flatten)]
+    runs: Runs,
     /// Schedule config, JSON or TOML [default: one cycle up to 0.02, momentum 0.95 to 0.85, over the whole run].
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Passes over the training images.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: u32,
-    /// Seed of the initial weights and of the order of the images.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Train with so many seeds, one after the other, and sum up.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    seeds: u32,
 }
 
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.data)?;
+        let data = Data::read(&args.runs.data)?;
         with_pixels!(data, run(&args, &data))
     })
 }
 
 fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
-    let epochs = args.epochs;
+    let epochs = args.runs.epochs;
     let updates = u64::from(epochs) * data.batches_per_epoch();
     let config = match &args.config {
         Some(file) => support::config_file::read(file)?,
         None => ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?,
     };
     let mut runs = Vec::new();
-    for seed in (0..args.seeds).map(|n| args.seed.wrapping_add(n.into())) {
+    for seed in args.runs.seeds() {
         let task = Task::<PIXELS>::new(data, seed);
         let run = task.fit(epochs, AdamConfig::default(), config.clone(), |epoch, loss, used| {
             let momentum = used.momentum.map_or(String::new(), |momentum| format!("  momentum {momentum:.4}"));

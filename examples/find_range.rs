@@ -21,38 +21,28 @@ use cyclic_optim::adapters::dfdx::{range_test, weight_decay_grid};
 use cyclic_optim::range_test::{RangeTest, Suggestion};
 use cyclic_optim::{Adam, ClrConfig, Smoothing};
 use dfdx::optim::{AdamConfig, WeightDecay};
-use support::digits::{Data, Task, summary, train_step, with_pixels};
+use support::digits::{Data, Fitted, Runs, Task, summary, train_step, with_pixels};
 
 /// Run a learning-rate range test, then train with the schedule that it suggests.
 #[derive(Parser)]
 struct Args {
-    /// Folder with the four IDX files; the real MNIST works too.
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
-    data: PathBuf,
+    #[command(flatten)]
+    runs: Runs,
     /// Folder for the curve, as CSV and as SVG; made if it is not there.
     #[arg(long, default_value = "target/find_range")]
     out: PathBuf,
     /// Decoupled weight decays to try beside the rates, separated by commas; the best one is used.
     #[arg(long, value_delimiter = ',')]
     weight_decays: Vec<f64>,
-    /// Passes over the training images when training.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: u32,
-    /// Seed of the initial weights and of the order of the images.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Do it all with so many seeds, one after the other, and sum up.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    seeds: u32,
 }
 
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.data)?;
+        let data = Data::read(&args.runs.data)?;
         fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
         let mut runs = Vec::new();
-        for seed in (0..args.seeds).map(|n| args.seed.wrapping_add(n.into())) {
+        for seed in args.runs.seeds() {
             runs.push(with_pixels!(data, find_and_fit(&args, &data, seed))?);
         }
         if runs.len() > 1 {
@@ -62,11 +52,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn find_and_fit<const PIXELS: usize>(
-    args: &Args,
-    data: &Data,
-    seed: u64,
-) -> Result<support::digits::Fitted, Box<dyn Error>> {
+fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn Error>> {
     let task = Task::<PIXELS>::new(data, seed);
     let model = task.model();
     let test = RangeTest::logarithmic(1e-5, 1.0, 200)?;
@@ -115,9 +101,9 @@ fn find_and_fit<const PIXELS: usize>(
     println!("Smith's range  {:.2e} to {:.2e}", range.base_lr.lr, range.max_lr.lr);
     println!("written: {} and {}", csv.display(), svg.display());
 
-    let updates = u64::from(args.epochs) * data.batches_per_epoch();
+    let updates = u64::from(args.runs.epochs) * data.batches_per_epoch();
     let config = ClrConfig::new(range.one_cycle(updates)?);
-    let run = task.fit(args.epochs, adam, config, |_, _, _| ())?;
+    let run = task.fit(args.runs.epochs, adam, config, |_, _, _| ())?;
     println!("seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates", run.accuracy, run.correct, run.of);
     Ok(run)
 }

@@ -176,7 +176,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// changed then.
     pub fn set_range(&mut self, base_lr: f64, max_lr: f64) -> Result<(), ConfigError> {
         let range = Some(LrRange { base_lr, max_lr });
-        self.try_state(ClrState { range, ..self.state() })
+        self.restore(ClrState { range, ..self.state() })
     }
 
     /// Multiplies every rate by `scale` from the next update on, before the bounds are applied.
@@ -185,7 +185,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// A scale that is not finite or negative. Nothing has changed then.
     pub fn set_scale(&mut self, scale: f64) -> Result<(), ConfigError> {
-        self.try_state(ClrState { scale, ..self.state() })
+        self.restore(ClrState { scale, ..self.state() })
     }
 
     /// Takes a report: a loss or another metric, of an epoch or of whatever the loop goes by. Drives the plateau and early
@@ -263,10 +263,6 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// A state that no run can be in: a scale or range that is out of range, or a range for a schedule without one.
     /// Nothing has changed then.
     pub fn restore(&mut self, state: ClrState) -> Result<(), ConfigError> {
-        self.try_state(state)
-    }
-
-    fn try_state(&mut self, state: ClrState) -> Result<(), ConfigError> {
         state.check(self.config.schedule())?;
         self.run = Run::new(&self.config, state);
         self.write();

@@ -20,16 +20,24 @@ use support::digits::{Data, Mlp, Task, train_step};
 
 type Pair = (Tensor<Rank1<3>, f64, Cpu>, Tensor<Rank2<2, 2>, f64, Cpu>);
 
-/// A model whose gradients are what is asked for: d(w . g)/dw = g.
+/// A model whose gradients are what is asked for.
 fn pair(first: [f64; 3], second: [[f64; 2]; 2]) -> (Pair, Gradients<f64, Cpu>) {
     let device = Cpu::default();
     let model: Pair = (device.tensor([1.0, 2.0, 3.0]), device.tensor([[4.0, 5.0], [6.0, 7.0]]));
-    let grads = model.alloc_grads();
-    let (first, second) = (device.tensor(first), device.tensor(second));
-    let loss = (model.0.trace(grads) * first).sum() + (model.1.leaky_trace() * second).sum();
-    let grads = loss.backward();
+    let grads = gradients(&model, first, second);
     (model, grads)
 }
+
+/// The gradients that are asked for, of a model that is there already: d(w . g)/dw = g.
+fn gradients(model: &Pair, first: [f64; 3], second: [[f64; 2]; 2]) -> Gradients<f64, Cpu> {
+    let device = Cpu::default();
+    let (first, second) = (device.tensor(first), device.tensor(second));
+    ((model.0.trace(model.alloc_grads()) * first).sum() + (model.1.leaky_trace() * second).sum()).backward()
+}
+
+/// The gradients that are clipped, and that fixed updates are made from.
+const FIRST: [f64; 3] = [0.5, -2.0, 3.25];
+const SECOND: [[f64; 2]; 2] = [[1.5, -0.125], [4.0, -6.0]];
 
 /// ```python
 /// a.grad = torch.tensor([0.5, -2.0, 3.25], dtype=torch.float64)
@@ -76,7 +84,7 @@ fn clipping_is_pytorchs() {
             [0.12031774320654717, -0.4812709728261887, 0.75, 0.3609532296196415, -0.030079435801636793, 0.75, -0.75],
         ),
     ] {
-        let (mut model, mut grads) = pair([0.5, -2.0, 3.25], [[1.5, -0.125], [4.0, -6.0]]);
+        let (mut model, mut grads) = pair(FIRST, SECOND);
         let clip = Clip { norm, value };
         assert!((clip_gradients(&model, &mut grads, clip).unwrap() - 8.311325104939645).abs() < 1e-14);
         let clipped = [grads.get(&model.0).as_vec(), grads.get(&model.1).as_vec()].concat();
@@ -85,7 +93,7 @@ fn clipping_is_pytorchs() {
         }
 
         // The same within an update: plain SGD at a rate of 1 takes the clipped gradients off.
-        let (_, mut grads) = (clipped, pair_grads(&model));
+        let mut grads = gradients(&model, FIRST, SECOND);
         let config = ClrConfig::new(Constant::new(1.0).unwrap()).with_clip(clip).unwrap();
         let mut optimizer = CyclicOptimizer::new(Sgd::default(), config);
         let before = [model.0.as_vec(), model.1.as_vec()].concat();
@@ -97,13 +105,6 @@ fn clipping_is_pytorchs() {
             assert!((before - after - expected).abs() < 1e-14);
         }
     }
-}
-
-/// The gradients of `clipping_is_pytorchs` for a model that is there already.
-fn pair_grads(model: &Pair) -> Gradients<f64, Cpu> {
-    let device = Cpu::default();
-    let (first, second) = (device.tensor([0.5, -2.0, 3.25]), device.tensor([[1.5, -0.125], [4.0, -6.0]]));
-    ((model.0.trace(model.alloc_grads()) * first).sum() + (model.1.leaky_trace() * second).sum()).backward()
 }
 
 /// With clipping, too, a missing gradient is reported at the first update, and its parameter is not moved.
@@ -268,7 +269,7 @@ fn a_recovery_puts_everything_back() {
     let mut optimizer = CyclicOptimizer::new(Adam::default(), Constant::new(0.5).unwrap());
     let mut recovery = Recovery::new(2.0, 0.25).unwrap().with_smoothing(0.0).unwrap();
     let mut apply = |optimizer: &mut _, model: &mut Pair, loss: f64| {
-        grads = pair_grads(model);
+        grads = gradients(model, FIRST, SECOND);
         recovery.apply(optimizer, model, &mut grads, loss).unwrap()
     };
     let start = (model.0.array(), model.1.array());
@@ -314,7 +315,7 @@ fn recovery_does_not_cut_for_ever() {
     let mut recovery = Recovery::new(1.5, 0.5).unwrap();
     let mut recoveries = Vec::new();
     for update in 0..200 {
-        grads = pair_grads(&model);
+        grads = gradients(&model, FIRST, SECOND);
         let loss = if update == 0 {
             0.5
         } else if update % 10 == 9 {

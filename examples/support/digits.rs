@@ -1,7 +1,7 @@
 //! The job that the examples do: a small network that reads handwritten digits.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use cyclic_optim::{Adam, Applied, ClrConfig, CyclicOptimizer};
@@ -17,6 +17,31 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::idx::Images;
+
+/// On what to train, for how long and how often: the options of every example that trains.
+#[derive(clap::Args)]
+pub(crate) struct Runs {
+    /// Folder with the four IDX files; the real MNIST works too.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
+    pub(crate) data: PathBuf,
+    /// Passes over the training images.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) epochs: u32,
+    /// Seed of the initial weights and of the order of the images.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Do it all with so many seeds, one after the other, and sum up.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    seeds: u32,
+}
+
+impl Runs {
+    /// The seed of each run.
+    pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
+        let first = self.seed;
+        (0..self.seeds).map(move |n| first.wrapping_add(n.into()))
+    }
+}
 
 /// Images in one batch; the last one of an epoch may have fewer.
 pub(crate) const BATCH: usize = 32;

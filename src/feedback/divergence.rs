@@ -18,6 +18,12 @@ impl Divergence {
         Self { factor, share, mean: Ewma::new(alpha), seen: None }
     }
 
+    /// The same rule over a loss that is smoothed by so much; it begins anew.
+    #[cfg(feature = "dfdx")]
+    pub(crate) fn with_smoothing(self, alpha: f64) -> Self {
+        Self::new(self.factor, self.share, alpha)
+    }
+
     /// Takes note of a finite loss, and says whether it carries the smoothed loss above the limit.
     pub(crate) fn exceeded_by(&mut self, loss: f64) -> bool {
         let loss = self.mean.push(loss);

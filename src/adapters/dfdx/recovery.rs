@@ -71,7 +71,6 @@ pub struct Recovery<M, O> {
     /// The last good model and optimizer, and what was known of the loss when they were copied.
     good: Option<(M, O, Divergence)>,
     recoveries: Vec<Recovered>,
-    limit: f64,
     /// Losses in a row that were not finite.
     not_finite: u32,
     /// Whether the model is the good one that was just put back.
@@ -117,13 +116,11 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
     pub fn new(divergence: f64, factor: f64) -> Result<Self, ConfigError> {
         check::factor("divergence", divergence)?;
         check::shrinking("factor", factor)?;
-        let rule = Divergence::new(divergence, SHARE, 0.5);
         Ok(Self {
-            divergence: rule,
+            divergence: Divergence::new(divergence, SHARE, 0.5),
             factor,
             good: None,
             recoveries: Vec::new(),
-            limit: divergence,
             not_finite: 0,
             fresh: false,
         })
@@ -136,7 +133,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
     /// `alpha` outside [0, 1).
     pub fn with_smoothing(mut self, alpha: f64) -> Result<Self, ConfigError> {
         check::weight("alpha", alpha)?;
-        self.divergence = Divergence::new(self.limit, SHARE, alpha);
+        self.divergence = self.divergence.with_smoothing(alpha);
         Ok(self)
     }
 
