@@ -38,9 +38,9 @@ fn time(run: &mut dyn FnMut(), calls: u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(calls)
 }
 
-/// Samples of each time.
+/// Samples of each time: short and many, for a machine's speed drifts within milliseconds.
 fn samples() -> u32 {
-    if std::env::args().any(|argument| argument == "--test") { 3 } else { 301 }
+    if std::env::args().any(|argument| argument == "--test") { 3 } else { 1001 }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -62,7 +62,7 @@ fn compare_on<T>(
     mut without: impl FnMut(&mut T),
     mut with: impl FnMut(&mut T),
 ) {
-    let calls = ((2e6 / time(&mut || without(on), 3)) as u32).clamp(1, 20_000);
+    let calls = ((4e5 / time(&mut || without(on), 3)) as u32).clamp(1, 20_000);
     let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());
     for sample in 0..samples() {
         // Which goes first changes, so that neither always finds the caches warm.
@@ -168,7 +168,7 @@ fn steps() {
         let mut step = || {
             black_box(preview.next());
         };
-        let times = (0..samples()).map(|_| time(&mut step, 100_000)).collect();
+        let times = (0..samples()).map(|_| time(&mut step, 30_000)).collect();
         let budget = budgets.iter().find(|budget| budget.0 == name);
         let budget = budget.map_or(String::new(), |budget| format!("  budget {:.0} ns", budget.1));
         println!("one step of {name:<35} {:>12.2} ns{budget}", median(times));

@@ -129,20 +129,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     #[inline]
     pub(crate) fn finish(&mut self) {
         self.run.count(&self.config);
-        if self.run.settled().refusals > 0 {
-            self.forgive();
-        }
         self.write();
-    }
-
-    /// An update that was made ends a row of refusals, also one that the guard has given up at.
-    #[cold]
-    #[inline(never)]
-    fn forgive(&mut self) {
-        self.run.change(&self.config, |state| {
-            state.refusals = 0;
-            state.stop = state.stop.filter(|&stop| stop != Stop::TooManyRefusals);
-        });
     }
 
     /// As [`finish`](Self::finish), for an update that was guarded.

@@ -1,5 +1,6 @@
 //! A run: a state that is cheap to move on.
 
+use crate::feedback::Stop;
 use crate::schedule::{Cursor, Cycle, Schedule};
 use crate::{Applied, ClrConfig, ClrState};
 
@@ -21,6 +22,11 @@ pub(crate) struct Run {
     cursor: Cursor,
     /// Updates made since.
     made: u64,
+    /// The number of updates until the state has to be put together again: what the cursor serves for, or one if there is a
+    /// row of refusals for it to end.
+    serves_for: u64,
+    /// The factor on every rate.
+    factor: f64,
     /// What the update just made has used, if any were made since.
     used: Rates,
     /// What the next update will use.
@@ -31,8 +37,10 @@ impl Run {
     /// A run that stands at `state`.
     pub(crate) fn new<S: Schedule>(config: &ClrConfig<S>, state: ClrState) -> Self {
         let cursor = config.cursor(&state);
-        let next = config.rates(&state, &cursor, 0);
-        Self { state, cursor, made: 0, used: next, next }
+        let factor = state.scale * config.envelope(&state);
+        let next = config.rates(&state, &cursor, 0, factor);
+        let serves_for = if state.refusals > 0 { 1 } else { cursor.serves_for() };
+        Self { state, cursor, made: 0, serves_for, factor, used: next, next }
     }
 
     /// Counts an update that has used what was next.
@@ -40,10 +48,10 @@ impl Run {
     pub(crate) fn count<S: Schedule>(&mut self, config: &ClrConfig<S>) {
         self.used = self.next;
         self.made += 1;
-        if self.made >= self.cursor.serves_for() {
+        if self.made >= self.serves_for {
             self.look(config);
         }
-        self.next = config.rates(&self.state, &self.cursor, self.made);
+        self.next = config.rates(&self.state, &self.cursor, self.made, self.factor);
     }
 
     /// Kept apart from the path that every update takes.
@@ -51,8 +59,18 @@ impl Run {
     #[inline(never)]
     fn look<S: Schedule>(&mut self, config: &ClrConfig<S>) {
         self.settle();
+        self.forgive();
         if self.cursor.look(config.schedule(), config.range(&self.state)) {
             (self.state.at_cycle_end, self.state.unjudged_cycle_end) = (true, true);
+        }
+        self.serves_for = self.cursor.serves_for();
+    }
+
+    /// An update that was made ends a row of refusals, also one that the guard has given up at.
+    fn forgive(&mut self) {
+        if self.state.refusals > 0 {
+            self.state.refusals = 0;
+            self.state.stop = self.state.stop.filter(|&stop| stop != Stop::TooManyRefusals);
         }
     }
 

@@ -25,13 +25,13 @@ impl<S: Schedule> ClrConfig<S> {
         clippy::inline_always,
         reason = "a call would pass the result through memory, which costs more than all of it"
     )]
-    pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor, made: u64) -> Rates {
+    pub(crate) fn rates(&self, state: &ClrState, cursor: &Cursor, made: u64, factor: f64) -> Rates {
         let point = if self.decay > 0.0 {
             self.decayed(state, cursor, made)
         } else {
             cursor.point(&self.schedule, made, || self.range(state))
         };
-        let scaled = point.value * state.scale * self.envelope(state);
+        let scaled = point.value * factor;
         let momentum = self.momentum.map(|momentum| {
             let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
             between(momentum.max_momentum, momentum.base_momentum, height)
@@ -51,7 +51,7 @@ impl<S: Schedule> ClrConfig<S> {
 
     /// The factor on the whole rate that feedback has come to.
     #[inline]
-    fn envelope(&self, state: &ClrState) -> f64 {
+    pub(crate) fn envelope(&self, state: &ClrState) -> f64 {
         match &self.plateau {
             Some(plateau) if plateau.scope == Scope::Rate => state.envelope * state.plateau.envelope,
             _ => state.envelope,

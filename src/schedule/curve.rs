@@ -54,8 +54,15 @@ pub(crate) fn between(a: f64, b: f64, height: f64) -> f64 {
 #[inline]
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "the one place where time becomes a float")]
 pub(crate) fn float(steps: u64) -> f64 {
+    /// Out of line, or the compiler makes the slow conversion of both.
+    #[cold]
+    #[inline(never)]
+    fn float_of_huge(steps: u64) -> f64 {
+        steps as f64
+    }
+
     // Processors convert signed integers in one instruction and unsigned ones in several.
-    if steps >> 63 == 0 { steps as i64 as f64 } else { steps as f64 }
+    if steps >> 63 == 0 { steps as i64 as f64 } else { float_of_huge(steps) }
 }
 
 /// `part / whole` for counts of updates.

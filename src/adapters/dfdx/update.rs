@@ -115,6 +115,7 @@ where
     D: Storage<E>,
     E: Dtype,
 {
+    #[inline]
     fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
         let result = self.begin().update(module, gradients);
         // dfdx reports `UnusedParams` after it has moved all other parameters.
