@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use cyclic_optim::adapters::dfdx::{InPlace, range_test};
 use cyclic_optim::range_test::RangeTest;
-use cyclic_optim::{Adam, Cyclic, CyclicOptimizer, Schedule, Sgd};
+use cyclic_optim::{Adam, Cyclic, CyclicOptimizer, History, Schedule, Sgd};
 use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
 use dfdx::prelude::{
     AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, ReLU, SampleTensor, Tensor, Trace, ZeroGrads,
@@ -233,12 +233,37 @@ fn guarded<const N: usize>() {
     );
 }
 
+/// An optimizer that records against the same without a history.
+fn recorded<const N: usize>() {
+    let (mut parameters, mut gradients) = model::<N>();
+    let mut unrecorded = CyclicOptimizer::new(Adam::default(), triangular());
+    let mut recorded = CyclicOptimizer::new(Adam::default(), triangular()).with_history(History::new());
+    compare_on(
+        &format!("Adam, apply with history / without, {N}"),
+        Some(1.01),
+        &mut (&mut parameters, &mut gradients),
+        |(parameters, gradients)| {
+            unrecorded.apply(*parameters, *gradients, black_box(1.0)).unwrap();
+        },
+        |(parameters, gradients)| {
+            recorded.apply(*parameters, *gradients, black_box(1.0)).unwrap();
+        },
+    );
+    let used = recorded.last().unwrap();
+    let times = (0..samples()).map(|_| {
+        let mut history = History::new();
+        time(&mut || history.record(black_box(&used), black_box(1.0), &[]), 30_000)
+    });
+    println!("recording an update {:>40.1} ns  budget 50 ns", median(times.collect()));
+}
+
 fn main() {
     // The updates of a bench drive moments into the denormal numbers, whose slowness would hide everything else.
     dfdx::flush_denormals_to_zero();
     steps();
     range_tests();
     guarded::<10_000>();
+    recorded::<10_000>();
     wrapped_against_bare::<1>(Some(1.25), Some(1.10));
     wrapped_against_bare::<100>(None, None);
     wrapped_against_bare::<10_000>(Some(1.01), Some(1.01));

@@ -9,12 +9,17 @@ extern crate alloc;
 
 #[cfg(feature = "dfdx")]
 pub mod adapters;
+#[cfg(any(feature = "csv", feature = "tensorboard"))]
+mod atomic_file;
 mod check;
 mod config;
 mod error;
 pub mod feedback;
+pub mod history;
 mod hyper;
 mod optimizer;
+#[cfg(feature = "plot")]
+mod picture;
 pub mod range_test;
 mod run;
 pub mod schedule;
@@ -25,8 +30,11 @@ mod state;
 pub use adapters::dfdx::{Adam, RMSprop, Sgd, UpdateError};
 pub use config::{Bounds, Clip, ClrConfig, Forecast, Guard, MomentumRange};
 pub use error::ConfigError;
+pub use history::History;
 pub use hyper::{Hyper, Hyperparameters, Unsupported};
 pub use optimizer::CyclicOptimizer;
+#[cfg(feature = "plot")]
+pub use picture::PlotError;
 pub use schedule::{
     Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, InverseSqrtDecay,
     InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy, PolynomialDecay, Position,

@@ -4,6 +4,7 @@ use crate::config::Forecast;
 use num_traits::ToPrimitive;
 
 use crate::feedback::{Observation, Stop};
+use crate::history::{History, LOSS};
 use crate::run::Run;
 use crate::schedule::{Cycle, LrRange, Policy, Schedule};
 use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
@@ -61,6 +62,7 @@ pub struct CyclicOptimizer<O, S = Policy> {
     /// Whether `get_mut` was called since the next rates were written. Then they may have been overwritten, and `last` must
     /// not lie.
     touched: bool,
+    history: Option<History>,
 }
 
 impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
@@ -89,10 +91,54 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
         }
         let run = Run::new(&config, ClrState::default());
-        let mut optimizer = Self { inner, config, run, touched: false };
+        let mut optimizer = Self { inner, config, run, touched: false, history: None };
         optimizer.check_next()?;
         optimizer.write();
         Ok(optimizer)
+    }
+
+    /// Gives the optimizer a history to fill: one record for each update from now on.
+    ///
+    /// [`apply`](Self::apply) knows the loss and records by itself; after a plain `update` the loop calls
+    /// [`record`](Self::record).
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
+    }
+
+    /// Records the update just made, with its loss, in the history. Does nothing without a history, before the first update
+    /// or for an update that the history does not keep; a second record of the same update replaces the loss.
+    ///
+    /// ```
+    /// # use cyclic_optim::{Constant, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
+    /// # struct Nothing;
+    /// # impl Hyperparameters for Nothing {
+    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+    /// # }
+    /// # let inner = Nothing;
+    /// use cyclic_optim::History;
+    ///
+    /// let mut optimizer = CyclicOptimizer::new(inner, Constant::new(0.5)?).with_history(History::new());
+    /// for loss in [0.9, 0.8] {
+    ///     optimizer.update_with(|_| Ok::<(), ()>(())).unwrap();
+    ///     optimizer.record(loss);
+    /// }
+    /// let updates = optimizer.history().unwrap().updates();
+    /// assert_eq!(updates.values("learning_rate").unwrap(), [0.5, 0.5]);
+    /// assert_eq!(updates.values("loss").unwrap(), [0.9, 0.8]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a number")]
+    pub fn record(&mut self, loss: impl ToPrimitive) {
+        let loss = loss.to_f64().unwrap_or(f64::NAN);
+        let (Some(used), Some(history)) = (self.run.last(), &mut self.history) else { return };
+        if history.updates().index().last() == Some(&used.iteration) {
+            history.note(used.iteration, LOSS, loss);
+        } else {
+            history.record(&used, loss, &[]);
+        }
     }
 
     /// Makes one update: `step` gets the inner optimizer, holding the scheduled rate and momentum, and steps it.
@@ -134,8 +180,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
     /// As [`finish`](Self::finish), for an update that was guarded.
     #[cfg(feature = "dfdx")]
-    pub(crate) fn finish_applied(&mut self, used: Applied) {
+    pub(crate) fn finish_applied(&mut self, used: Applied, loss: f64) {
         self.finish();
+        if let Some(history) = &mut self.history {
+            history.record(&used, loss, &[]);
+        }
         if used.grad_norm.is_some() {
             self.run.change(&self.config, |state| state.last = Some(used));
         }
@@ -355,6 +404,16 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// The state: where the run stands.
     pub fn state(&self) -> ClrState {
         self.run.state()
+    }
+
+    /// The history, if the optimizer owns one.
+    pub fn history(&self) -> Option<&History> {
+        self.history.as_ref()
+    }
+
+    /// The history, for what is recorded beside the updates: epochs, further metrics.
+    pub fn history_mut(&mut self) -> Option<&mut History> {
+        self.history.as_mut()
     }
 
     /// The inner optimizer.

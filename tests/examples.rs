@@ -2,9 +2,13 @@
 
 #![cfg(all(feature = "dfdx", feature = "serde"))]
 
+mod support;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
+
+use support::Folder;
 
 /// Cargo builds the examples with the tests, beside them; but not where only this test is asked for (`--test examples`).
 fn example(name: &str) -> Command {
@@ -13,23 +17,6 @@ fn example(name: &str) -> Command {
     let mut command = Command::new(profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX)));
     command.current_dir(env!("CARGO_MANIFEST_DIR"));
     command
-}
-
-/// A folder that is gone when the test is over.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn text(bytes: &[u8]) -> &str {

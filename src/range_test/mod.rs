@@ -38,7 +38,5 @@ mod sweep;
 
 pub use grid::{BestPair, GridEntry, WeightDecayGrid};
 pub use loss_curve::{LossCurve, LossPoint, StopReason};
-#[cfg(feature = "plot")]
-pub use plot::PlotError;
 pub use suggestion::{NoSuggestion, SmithRange, Suggested, Suggestion};
 pub use sweep::{Interrupted, RangeTest};

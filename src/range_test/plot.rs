@@ -10,18 +10,7 @@ use plotters::prelude::{
 
 use super::{LossCurve, Suggested, Suggestion, WeightDecayGrid};
 use crate::Smoothing;
-
-/// A curve that cannot be drawn.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PlotError {
-    /// No point has a finite loss and a rate above 0.
-    #[error("nothing to draw: no point has a finite loss and a rate above 0")]
-    Nothing,
-    /// The drawing library failed.
-    #[error("drawing failed: {0}")]
-    Drawing(String),
-}
+use crate::picture::{COLORS, Line, PALE, PlotError, tick};
 
 impl LossCurve {
     /// The curve as an SVG picture: the losses and, darker, the smoothed ones over a logarithmic axis of rates, each suggestion
@@ -55,43 +44,19 @@ impl WeightDecayGrid {
     /// [`PlotError`].
     pub fn to_svg(&self, smoothing: &Smoothing, suggestion: Suggestion) -> Result<String, PlotError> {
         let smoothed = self.smoothed(smoothing);
-        let lines: Vec<Line> = smoothed
+        let lines = smoothed
             .entries()
             .iter()
-            .zip(COLORS.iter().cycle())
-            .map(|(entry, &color)| Line {
-                label: format!("weight decay {}", entry.weight_decay),
-                points: drawable(&entry.curve),
-                color,
-                width: 2,
-            })
-            .collect();
+            .map(|entry| (format!("weight decay {}", entry.weight_decay), drawable(&entry.curve)));
         let best = smoothed.best(suggestion).ok().map(|best| {
             Mark::new(&smoothed.entries()[best.entry].curve, &format!("best, {suggestion}"), best.suggested)
         });
         let marks: Vec<Mark> = best.into_iter().collect();
-        draw("Learning-rate range test by weight decay", &lines, &marks, None)
+        draw("Learning-rate range test by weight decay", &Line::colored(lines), &marks, None)
     }
 }
 
-/// Colours that colour-blind readers can tell apart (Okabe and Ito).
-const COLORS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-];
-const PALE: RGBColor = RGBColor(190, 205, 220);
 const SHADE: RGBColor = RGBColor(240, 245, 225);
-
-struct Line {
-    label: String,
-    points: Vec<(f64, f64)>,
-    color: RGBColor,
-    width: u32,
-}
 
 struct Mark {
     label: String,
@@ -158,6 +123,7 @@ fn draw_on(
         .configure_mesh()
         .x_desc("learning rate")
         .y_desc("loss")
+        .y_label_formatter(&|loss| tick(*loss))
         .axis_desc_style(("sans-serif", 16))
         .label_style(("sans-serif", 14))
         .x_label_formatter(&|rate| format!("{rate:e}"))

@@ -1,6 +1,9 @@
-//! What the tests share: an inner optimizer that only remembers its hyper-parameters, and arbitrary schedules.
+//! What the tests share: a folder that goes away, an inner optimizer that only remembers its hyper-parameters, and arbitrary schedules.
 
 #![allow(dead_code, reason = "each test uses its part")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use cyclic_optim::{
     Amplitude, ClrConfig, Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, Hyper, Hyperparameters,
@@ -8,6 +11,23 @@ use cyclic_optim::{
     StepDecay, Unsupported, WarmRestarts,
 };
 use proptest::prelude::*;
+
+/// A folder that is gone when the test is over.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
 
 /// An optimizer that only remembers what was set.
 #[derive(Debug, Clone, PartialEq)]

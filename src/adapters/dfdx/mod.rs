@@ -23,20 +23,26 @@
 mod adam;
 mod best_weights;
 mod clip;
+mod dead_relu;
 mod hyper;
 mod missing;
+mod parameters;
 mod range_test;
 mod recovery;
 mod rmsprop;
 mod sgd;
 mod sweep;
 mod update;
+mod watch;
 
 pub use adam::Adam;
 pub use best_weights::BestWeights;
 pub use clip::clip_gradients;
+pub use dead_relu::{DeadLayer, DeadRelus};
+pub use parameters::named_parameters;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
 pub use recovery::{Outcome, Recovered, Recovery};
 pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
 pub use update::{InPlace, UpdateError};
+pub use watch::{Watch, WatchActivations};

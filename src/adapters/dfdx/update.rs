@@ -191,11 +191,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         match self.begin().update_in_place(model, grads) {
             Err(OptimizerUpdateError::DeviceError(error)) => Err(UpdateError::Device(error)),
             Err(OptimizerUpdateError::UnusedParams(unused)) => {
-                self.finish_applied(used);
+                self.finish_applied(used, loss);
                 Err(UpdateError::UnusedParams(unused))
             }
             Ok(()) => {
-                self.finish_applied(used);
+                self.finish_applied(used, loss);
                 Ok(used)
             }
         }

@@ -1,0 +1,161 @@
+//! The activations on the way through a model of tuples.
+
+use dfdx::dtypes::Dtype;
+use dfdx::nn::{Module, modules};
+use dfdx::shapes::{ConstDim, ConstShape, Shape};
+use dfdx::tensor::{HasErr, Tape, Tensor, WithEmptyTape};
+use dfdx::tensor_ops::{Device, TryAdd};
+
+use super::DeadRelus;
+
+/// Where a forward pass is, and who looks at it.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    detector: &'a mut DeadRelus,
+    path: String,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(detector: &'a mut DeadRelus) -> Self {
+        Self { detector, path: String::new() }
+    }
+
+    /// The same watch, one module further in: for containers of your own.
+    pub fn inside<T>(&mut self, field: &str, forward: impl FnOnce(&mut Self) -> T) -> T {
+        let outside = self.path.len();
+        if outside > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(field);
+        let result = forward(self);
+        self.path.truncate(outside);
+        result
+    }
+
+    /// Looks at the activations of the module that the watch is at: for activation layers of your own.
+    pub fn observe<S: Shape, E: Dtype, D: Device<E>, T>(&mut self, activations: &Tensor<S, E, D, T>) {
+        self.detector.observe(&self.path, activations);
+    }
+}
+
+/// A module whose `ReLU`s can be looked at on the way: dfdx's tuples, `Residual` and `Repeated`, and its layers.
+///
+/// A layer of your own takes part with an empty `impl`; it then runs as it always does, and nothing in it is looked at:
+///
+/// ```
+/// use cyclic_optim::adapters::dfdx::{DeadRelus, WatchActivations};
+/// use dfdx::prelude::*;
+///
+/// struct Doubled;
+/// impl<S: Shape> Module<Tensor<S, f32, Cpu>> for Doubled {
+///     type Output = Tensor<S, f32, Cpu>;
+///     type Error = <Cpu as HasErr>::Err;
+///     fn try_forward(&self, x: Tensor<S, f32, Cpu>) -> Result<Self::Output, Self::Error> { Ok(x * 2.0) }
+/// }
+/// impl<S: Shape> WatchActivations<Tensor<S, f32, Cpu>> for Doubled {}
+///
+/// let device = Cpu::default();
+/// let mut detector = DeadRelus::new();
+/// let output = detector.watch(&(Doubled, ReLU), device.tensor([[1.0, -1.0]])).unwrap();
+/// assert_eq!(output.array(), [[2.0, 0.0]]);
+/// assert_eq!(detector.report()[0].dead, [1]);
+/// ```
+pub trait WatchActivations<Input>: Module<Input> {
+    /// As `try_forward`, and tells `watch` of the activations.
+    ///
+    /// # Errors
+    ///
+    /// Those of `try_forward`.
+    fn try_forward_watched(&self, input: Input, _watch: &mut Watch) -> Result<Self::Output, Self::Error> {
+        self.try_forward(input)
+    }
+}
+
+impl<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>> WatchActivations<Tensor<S, E, D, T>> for modules::ReLU {
+    fn try_forward_watched(
+        &self,
+        input: Tensor<S, E, D, T>,
+        watch: &mut Watch,
+    ) -> Result<Self::Output, <Self as Module<Tensor<S, E, D, T>>>::Error> {
+        let output = self.try_forward(input)?;
+        watch.observe(&output);
+        Ok(output)
+    }
+}
+
+macro_rules! as_they_are {
+    ($([$($generics:tt)*] $module:ty),+ $(,)?) => {
+        $(impl<X, $($generics)*> WatchActivations<X> for $module where Self: Module<X> {})+
+    };
+}
+
+as_they_are! {
+    [const I: usize, const O: usize, E: Dtype, D: Device<E>] modules::Linear<I, O, E, D>,
+    [const I: usize, const O: usize, E: Dtype, D: Device<E>] modules::UnbiasedLinear<I, O, E, D>,
+    [const C: usize, E: Dtype, D: Device<E>] modules::Bias2D<C, E, D>,
+    [const C: usize, E: Dtype, D: Device<E>] modules::BatchNorm1D<C, E, D>,
+    [const C: usize, E: Dtype, D: Device<E>] modules::BatchNorm2D<C, E, D>,
+    [const M: usize, E: Dtype, D: Device<E>] modules::LayerNorm1D<M, E, D>,
+    [const V: usize, const M: usize, E: Dtype, D: Device<E>] modules::Embedding<V, M, E, D>,
+    [const N: usize] modules::DropoutOneIn<N>,
+    [] modules::Dropout,
+    [E: Dtype] modules::LeakyReLU<E>,
+    [E: Dtype, D: Device<E>] dfdx::nn::prelu::PReLU<E, D>,
+    [C: ConstDim, E: Dtype, D: Device<E>] dfdx::nn::prelu::PReLU1D<C, E, D>,
+    [] modules::FastGeLU, [] modules::AccurateGeLU, [] modules::Sigmoid, [] modules::Tanh, [] modules::Softmax,
+    [] modules::LogSoftmax, [] modules::Sin, [] modules::Cos, [] modules::Ln, [] modules::Exp, [] modules::Square,
+    [] modules::Sqrt, [] modules::Abs, [] modules::AvgPoolGlobal, [] modules::MaxPoolGlobal, [] modules::MinPoolGlobal,
+    [S: ConstShape] dfdx::nn::builders::Reshape<S>,
+}
+
+impl<X: HasErr> WatchActivations<X> for () {}
+
+impl<X, F> WatchActivations<X> for modules::Residual<F>
+where
+    X: WithEmptyTape + TryAdd<X>,
+    F: WatchActivations<X> + Module<X, Output = X, Error = X::Err>,
+{
+    fn try_forward_watched(&self, input: X, watch: &mut Watch) -> Result<X, X::Err> {
+        let branch = watch.inside("0", |watch| self.0.try_forward_watched(input.with_empty_tape(), watch))?;
+        branch.try_add(input)
+    }
+}
+
+impl<X, M, const N: usize> WatchActivations<X> for modules::Repeated<M, N>
+where
+    M: WatchActivations<X> + Module<X, Output = X>,
+{
+    fn try_forward_watched(&self, mut input: X, watch: &mut Watch) -> Result<X, <M as Module<X>>::Error> {
+        for (n, module) in self.modules.iter().enumerate().take(N) {
+            input = watch.inside(&n.to_string(), |watch| module.try_forward_watched(input, watch))?;
+        }
+        Ok(input)
+    }
+}
+
+/// For a tuple, from its last module to its first: each takes what the one before gives.
+macro_rules! tuple {
+    ($($module:ident $index:tt),+; $last:ident; $($bound:ident: $input:ty),+) => {
+        impl<X, $($bound: WatchActivations<$input>),+> WatchActivations<X> for ($($module,)+)
+        where
+            Self: Module<X, Output = $last::Output, Error = $last::Error>,
+            $($last::Error: From<$module::Error>,)+
+        {
+            fn try_forward_watched(
+                &self,
+                x: X,
+                watch: &mut Watch,
+            ) -> Result<<Self as Module<X>>::Output, <Self as Module<X>>::Error> {
+                $(let x = watch.inside(stringify!($index), |watch| self.$index.try_forward_watched(x, watch))?;)+
+                Ok(x)
+            }
+        }
+    };
+}
+
+tuple!(A 0; A; A: X);
+tuple!(A 0, B 1; B; A: X, B: A::Output);
+tuple!(A 0, B 1, C 2; C; A: X, B: A::Output, C: B::Output);
+tuple!(A 0, B 1, C 2, F 3; F; A: X, B: A::Output, C: B::Output, F: C::Output);
+tuple!(A 0, B 1, C 2, F 3, G 4; G; A: X, B: A::Output, C: B::Output, F: C::Output, G: F::Output);
+tuple!(A 0, B 1, C 2, F 3, G 4, H 5; H; A: X, B: A::Output, C: B::Output, F: C::Output, G: F::Output, H: G::Output);

@@ -1,0 +1,71 @@
+//! Files that are whole or not there: written beside, synced, renamed.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Replaces the file at `path` by what `write` writes. Whatever happens on the way, the file that was there stays whole.
+///
+/// The new file is written beside the old one under a fixed name, so that what a kill leaves behind is overwritten the next
+/// time.
+pub(crate) fn replace<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> io::Result<T> {
+    let beside = beside(path)?;
+    let result = write_synced(&beside, write).and_then(|result| fs::rename(&beside, path).map(|()| result));
+    match result {
+        Ok(result) => sync_folder(path).map(|()| result),
+        Err(error) => {
+            let _ = fs::remove_file(&beside);
+            Err(error)
+        }
+    }
+}
+
+fn write_synced<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> io::Result<T> {
+    let mut writer = BufWriter::new(File::create(path)?);
+    let result = write(&mut writer)?;
+    writer.flush()?;
+    writer.get_ref().sync_all()?;
+    Ok(result)
+}
+
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(".partial");
+    Ok(path.with_file_name(beside))
+}
+
+/// Without it, the rename itself may be lost in a power failure. Only Unix lets a folder be synced.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_leaves_the_old_file_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("cyclic-optim-atomic-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("file");
+        replace(&path, |writer| writer.write_all(b"old")).unwrap();
+        let failed = replace(&path, |writer| {
+            writer.write_all(b"new, but only in p")?;
+            Err::<(), _>(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        replace(&path, |writer| writer.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(replace(Path::new("/"), |_| Ok(())).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,114 @@
+//! Runs and schedules as pictures.
+
+use super::{History, LEARNING_RATE, LOSS, MOMENTUM, Table};
+use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw};
+use crate::schedule::{Schedule, curve};
+use crate::{ClrConfig, Smoothing, winsorised};
+
+/// How losses are drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossPlot {
+    /// The smoothing of the darker line; none for the losses alone.
+    pub smoothing: Option<Smoothing>,
+    /// Whether the axis of the losses is logarithmic. Losses of 0 and below are then left out.
+    pub logarithmic: bool,
+    /// Whether the losses are clipped to their 2.5 % and 97.5 % quantiles, see [`winsorised`].
+    pub winsorised: bool,
+}
+
+impl History {
+    /// The loss of each update as an SVG picture, and, darker, the smoothed one.
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError`]: there is no finite loss.
+    pub fn losses_to_svg(&self, plot: &LossPlot) -> Result<String, PlotError> {
+        let raw = self.updates().values(LOSS).unwrap_or_default();
+        let losses = if plot.winsorised { winsorised(&raw) } else { raw };
+        let points = |values: &[f64]| finite(self.updates(), values);
+        let mut lines = vec![Line { label: "loss".into(), points: points(&losses), color: PALE, width: 1 }];
+        if let Some(smoothing) = plot.smoothing {
+            let points = points(&smoothing.apply(&losses));
+            lines.push(Line { label: "smoothed".into(), points, color: COLORS[0], width: 2 });
+        }
+        draw("Loss", "update", vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines }])
+    }
+
+    /// Learning rate and momentum of each update as an SVG picture.
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError`]: nothing was recorded.
+    pub fn rates_to_svg(&self) -> Result<String, PlotError> {
+        let series = |name| vec![("this run".into(), points(self.updates(), name))];
+        rates("Learning rate", series(LEARNING_RATE), series(MOMENTUM))
+    }
+
+    /// A metric of each epoch as an SVG picture, `metric` beside `val_metric`.
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError`]: neither was recorded.
+    pub fn epochs_to_svg(&self, metric: &str) -> Result<String, PlotError> {
+        let epochs: &Table = self.epochs();
+        let lines = Line::colored([
+            ("training".into(), points(epochs, metric)),
+            ("validation".into(), points(epochs, &format!("val_{metric}"))),
+        ]);
+        draw(metric, "epoch", vec![Chart { y: metric, logarithmic: false, lines }])
+    }
+}
+
+impl<S: Schedule> ClrConfig<S> {
+    /// What the first `updates` updates of a run will use, as an SVG picture: learning rate and, if it is cycled, momentum.
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError`]: no updates.
+    pub fn to_svg(&self, updates: usize) -> Result<String, PlotError> {
+        schedules_to_svg(&[("this schedule", self)], updates)
+    }
+}
+
+/// Several schedules side by side, as an SVG picture.
+///
+/// ```
+/// use cyclic_optim::history::schedules_to_svg;
+/// use cyclic_optim::{ClrConfig, Cyclic, OneCycle, Policy};
+///
+/// let triangular = ClrConfig::new(Cyclic::triangular(0.001, 0.02, 100)?);
+/// let one_cycle = ClrConfig::new(OneCycle::new(0.02, 400)?);
+/// let svg = schedules_to_svg::<Policy>(&[("triangular", &triangular), ("one-cycle", &one_cycle)], 400)?;
+/// assert!(svg.contains("<svg") && svg.contains("one-cycle"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`PlotError`]: no schedules, or no updates.
+pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates: usize) -> Result<String, PlotError> {
+    let lines = |value: fn(crate::Applied) -> Option<f64>| {
+        let line = move |&(name, config): &(&str, &ClrConfig<S>)| {
+            let used = config.preview().take(updates);
+            let points = used.filter_map(|used| Some((curve::float(used.iteration), value(used)?)));
+            (name.to_owned(), points.collect())
+        };
+        configs.iter().map(line).collect()
+    };
+    rates("Learning rate", lines(|applied| Some(applied.lr)), lines(|applied| applied.momentum))
+}
+
+fn rates(title: &str, lr: Vec<(String, Points)>, momentum: Vec<(String, Points)>) -> Result<String, PlotError> {
+    let chart = |y, lines| Chart { y, logarithmic: false, lines: Line::colored(lines) };
+    draw(title, "update", vec![chart("learning rate", lr), chart("momentum", momentum)])
+}
+
+/// The finite values of a series.
+fn points(table: &Table, name: &str) -> Points {
+    finite(table, &table.values(name).unwrap_or_default())
+}
+
+fn finite(table: &Table, values: &[f64]) -> Points {
+    let points = table.index().iter().zip(values).filter(|(_, value)| value.is_finite());
+    points.map(|(&index, &value)| (curve::float(index), value)).collect()
+}

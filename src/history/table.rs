@@ -1,0 +1,282 @@
+//! Named series of numbers over one index: what a history holds.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// What the rows of a [`Table`] are counted in. Both are counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+pub enum Per {
+    /// Updates of the run.
+    Update,
+    /// Epochs.
+    Epoch,
+}
+
+impl Per {
+    /// The name of the index: `update` or `epoch`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Epoch => "epoch",
+        }
+    }
+}
+
+/// Named series over one index, one row for each update or epoch that was recorded.
+///
+/// A series that has no value in a row holds `None` there, so that all are as long as the index; a value that is NaN or
+/// infinite is a value. Rows stay in the order in which they were recorded.
+///
+/// ```
+/// use cyclic_optim::history::{Per, Table};
+///
+/// let mut epochs = Table::new(Per::Epoch);
+/// epochs.push(0, &[("loss", 0.9)]);
+/// epochs.push(1, &[("loss", 0.5), ("val_loss", 0.7)]);
+/// assert_eq!(epochs.get("val_loss"), Some(&[None, Some(0.7)][..]));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    per: Per,
+    index: Vec<u64>,
+    series: Vec<Series>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) values: Vec<Option<f64>>,
+}
+
+impl Table {
+    /// No rows and no series.
+    #[must_use]
+    pub fn new(per: Per) -> Self {
+        Self { per, index: Vec::new(), series: Vec::new() }
+    }
+
+    /// From its parts, if the series are as long as the index and their names differ.
+    #[cfg(feature = "serde")]
+    pub(super) fn from_parts(per: Per, index: Vec<u64>, series: Vec<Series>) -> Result<Self, &'static str> {
+        if series.iter().any(|series| series.values.len() != index.len()) {
+            return Err("the series of a table must be as long as its index");
+        }
+        let twice = |(n, one): (usize, &Series)| series[..n].iter().any(|other| other.name == one.name);
+        if series.iter().enumerate().any(twice) {
+            return Err("the names of a table's series must differ");
+        }
+        Ok(Self { per, index, series })
+    }
+
+    /// What the rows are counted in.
+    #[must_use]
+    pub fn per(&self) -> Per {
+        self.per
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether nothing was recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// The update or epoch of each row.
+    #[must_use]
+    pub fn index(&self) -> &[u64] {
+        &self.index
+    }
+
+    /// The names of the series, in the order in which they first came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.series.iter().map(|series| series.name.as_str())
+    }
+
+    /// A series; `None` if there is none of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[Option<f64>]> {
+        self.series.iter().find(|series| series.name == name).map(|series| series.values.as_slice())
+    }
+
+    /// A series as plain numbers, with NaN where it has none: what [`Smoothing`](crate::Smoothing) and
+    /// [`winsorised`](crate::winsorised) take. `None` if there is none of this name.
+    ///
+    /// ```
+    /// use cyclic_optim::Smoothing;
+    /// use cyclic_optim::history::{Per, Table};
+    ///
+    /// let mut updates = Table::new(Per::Update);
+    /// for (update, loss) in [1.0, 2.0, 4.0].into_iter().enumerate() {
+    ///     updates.push(update as u64, &[("loss", loss)]);
+    /// }
+    /// let smoothed = Smoothing::exponential_from_first(0.5)?.apply(&updates.values("loss").unwrap());
+    /// assert_eq!(smoothed, [1.0, 1.5, 2.75]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn values(&self, name: &str) -> Option<Vec<f64>> {
+        Some(self.get(name)?.iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+    }
+
+    /// The values of one row, in the order of the names.
+    #[cfg(feature = "csv")]
+    pub(super) fn row(&self, row: usize) -> impl Iterator<Item = Option<f64>> + '_ {
+        self.series.iter().map(move |series| series.values[row])
+    }
+
+    /// Adds a row. Series that it does not name have no value there, nor has a new series in the rows before.
+    pub fn push(&mut self, index: u64, metrics: &[(&str, f64)]) {
+        self.index.push(index);
+        for &(name, value) in metrics {
+            self.set_last(name, value);
+        }
+        let rows = self.index.len();
+        for series in &mut self.series {
+            if series.values.len() < rows {
+                series.values.push(None);
+            }
+        }
+    }
+
+    /// Gives the last row a value of the series `name`, instead of the one that it has. Does nothing if there is no row.
+    pub fn set_last(&mut self, name: &str, value: f64) {
+        let Some(before) = self.index.len().checked_sub(1) else { return };
+        let series = self.named(name, before);
+        series.values.truncate(before);
+        series.values.push(Some(value));
+    }
+
+    /// The series `name`; a new one has no value in the first `rows` rows.
+    pub(super) fn named(&mut self, name: &str, rows: usize) -> &mut Series {
+        let at = self.series.iter().position(|series| series.name == name).unwrap_or_else(|| {
+            self.series.push(Series { name: name.to_owned(), values: vec![None; rows] });
+            self.series.len() - 1
+        });
+        &mut self.series[at]
+    }
+
+    /// Drops the rows from the first one on whose index is at least `index`: what a run that goes on from there would
+    /// record again.
+    pub fn truncate(&mut self, index: u64) {
+        let rows = self.index.iter().position(|&row| row >= index).unwrap_or(self.index.len());
+        self.index.truncate(rows);
+        for series in &mut self.series {
+            series.values.truncate(rows);
+        }
+    }
+
+    /// Adds the rows of `other`, with `shift` added to their index. A series that one of the two does not have has no
+    /// value in its rows.
+    pub fn append(&mut self, other: &Self, shift: u64) {
+        let before = self.index.len();
+        self.index.extend(other.index.iter().map(|index| index.saturating_add(shift)));
+        for theirs in &other.series {
+            let ours = self.named(&theirs.name, before);
+            ours.values.extend_from_slice(&theirs.values);
+        }
+        let rows = self.index.len();
+        for series in &mut self.series {
+            series.values.resize(rows, None);
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+mod serialised {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Per, Series, Table};
+
+    /// A number that JSON cannot hold is spelled out.
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Finite(f64),
+        Other(NonFinite),
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum NonFinite {
+        #[serde(rename = "NaN")]
+        NaN,
+        #[serde(rename = "inf")]
+        Infinity,
+        #[serde(rename = "-inf")]
+        NegativeInfinity,
+    }
+
+    impl From<f64> for Number {
+        fn from(value: f64) -> Self {
+            if value.is_finite() {
+                Self::Finite(value)
+            } else if value.is_nan() {
+                Self::Other(NonFinite::NaN)
+            } else if value > 0.0 {
+                Self::Other(NonFinite::Infinity)
+            } else {
+                Self::Other(NonFinite::NegativeInfinity)
+            }
+        }
+    }
+
+    impl From<Number> for f64 {
+        fn from(number: Number) -> Self {
+            match number {
+                Number::Finite(value) => value,
+                Number::Other(NonFinite::NaN) => Self::NAN,
+                Number::Other(NonFinite::Infinity) => Self::INFINITY,
+                Number::Other(NonFinite::NegativeInfinity) => Self::NEG_INFINITY,
+            }
+        }
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct TableForm {
+        per: Per,
+        index: Vec<u64>,
+        series: Vec<SeriesForm>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct SeriesForm {
+        name: String,
+        values: Vec<Option<Number>>,
+    }
+
+    impl Serialize for Table {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let series = self.series.iter().map(|series| SeriesForm {
+                name: series.name.clone(),
+                values: series.values.iter().map(|value| value.map(Number::from)).collect(),
+            });
+            let form = TableForm { per: self.per, index: self.index.clone(), series: series.collect() };
+            form.serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Table {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let TableForm { per, index, series } = TableForm::deserialize(deserializer)?;
+            let series = series.into_iter().map(|SeriesForm { name, values }| Series {
+                name,
+                values: values.into_iter().map(|value| value.map(f64::from)).collect(),
+            });
+            Self::from_parts(per, index, series.collect()).map_err(D::Error::custom)
+        }
+    }
+}

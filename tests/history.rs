@@ -1,0 +1,281 @@
+//! Records of a run: in memory, as CSV, for TensorBoard, to a server; and what never fires.
+
+mod support;
+
+use cyclic_optim::history::{Per, Reindex, Table};
+use cyclic_optim::{Applied, ClrConfig, Cyclic, CyclicOptimizer, History, Smoothing, winsorised};
+use support::Remembers;
+
+fn config() -> ClrConfig {
+    ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2).unwrap()).with_momentum(0.8, 0.9).unwrap()
+}
+
+fn used() -> impl Iterator<Item = Applied> {
+    config().preview().take(1000).collect::<Vec<_>>().into_iter()
+}
+
+/// Rule 1.2 of the reference: the rate of row `i` is the one that update `i` used.
+#[test]
+fn an_optimizer_fills_its_history_with_what_it_used() {
+    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config()).with_history(History::new());
+    optimizer.record(9.0);
+    assert!(optimizer.history().unwrap().updates().is_empty(), "nothing was made yet");
+    let mut rates = Vec::new();
+    for loss in 0..7 {
+        rates.push(optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap());
+        optimizer.record(loss);
+        // Said twice, recorded once.
+        optimizer.record(f64::from(loss) + 0.5);
+    }
+    let updates = optimizer.history().unwrap().updates();
+    assert_eq!(updates.index(), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(updates.values("learning_rate").unwrap(), rates);
+    assert_eq!(updates.values("momentum").unwrap()[2], 0.8);
+    assert_eq!(updates.values("loss").unwrap(), [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]);
+    // Without a history nothing happens.
+    let mut without = CyclicOptimizer::new(Remembers::with_momentum(), config());
+    without.update_with(|_| Ok::<_, ()>(())).unwrap();
+    without.record(1.0);
+    assert!(without.history().is_none());
+}
+
+#[test]
+fn every_third_update_is_kept() {
+    let mut history = History::every(3).unwrap();
+    for used in used().take(8) {
+        history.record(&used, 1.0, &[("accuracy", 0.5)]);
+        history.note(used.iteration, "val_loss", 2.0);
+    }
+    assert_eq!(history.updates().index(), [0, 3, 6]);
+    assert_eq!(history.updates().values("val_loss").unwrap(), [2.0; 3]);
+    let names: Vec<&str> = history.updates().names().collect();
+    assert_eq!(names, ["learning_rate", "loss", "momentum", "accuracy", "val_loss"]);
+    assert_eq!(History::every(0).unwrap_err().to_string(), "every must be at least 1, got 0");
+}
+
+#[test]
+fn a_series_is_padded_wherever_it_is_missing() {
+    let mut table = Table::new(Per::Epoch);
+    table.push(0, &[("a", 1.0)]);
+    table.push(1, &[("b", f64::NAN)]);
+    table.push(2, &[]);
+    table.push(3, &[("b", 4.0), ("a", 5.0), ("a", 6.0)]);
+    assert_eq!(table.get("a"), Some(&[Some(1.0), None, None, Some(6.0)][..]));
+    let b = table.get("b").unwrap();
+    assert!(b[0].is_none() && b[1].unwrap().is_nan() && b[2].is_none() && b[3] == Some(4.0), "{b:?}");
+    assert_eq!((table.get("c"), table.values("c")), (None, None));
+    table.truncate(2);
+    assert_eq!((table.index(), table.get("a")), (&[0, 1][..], Some(&[Some(1.0), None][..])));
+    let mut empty = Table::new(Per::Epoch);
+    empty.set_last("a", 1.0);
+    assert_eq!((empty.len(), empty.names().count()), (0, 0));
+}
+
+#[test]
+fn histories_join_with_and_without_reindexing() {
+    let history = |losses: &[f64], metric: &str| {
+        let mut history = History::every(2).unwrap();
+        for (used, &loss) in used().zip(losses) {
+            history.record(&used, loss, &[(metric, loss)]);
+        }
+        history.record_epoch(0, &[("loss", losses[0])]);
+        history
+    };
+    let (first, second) = (history(&[1.0, 2.0, 3.0], "a"), history(&[4.0, 5.0, 6.0], "b"));
+    let kept = History::joined([&first, &second], Reindex::Keep);
+    assert_eq!(kept.updates().index(), [0, 2, 0, 2]);
+    let continued = History::joined([&first, &second, &first], Reindex::Continue);
+    assert_eq!(continued.updates().index(), [0, 2, 4, 6, 8, 10]);
+    assert_eq!(continued.epochs().index(), [0, 1, 2]);
+    assert_eq!(continued.updates().values("loss").unwrap(), [1.0, 3.0, 4.0, 6.0, 1.0, 3.0]);
+    let a = continued.updates().get("a").unwrap();
+    assert_eq!(a, [Some(1.0), Some(3.0), None, None, Some(1.0), Some(3.0)]);
+    let b = continued.updates().get("b").unwrap();
+    assert_eq!(b, [None, None, Some(4.0), Some(6.0), None, None]);
+    assert_eq!(History::joined([], Reindex::Keep), History::new());
+}
+
+#[test]
+fn series_are_smoothed_and_winsorised_around_what_is_not_finite() {
+    let mut table = Table::new(Per::Update);
+    for (n, loss) in [1.0, f64::NAN, 3.0, f64::INFINITY].into_iter().enumerate() {
+        table.push(n as u64, &[("loss", loss)]);
+    }
+    let smoothed = Smoothing::exponential_from_first(0.5).unwrap().apply(&table.values("loss").unwrap());
+    assert_eq!((smoothed[0], smoothed[2]), (1.0, 2.0));
+    assert!(smoothed[1].is_nan() && smoothed[3].is_infinite());
+    assert_eq!(winsorised(&table.values("loss").unwrap())[3], f64::INFINITY);
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_history_survives_json_to_the_bit() {
+    let mut history = History::every(2).unwrap();
+    let odd = [0.1 + 0.2, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::MIN_POSITIVE / 3.0];
+    for (used, loss) in used().step_by(2).zip(odd) {
+        history.record(&used, loss, &[]);
+    }
+    history.record_epoch(0, &[("loss", 1.0)]);
+    history.record_epoch(1, &[("val, \"loss\"\n", 1.0)]);
+    let text = serde_json::to_string(&history).unwrap();
+    let read: History = serde_json::from_str(&text).unwrap();
+    let bits = |history: &History| -> Vec<u64> {
+        history.updates().values("loss").unwrap().iter().map(|loss| loss.to_bits()).collect()
+    };
+    assert_eq!(bits(&read), bits(&history));
+    assert_eq!((read.epochs(), read.updates().index()), (history.epochs(), history.updates().index()));
+    assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    for (was, is) in [
+        (r#""every":2"#, r#""every":0"#),
+        (r#""index":[0,1]"#, r#""index":[0]"#),
+        (r#""per":"epoch""#, r#""per":"update""#),
+        (r#""name":"momentum""#, r#""name":"loss""#),
+        (r#""every":2"#, r#""every":2,"more":1"#),
+    ] {
+        assert!(text.contains(was), "{was} is not in {text}");
+        let wrong = text.replace(was, is);
+        assert!(serde_json::from_str::<History>(&wrong).is_err(), "accepted {is}");
+    }
+}
+
+#[cfg(feature = "dfdx")]
+#[test]
+fn apply_records_by_itself_and_nothing_that_was_refused() {
+    use cyclic_optim::{Clip, Sgd};
+    use dfdx::prelude::{Backward, Cpu, Rank0, Tensor, TensorFrom, Trace, ZeroGrads};
+
+    let device = Cpu::default();
+    let mut w: Tensor<Rank0, f32, _> = device.tensor(1.0);
+    let mut grads = w.alloc_grads();
+    let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2).unwrap());
+    let config = config.with_clip(Clip { norm: Some(0.5), ..Clip::default() }).unwrap();
+    let mut optimizer = CyclicOptimizer::new(Sgd::default(), config).with_history(History::new());
+    for loss in [3.0, f64::NAN, 2.0] {
+        grads = w.trace(grads).square().backward();
+        let _ = optimizer.apply(&mut w, &mut grads, loss);
+    }
+    optimizer.history_mut().unwrap().record_epoch(0, &[("val_loss", 0.5)]);
+    let history = optimizer.history().unwrap();
+    assert_eq!(history.updates().index(), [0, 1]);
+    assert_eq!(history.updates().values("loss").unwrap(), [3.0, 2.0]);
+    assert_eq!(history.updates().values("learning_rate").unwrap(), [0.1, 0.2]);
+    assert_eq!(history.updates().get("grad_norm").unwrap()[0], Some(2.0));
+    assert_eq!(history.epochs().values("val_loss").unwrap(), [0.5]);
+}
+
+#[cfg(feature = "plot")]
+#[test]
+fn pictures_show_what_is_there() {
+    use cyclic_optim::PlotError;
+    use cyclic_optim::history::LossPlot;
+
+    let plot = LossPlot { smoothing: Some(Smoothing::exponential(0.9).unwrap()), logarithmic: true, winsorised: true };
+    let empty = History::new();
+    assert_eq!(empty.losses_to_svg(&plot), Err(PlotError::Nothing));
+    assert_eq!(empty.rates_to_svg(), Err(PlotError::Nothing));
+    assert_eq!(empty.epochs_to_svg("loss"), Err(PlotError::Nothing));
+    assert_eq!(config().to_svg(0), Err(PlotError::Nothing));
+    let mut history = History::new();
+    history.record(&used().next().unwrap(), 0.5, &[]);
+    for svg in [history.losses_to_svg(&plot), history.rates_to_svg(), config().to_svg(1)] {
+        assert!(svg.unwrap().contains("<svg"), "one point is a picture");
+    }
+    for (n, used) in used().enumerate().skip(1) {
+        let loss = if n % 7 == 0 { f64::NAN } else { 2.0 / f64::from(u16::try_from(n).unwrap()) };
+        history.record(&used, loss, &[]);
+    }
+    history.record_epoch(0, &[("loss", f64::NAN), ("val_loss", 1.0)]);
+    let contains = |svg: &str, texts: &[&str]| {
+        for text in texts {
+            assert!(svg.contains(text), "{text} is missing");
+        }
+    };
+    contains(&history.losses_to_svg(&plot).unwrap(), &["smoothed", "update", "0.01"]);
+    contains(&history.rates_to_svg().unwrap(), &["learning rate", "momentum", "update"]);
+    contains(&history.epochs_to_svg("loss").unwrap(), &["epoch", "loss"]);
+    assert!(!history.epochs_to_svg("loss").unwrap().contains("training"), "there is one line, and NaN is not drawn");
+}
+
+#[cfg(feature = "dfdx")]
+mod dead_relus {
+    use cyclic_optim::adapters::dfdx::DeadRelus;
+    use dfdx::prelude::*;
+
+    /// keras-contrib prints from 10 % on: 1 of 11 not, 2 of 11 and 1 of 10 do.
+    #[test]
+    fn the_threshold_is_inclusive() {
+        let device = Cpu::default();
+        let of = |dead: usize, units: usize| {
+            let mut detector = DeadRelus::new();
+            let values = (0..units).map(|unit| if unit < dead { 0.0 } else { 1.0 }).collect();
+            let activations: Tensor<(usize, usize), f32, _> = device.tensor_from_vec(values, (1, units));
+            detector.observe("layer", &activations);
+            detector.report_from(0.1).len()
+        };
+        assert_eq!((of(1, 11), of(2, 11), of(1, 10)), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_unit_that_fired_once_in_the_whole_set_lives() {
+        let device = Cpu::default();
+        let mut detector = DeadRelus::new();
+        detector.observe("a", &device.tensor([[0.0_f32, 0.0, 0.0], [0.0, 0.0, f32::NAN]]));
+        detector.observe("a", &device.tensor([[0.0_f32, 1e-30, 0.0]]));
+        let report = detector.report();
+        assert_eq!((&report[0].dead[..], report[0].units), (&[0, 2][..], 3));
+        detector.reset();
+        assert!(detector.report().is_empty());
+    }
+
+    /// Channels of a batch of images; units of a sequence; an axis of the caller's; none at all.
+    #[test]
+    fn the_axis_of_the_units() {
+        let device = Cpu::default();
+        let mut detector = DeadRelus::new();
+        let mut images: Tensor<Rank4<2, 3, 2, 2>, f32, _> = device.zeros();
+        images[[1, 2, 0, 1]] = 1.0;
+        detector.observe("images", &images);
+        let mut sequence: Tensor<Rank3<2, 4, 3>, f32, _> = device.zeros();
+        sequence[[0, 3, 1]] = 1.0;
+        detector.observe("sequence", &sequence);
+        detector.observe_axis("image", &sequence, 0);
+        detector.observe("number", &device.tensor(1.0_f32));
+        let dead: Vec<_> = detector.report().into_iter().map(|layer| (layer.layer, layer.dead, layer.units)).collect();
+        assert_eq!(
+            dead,
+            [
+                ("images".to_string(), vec![0, 1], 3),
+                ("sequence".to_string(), vec![0, 2], 3),
+                ("image".to_string(), vec![1], 2),
+                ("number".to_string(), vec![], 1),
+            ]
+        );
+    }
+
+    /// Every ReLU of a nested model is seen under dfdx's own name, with or without a tape, and the output is the model's.
+    #[test]
+    fn a_nested_model_is_watched() {
+        type Model = (
+            (Linear<4, 6>, ReLU),
+            Residual<(Linear<6, 6>, ReLU, Linear<6, 6>)>,
+            Repeated<(Linear<6, 6>, ReLU), 2>,
+            Tanh,
+        );
+        let device = Cpu::seed_from_u64(1);
+        let mut model = device.build_module::<Model, f32>();
+        model.2.modules[1].0.bias = device.tensor([0.0, -1e3, 0.0, 0.0, 0.0, -1e3]);
+        let mut detector = DeadRelus::new();
+        for _ in 0..20 {
+            let x: Tensor<Rank2<8, 4>, f32, _> = device.sample_normal();
+            let output = detector.watch(&model, x.clone()).unwrap();
+            assert_eq!(output.array(), model.forward(x.clone()).array());
+            let traced = detector.watch(&model, x.leaky_trace()).unwrap();
+            assert!(traced.sum().backward().get(&model.0.0.bias).array().iter().any(|g| *g != 0.0));
+        }
+        let report = detector.report();
+        let layers: Vec<&str> = report.iter().map(|layer| layer.layer.as_str()).collect();
+        assert_eq!(layers, ["0.1", "1.0.1", "2.0.1", "2.1.1"]);
+        assert!(report[3].dead.contains(&1) && report[3].dead.contains(&5) && report[3].share() < 1.0, "{report:?}");
+        assert!(report[0].dead.is_empty());
+    }
+}

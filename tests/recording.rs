@@ -1,0 +1,458 @@
+//! What a run leaves behind: CSV files, event files for TensorBoard, requests to a server. Real files, a real server.
+
+#![cfg(all(feature = "csv", feature = "tensorboard", feature = "remote"))]
+#![allow(clippy::cast_precision_loss, clippy::naive_bytecount, reason = "small numbers, small files")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cyclic_optim::history::{CsvError, CsvLog, Per, Table};
+use cyclic_optim::{Applied, ClrConfig, Cyclic, History};
+use support::Folder;
+
+fn used(n: usize) -> Vec<Applied> {
+    let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2).unwrap()).with_momentum(0.8, 0.9).unwrap();
+    config.preview().take(n).collect()
+}
+
+mod csv_log {
+    use super::*;
+
+    fn read(path: &Path) -> Table {
+        Table::read_csv(fs::File::open(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_row_is_in_the_file_at_once() {
+        let folder = Folder::new("csv-rows");
+        let path = folder.0.join("log.csv");
+        let mut log = CsvLog::create(&path, Per::Update, &["learning_rate", "momentum", "loss"]).unwrap();
+        for (n, used) in used(5).iter().enumerate() {
+            log.update(used, 1.0 / (n as f64 + 1.0)).unwrap();
+            assert_eq!(read(&path).len(), n + 1);
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("update,learning_rate,momentum,loss\n0,0.1,0.9,1.0\n1,0.2,0.85"), "{text}");
+        assert_eq!(read(&path).values("loss").unwrap()[2].to_bits(), (1.0_f64 / 3.0).to_bits());
+    }
+
+    #[test]
+    fn nothing_that_is_there_is_overwritten() {
+        let folder = Folder::new("csv-there");
+        let path = folder.0.join("log.csv");
+        CsvLog::create(&path, Per::Epoch, &["loss"]).unwrap().row(0, &[("loss", 1.0)]).unwrap();
+        let before = fs::read(&path).unwrap();
+        assert!(matches!(CsvLog::create(&path, Per::Epoch, &["loss"]), Err(CsvError::NotEmpty(_))));
+        for (per, columns) in [(Per::Epoch, &["loss", "accuracy"][..]), (Per::Update, &["loss"])] {
+            let error = CsvLog::append(&path, per, columns).unwrap_err();
+            assert!(matches!(&error, CsvError::OtherColumns { found, .. } if found == &["epoch", "loss"]), "{error}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), before);
+        let error = CsvLog::create(folder.0.join("no/such/log.csv"), Per::Epoch, &[]).unwrap_err();
+        assert!(matches!(error, CsvError::Io(_)), "{error}");
+    }
+
+    #[test]
+    fn odd_names_and_odd_numbers_come_back() {
+        let folder = Folder::new("csv-odd");
+        let path = folder.0.join("log.csv");
+        let (name, values) =
+            ("a \"loss\", they say\nor not", [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324]);
+        let mut log = CsvLog::create(&path, Per::Epoch, &[name]).unwrap();
+        for (epoch, value) in values.into_iter().enumerate() {
+            log.row(epoch as u64, &[(name, value)]).unwrap();
+            // Taken up again after each.
+            log = CsvLog::append(&path, Per::Epoch, &[name]).unwrap();
+        }
+        let table = read(&path);
+        let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&table.values(name).unwrap()), bits(&values));
+        let mut text = Vec::new();
+        table.write_csv(&mut text).unwrap();
+        assert_eq!(text, fs::read(&path).unwrap());
+        assert_eq!(format!("{:?}", History::from_table(table.clone()).epochs()), format!("{table:?}"));
+    }
+
+    #[test]
+    fn a_column_that_comes_later_is_added_and_nothing_lost() {
+        let folder = Folder::new("csv-wider");
+        let path = folder.0.join("log.csv");
+        let mut log = CsvLog::create(&path, Per::Epoch, &["loss"]).unwrap();
+        log.row(0, &[("loss", 1.0)]).unwrap();
+        log.row(1, &[("val_loss", 2.0), ("loss", 1.5), ("val_loss", 2.5)]).unwrap();
+        log.row(2, &[("accuracy", 0.5)]).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "epoch,loss,val_loss,accuracy\n0,1.0,,\n1,1.5,2.5,\n2,,,0.5\n");
+        // What asked for less goes on with all of them.
+        CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().row(3, &[("accuracy", 0.75)]).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().ends_with("2,,,0.5\n3,,,0.75\n"));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside the file");
+    }
+
+    /// Wherever a kill has torn the file, what remains is whole, and the run goes on behind it.
+    #[test]
+    fn a_torn_file_is_taken_up_behind_its_last_whole_row() {
+        let folder = Folder::new("csv-torn");
+        let path = folder.0.join("log.csv");
+        let names = ["loss", "x, \"y\""];
+        let mut log = CsvLog::create(&path, Per::Epoch, &names).unwrap();
+        for epoch in 0..4 {
+            log.row(epoch, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
+        }
+        let whole = fs::read(&path).unwrap();
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let rows = whole[..cut].iter().filter(|&&byte| byte == b'\n').count().saturating_sub(1);
+            let mut log = CsvLog::append(&path, Per::Epoch, &names).unwrap();
+            assert_eq!(read(&path).len(), rows, "cut at {cut}");
+            for epoch in rows..4 {
+                log.row(epoch as u64, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
+            }
+            assert_eq!(fs::read(&path).unwrap(), whole, "cut at {cut}");
+        }
+        // From a checkpoint that is older than the file.
+        for from in 0..=4 {
+            fs::write(&path, &whole).unwrap();
+            drop(CsvLog::resume(&path, Per::Epoch, &names, from).unwrap());
+            assert_eq!(read(&path).index(), (0..from).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn damage_before_the_end_is_an_error_and_stays() {
+        let folder = Folder::new("csv-damaged");
+        let path = folder.0.join("log.csv");
+        for (text, expected) in [
+            ("epoch,loss\n0,1.0\n1,x\n2,1.0\n", "line 3: \"x\" is not a number"),
+            ("epoch,loss\n0,1.0\n1\n2,1.0\n", "line 3: 1 fields instead of 2"),
+            ("epoch,loss\n-1,1.0\n", "line 2: \"-1\" is not a number"),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap_err().to_string(), expected);
+            assert_eq!(Table::read_csv(text.as_bytes()).unwrap_err().to_string(), expected);
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        }
+        for text in ["", "step,loss\n", "epoch,loss,loss\n"] {
+            assert!(matches!(Table::read_csv(text.as_bytes()), Err(CsvError::NotAHistory(_))), "{text:?}");
+        }
+        assert_eq!(Table::read_csv("epoch,loss\n0,NA\n".as_bytes()).unwrap().get("loss"), Some(&[None][..]));
+        assert_eq!(Table::read_csv("epoch\n0\n".as_bytes()).unwrap().len(), 1);
+    }
+
+    /// /dev/full is the kernel's own full disk.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error() {
+        let mut table = Table::new(Per::Epoch);
+        table.push(0, &[("loss", 1.0)]);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = table.write_csv(full).unwrap_err();
+        assert!(matches!(&error, CsvError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull), "{error}");
+    }
+}
+
+mod tensorboard {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use cyclic_optim::history::TensorBoard;
+
+    /// Reads an event file by hand, record by record, with checksums of another library's making (bit by bit here): (step,
+    /// tag, value) of each scalar, (step, tag) with the number of values of each histogram, the texts.
+    #[derive(Debug, Default, PartialEq)]
+    struct Events {
+        scalars: Vec<(u64, String, f32)>,
+        histograms: Vec<(u64, String, f64)>,
+        texts: Vec<(u64, String, String)>,
+    }
+
+    fn crc32c(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
+        })
+    }
+
+    fn masked(bytes: &[u8]) -> u32 {
+        crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+    }
+
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let (&byte, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+
+    /// The fields of a protobuf message: number and bytes; numbers as eight bytes.
+    fn fields(mut message: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        let mut found = Vec::new();
+        while !message.is_empty() {
+            let key = varint(&mut message);
+            let length = match key & 7 {
+                0 => {
+                    found.push((key >> 3, varint(&mut message).to_le_bytes().to_vec()));
+                    continue;
+                }
+                1 => 8,
+                2 => usize::try_from(varint(&mut message)).unwrap(),
+                5 => 4,
+                other => panic!("wire type {other}"),
+            };
+            found.push((key >> 3, message[..length].to_vec()));
+            message = &message[length..];
+        }
+        found
+    }
+
+    fn field(message: &[u8], number: u64) -> Option<Vec<u8>> {
+        fields(message).into_iter().find(|field| field.0 == number).map(|field| field.1)
+    }
+
+    fn read_folder(folder: &Path) -> Events {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let mut events = Events::default();
+        for file in files {
+            assert!(file.file_name().unwrap().to_str().unwrap().contains("tfevents"));
+            read_into(&fs::read(file).unwrap(), &mut events);
+        }
+        events
+    }
+
+    fn read_into(mut bytes: &[u8], events: &mut Events) {
+        let mut first = true;
+        while !bytes.is_empty() {
+            let length = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+            assert_eq!(bytes[8..12], masked(&bytes[..8]).to_le_bytes());
+            let end = 12 + usize::try_from(length).unwrap();
+            let message = &bytes[12..end];
+            assert_eq!(bytes[end..end + 4], masked(message).to_le_bytes());
+            bytes = &bytes[end + 4..];
+            assert!(f64::from_le_bytes(field(message, 1).unwrap().try_into().unwrap()) > 1.7e9, "wall time");
+            if std::mem::take(&mut first) {
+                assert_eq!(field(message, 3).unwrap(), b"brain.Event:2");
+                continue;
+            }
+            let step = field(message, 2).map_or(0, |step| u64::from_le_bytes(step.try_into().unwrap()));
+            for (_, value) in fields(&field(message, 5).unwrap()) {
+                let tag = String::from_utf8(field(&value, 1).unwrap()).unwrap();
+                if let Some(simple) = field(&value, 2) {
+                    events.scalars.push((step, tag, f32::from_le_bytes(simple.try_into().unwrap())));
+                } else if let Some(histogram) = field(&value, 5) {
+                    let number = f64::from_le_bytes(field(&histogram, 3).unwrap().try_into().unwrap());
+                    events.histograms.push((step, tag, number));
+                } else {
+                    let tensor = field(&value, 8).unwrap();
+                    let plugin = field(&field(&value, 9).unwrap(), 1).unwrap();
+                    assert_eq!(field(&plugin, 1).unwrap(), b"text");
+                    events.texts.push((step, tag, String::from_utf8(field(&tensor, 8).unwrap()).unwrap()));
+                }
+            }
+        }
+    }
+
+    fn steps(events: &Events, tag: &str) -> Vec<u64> {
+        events.scalars.iter().filter(|scalar| scalar.1 == tag).map(|scalar| scalar.0).collect()
+    }
+
+    #[test]
+    fn an_independent_reader_finds_every_value() {
+        let folder = Folder::new("board");
+        let mut board = TensorBoard::create(&folder.0).unwrap().with_update_frequency(2).unwrap();
+        board.text("config", 0, "lr = **0.1**").unwrap();
+        for used in used(5) {
+            board.update(&used, used.iteration as f64, &[("accuracy", 0.5)]).unwrap();
+        }
+        board.histogram("0.weight", 0, &[1.0, 2.0, f64::NAN]).unwrap();
+        board.epoch(0, &[("loss", f64::NAN), ("val_loss", 0.25), ("val_accuracy", 0.75)]).unwrap();
+        board.epoch(1, &[("loss", f64::INFINITY)]).unwrap();
+        drop(board);
+        let (train, validation) = (read_folder(&folder.0.join("train")), read_folder(&folder.0.join("validation")));
+        let value = |step: u64, tag: &str| {
+            let mut found = train.scalars.iter().filter(|scalar| scalar.0 == step && scalar.1 == tag);
+            let value = found.next().unwrap_or_else(|| panic!("no {tag} at {step}")).2;
+            assert_eq!(found.count(), 0, "{tag} at {step} twice");
+            value
+        };
+        assert_eq!((value(2, "update/learning_rate"), value(2, "update/momentum")), (0.3, 0.8));
+        assert_eq!((value(4, "update/loss"), value(4, "update/accuracy")), (4.0, 0.5));
+        assert!(value(2, "update/steps_per_second") > 0.0);
+        assert_eq!(steps(&train, "update/loss"), [0, 2, 4]);
+        assert_eq!(steps(&train, "update/steps_per_second"), [2, 4]);
+        assert!(value(0, "epoch/loss").is_nan() && value(1, "epoch/loss") == f32::INFINITY);
+        assert_eq!(train.texts, [(0, "config".into(), "lr = **0.1**".into())]);
+        assert_eq!(train.histograms, [(0, "0.weight".into(), 2.0)]);
+        let expected = [(0, "epoch/loss".to_string(), 0.25), (0, "epoch/accuracy".to_string(), 0.75)];
+        assert_eq!(validation.scalars, expected);
+    }
+
+    /// Killed at any byte and continued from any update: every step is there once.
+    #[test]
+    fn a_run_that_goes_on_has_no_step_twice_and_none_missing() {
+        let folder = Folder::new("board-resumed");
+        let write = |board: &mut TensorBoard, from: usize| {
+            for used in &used(20)[from..] {
+                board.update(used, 1.0, &[]).unwrap();
+                if used.iteration % 5 == 4 {
+                    let epoch = used.iteration / 5;
+                    board.epoch(epoch, &[("loss", 1.0), ("val_loss", 2.0)]).unwrap();
+                }
+            }
+        };
+        for (from, cut) in [(0, 20), (7, 0), (10, 3), (12, 200), (20, 0)] {
+            let folder = folder.0.join(from.to_string());
+            write(&mut TensorBoard::create(&folder).unwrap(), 0);
+            let train = fs::read_dir(folder.join("train")).unwrap().next().unwrap().unwrap().path();
+            let bytes = fs::read(&train).unwrap();
+            fs::write(&train, &bytes[..bytes.len() - cut]).unwrap();
+            assert!(TensorBoard::create(&folder).unwrap_err().to_string().contains("holds a run already"));
+            write(&mut TensorBoard::resume(&folder, from as u64, from as u64 / 5).unwrap(), from);
+            let (train, validation) = (read_folder(&folder.join("train")), read_folder(&folder.join("validation")));
+            for tag in ["update/loss", "update/learning_rate", "update/momentum"] {
+                assert_eq!(steps(&train, tag), (0..20).collect::<Vec<_>>(), "{tag} from {from}");
+            }
+            assert_eq!(steps(&train, "epoch/loss"), [0, 1, 2, 3], "from {from}");
+            assert_eq!(steps(&validation, "epoch/loss"), [0, 1, 2, 3], "from {from}");
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_file_is_readable_up_to_its_last_whole_record() {
+        let folder = Folder::new("board-torn");
+        let mut board = TensorBoard::create(&folder.0).unwrap();
+        for used in used(3) {
+            board.update(&used, 1.0, &[]).unwrap();
+        }
+        drop(board);
+        let path = fs::read_dir(folder.0.join("train")).unwrap().next().unwrap().unwrap().path();
+        let whole = fs::read(&path).unwrap();
+        let mut counts = BTreeMap::new();
+        for cut in 0..=whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            drop(TensorBoard::resume(&folder.0, 3, 1).unwrap());
+            // The file that was cut, and not the new one that `resume` makes.
+            let mut events = Events::default();
+            read_into(&fs::read(&path).unwrap(), &mut events);
+            *counts.entry(steps(&events, "update/loss").len()).or_insert(0) += 1;
+        }
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
+        // A byte that is wrong in the middle is no torn end: nothing is touched.
+        let mut damaged = whole.clone();
+        damaged[40] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        let error = TensorBoard::resume(&folder.0, 3, 1).unwrap_err();
+        assert!(error.to_string().contains("damaged at byte 40"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), damaged);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error() {
+        let folder = Folder::new("board-file");
+        fs::write(folder.0.join("train"), "a file, no folder").unwrap();
+        let error = TensorBoard::create(&folder.0).unwrap_err();
+        assert!(error.to_string().contains("train"), "{error}");
+        let board = TensorBoard::create(folder.0.join("other")).unwrap();
+        assert!(board.with_update_frequency(0).is_err());
+    }
+}
+
+mod remote {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    use cyclic_optim::history::RemoteMonitor;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One request: its head and its body.
+    fn request(stream: &mut TcpStream) -> (String, String) {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head
+                    .lines()
+                    .find_map(|line| line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+                if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                    return (head.into(), body.into());
+                }
+            }
+            let n = stream.read(&mut buffer).unwrap();
+            assert!(n > 0, "the request ended early: {text}");
+            bytes.extend(&buffer[..n]);
+        }
+    }
+
+    #[test]
+    fn a_server_gets_every_epoch_as_json() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/publish/epoch/end/", server.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let answers = ["200 OK", "200 OK", "500 Internal Server Error", "302 Found\r\nLocation: http://elsewhere/"];
+            answers.map(|answer| {
+                let (mut stream, _) = server.accept().unwrap();
+                let request = request(&mut stream);
+                write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+                request
+            })
+        });
+        let mut monitor = RemoteMonitor::new(&url, 5 * SECOND).unwrap();
+        monitor.publish(0, &[("loss", 0.25), ("val \"loss\"", f64::NAN), ("lr", f64::INFINITY)]);
+        for epoch in 1..4 {
+            monitor.publish(epoch, &[("loss", 0.1)]);
+        }
+        let published = monitor.finish(10 * SECOND);
+        assert_eq!((published.sent, published.failed, published.dropped, published.waiting), (2, 2, 0, 0));
+        assert!(published.last_error.unwrap().contains("302"));
+        let requests = answering.join().unwrap();
+        let (head, body) = &requests[0];
+        assert!(head.starts_with("POST /publish/epoch/end/ HTTP/1.1"), "{head}");
+        assert!(head.to_lowercase().contains("content-type: application/json"), "{head}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body, serde_json::json!({"epoch": 0, "loss": 0.25, "val \"loss\"": null, "lr": null}));
+    }
+
+    /// Takes the connection and never answers.
+    #[test]
+    fn a_hanging_server_neither_blocks_nor_ends_anything_and_is_counted() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", server.local_addr().unwrap());
+        let mut monitor = RemoteMonitor::new(&url, Duration::from_millis(200)).unwrap();
+        let start = Instant::now();
+        for epoch in 0..3000 {
+            monitor.publish(epoch, &[("loss", 0.1)]);
+        }
+        assert!(start.elapsed() < SECOND, "publishing took {:?}", start.elapsed());
+        std::thread::sleep(Duration::from_millis(500));
+        let published = monitor.finish(Duration::from_millis(100));
+        assert!(start.elapsed() < 3 * SECOND);
+        assert_eq!(published.sent, 0);
+        assert!(published.failed >= 1 && published.dropped >= 1900 && published.waiting > 0, "{published:?}");
+        assert_eq!(published.failed + published.dropped + published.waiting, 3000);
+        assert!(published.last_error.is_some());
+        drop(server);
+    }
+
+    #[test]
+    fn only_http_and_https() {
+        for url in
+            ["", "localhost:9000", "file:///etc/passwd", "ftp://host/", "http://", "http:///path", "http://[", "/path"]
+        {
+            let error = RemoteMonitor::new(url, SECOND).unwrap_err();
+            assert_eq!(error.url, url);
+            assert!(error.to_string().contains("is no http or https address"), "{error}");
+        }
+        let mut monitor = RemoteMonitor::new("https://127.0.0.1:1/", SECOND).unwrap();
+        monitor.publish(0, &[]);
+        assert_eq!(monitor.finish(5 * SECOND).failed, 1);
+    }
+}
