@@ -53,9 +53,9 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
         })?;
         println!(
             "seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates in {:.2} s",
-            run.accuracy,
-            run.correct,
-            run.of,
+            run.test.accuracy(),
+            run.test.correct,
+            run.test.of,
             run.time.as_secs_f64(),
         );
         runs.push(run);

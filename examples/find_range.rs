@@ -104,6 +104,11 @@ fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Res
     let updates = u64::from(args.runs.epochs) * data.batches_per_epoch();
     let config = ClrConfig::new(range.one_cycle(updates)?);
     let run = task.fit(args.runs.epochs, adam, config, |_, _, _| ())?;
-    println!("seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates", run.accuracy, run.correct, run.of);
+    println!(
+        "seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates",
+        run.test.accuracy(),
+        run.test.correct,
+        run.test.of
+    );
     Ok(run)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example preview -- examples/configs/one_cycle.toml --steps 10
+//! cargo run --release --features plot --example preview -- examples/configs/one_cycle.toml --steps 900 --svg one_cycle.svg
 //! ```
 //!
 //! Look at the three columns: the update, its learning rate, its momentum (empty where it is not cycled).
@@ -22,12 +23,21 @@ struct Args {
     /// Number of updates.
     #[arg(long, default_value_t = 100)]
     steps: usize,
+    /// Draw them into this file instead.
+    #[cfg(feature = "plot")]
+    #[arg(long)]
+    svg: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
         let config = support::config_file::read(&args.config)?;
+        #[cfg(feature = "plot")]
+        if let Some(file) = &args.svg {
+            let svg = config.to_svg(args.steps)?;
+            return Ok(std::fs::write(file, svg).map_err(|error| format!("{}: {error}", file.display()))?);
+        }
         let mut out = BufWriter::new(stdout().lock());
         let mut write = || -> std::io::Result<()> {
             writeln!(out, "step,learning_rate,momentum")?;

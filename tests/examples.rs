@@ -161,3 +161,102 @@ fn digits_names_what_is_wrong_with_its_data() {
     fs::write(folder.0.join(FILES[1]), labels).unwrap();
     assert_one_line_error(&run(), "label 10 of image 0");
 }
+
+#[cfg(feature = "plot")]
+#[test]
+fn preview_draws() {
+    let folder = Folder::new("preview");
+    let svg = folder.0.join("one_cycle.svg");
+    let arguments = ["examples/configs/one_cycle.toml", "--steps", "900", "--svg"];
+    let output = example("preview").args(arguments).arg(&svg).output().unwrap();
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(&svg).unwrap().contains("momentum"));
+    let output = example("preview").args(arguments).arg(folder.0.join("no/such.svg")).output().unwrap();
+    assert_one_line_error(&output, "no/such.svg");
+}
+
+#[cfg(all(feature = "csv", feature = "plot", feature = "tensorboard", feature = "progress", feature = "remote"))]
+mod record {
+    use std::path::Path;
+    use std::process::Stdio;
+
+    use cyclic_optim::history::{CsvLog, Per, Table, TensorBoard};
+
+    use super::*;
+
+    fn record(out: &Path, epochs: &str) -> Command {
+        let mut command = example("record");
+        command.arg("--out").arg(out).args(["--epochs", epochs]);
+        command
+    }
+
+    fn rows(path: &Path) -> Table {
+        Table::read_csv(fs::File::open(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn everything_is_written() {
+        let folder = Folder::new("record");
+        let out = folder.0.join("made/here");
+        let output = record(&out, "2").args(["--remote", "http://127.0.0.1:1/"]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!((rows(&out.join("updates.csv")).len(), rows(&out.join("epochs.csv")).len()), (90, 2));
+        for picture in ["losses", "rates", "epochs", "schedule", "schedules"] {
+            assert!(fs::read_to_string(out.join(format!("{picture}.svg"))).unwrap().contains("</svg>"), "{picture}");
+        }
+        for part in ["train", "validation"] {
+            assert_eq!(fs::read_dir(out.join("tensorboard").join(part)).unwrap().count(), 1);
+        }
+        let said = text(&output.stdout);
+        assert!(said.contains("layer 0.1: ") && said.contains("published 0 epochs, 2 failed"), "{said}");
+        assert_eq!(text(&output.stderr), "", "a bar has no business where there is no terminal");
+        assert_one_line_error(&record(&out, "2").output().unwrap(), "exists and is not empty");
+        assert_one_line_error(&record(Path::new("/dev/null/x"), "2").output().unwrap(), "/dev/null/x: ");
+        let other = record(&folder.0.join("other"), "2").args(["--remote", "ftp://host/"]).output().unwrap();
+        assert_one_line_error(&other, "is no http or https address");
+    }
+
+    /// Killed at any moment, everything is readable up to the last row and the last flush, and can be gone on with.
+    #[test]
+    fn what_was_written_outlives_a_kill() {
+        let folder = Folder::new("record-killed");
+        for bytes in [0, 1, 40, 500, 2000, 5000] {
+            let out = folder.0.join(bytes.to_string());
+            let path = out.join("updates.csv");
+            let mut child = record(&out, "200").stdout(Stdio::null()).spawn().unwrap();
+            while fs::metadata(&path).map_or(0, |file| file.len()) < bytes {
+                assert_eq!(child.try_wait().unwrap(), None, "ended by itself");
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            if !path.exists() {
+                continue;
+            }
+            drop(CsvLog::append(&path, Per::Update, &["loss"]).unwrap());
+            let updates = rows(&path);
+            assert!(updates.index().iter().copied().eq(0..updates.len() as u64));
+            assert!(updates.len() as u64 >= bytes / 70, "{} rows of {bytes} bytes", updates.len());
+            drop(TensorBoard::resume(out.join("tensorboard"), u64::MAX, u64::MAX).unwrap());
+        }
+    }
+
+    /// A disk that is full midway: no file grows beyond 16 KiB.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_disk_that_is_full_midway_ends_the_run_with_an_error_and_whole_rows() {
+        let folder = Folder::new("record-full");
+        let program = example("record").get_program().to_owned();
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" --out \"$1\" --epochs 50"])
+            .arg(program)
+            .arg(&folder.0);
+        let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        assert_one_line_error(&output, "File too large");
+        let updates = rows(&folder.0.join("updates.csv"));
+        assert!(updates.len() > 100 && updates.index().iter().copied().eq(0..updates.len() as u64));
+        let text = fs::read(folder.0.join("updates.csv")).unwrap();
+        assert_eq!(text.last(), Some(&b'\n'));
+        drop(TensorBoard::resume(folder.0.join("tensorboard"), u64::MAX, u64::MAX).unwrap());
+    }
+}

@@ -16,7 +16,7 @@ use cyclic_optim::{
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{AsArray, Backward, Cpu, Rank1, Rank2, SumTo, Tensor, TensorFrom, Trace, ZeroGrads};
 use dfdx::tensor::Gradients;
-use support::digits::{Data, Mlp, Task, train_step};
+use support::digits::{Data, Mlp, Score, Task, train_step};
 
 type Pair = (Tensor<Rank1<3>, f64, Cpu>, Tensor<Rank2<2, 2>, f64, Cpu>);
 
@@ -203,7 +203,7 @@ fn batches_of_nan_are_skipped() {
     }
     assert_eq!(refused, (0..updates).filter(|update| update % 10 == 9).collect::<Vec<_>>());
     assert!(optimizer.is_finished());
-    let (correct, of) = task.test(&model);
+    let Score { correct, of, .. } = task.test(&model);
     assert!(correct * 100 > of * 95, "{correct} of {of}");
 }
 
@@ -236,7 +236,7 @@ where
             }
         }
     }
-    let (correct, of) = task.test(&model);
+    let Score { correct, of, .. } = task.test(&model);
     (
         f64::from(u32::try_from(correct * 1000 / of).unwrap()) / 1000.0,
         recovery.map_or(0, |recovery| recovery.recoveries().len()),

@@ -107,14 +107,27 @@ pub(crate) struct Task<'a, const PIXELS: usize> {
     brightest: f32,
 }
 
+/// How well a model does on images that it was not trained on.
+pub(crate) struct Score {
+    /// Mean cross entropy.
+    pub(crate) loss: f64,
+    /// How many images are recognised.
+    pub(crate) correct: usize,
+    /// How many there are.
+    pub(crate) of: usize,
+}
+
+impl Score {
+    /// The share of the images that is recognised.
+    pub(crate) fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.of as f64
+    }
+}
+
 /// How a run ended.
 pub(crate) struct Fitted {
-    /// Share of the test images that are recognised.
-    pub(crate) accuracy: f64,
-    /// How many that are.
-    pub(crate) correct: usize,
-    /// How many test images there are.
-    pub(crate) of: usize,
+    /// How well the test images are recognised.
+    pub(crate) test: Score,
     /// Time of the training alone.
     pub(crate) time: Duration,
 }
@@ -140,14 +153,7 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
         let mut order: Vec<usize> = (0..self.data.train.labels.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(epoch)));
         let ends = (0..order.len()).step_by(BATCH);
-        ends.map(move |start| {
-            let batch = &order[start..(start + BATCH).min(order.len())];
-            let mut one_hot = vec![0.0; batch.len() * 10];
-            for (row, &index) in batch.iter().enumerate() {
-                one_hot[row * 10 + usize::from(self.data.train.labels[index])] = 1.0;
-            }
-            (self.rows(&self.data.train, batch), self.device.tensor_from_vec(one_hot, (batch.len(), Const)))
-        })
+        ends.map(move |start| self.batch(&self.data.train, &order[start..(start + BATCH).min(order.len())]))
     }
 
     /// One epoch after the other, without end.
@@ -177,20 +183,30 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
                 report(epoch, last, used);
             }
         }
-        let (time, (correct, of)) = (start.elapsed(), self.test(&model));
-        Ok(Fitted { accuracy: correct as f64 / of as f64, correct, of, time })
+        let time = start.elapsed();
+        Ok(Fitted { test: self.test(&model), time })
     }
 
-    /// How many test images are recognised, and how many there are.
-    pub(crate) fn test(&self, model: &Mlp<PIXELS>) -> (usize, usize) {
-        let test = &self.data.test;
-        let all: Vec<usize> = (0..test.labels.len()).collect();
-        let logits = model.forward(self.rows(test, &all)).as_vec();
-        let correct = logits.chunks_exact(10).zip(&test.labels).filter(|(logits, label)| {
+    /// How well the test images are recognised.
+    pub(crate) fn test(&self, model: &Mlp<PIXELS>) -> Score {
+        let all: Vec<usize> = (0..self.data.test.labels.len()).collect();
+        let (images, labels) = self.batch(&self.data.test, &all);
+        let logits = model.forward(images);
+        let recognised = |(logits, label): (&[f32], &u8)| {
             let best = (0..10).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
-            best == Some(usize::from(**label))
-        });
-        (correct.count(), all.len())
+            best == Some(usize::from(*label))
+        };
+        let correct =
+            logits.as_vec().chunks_exact(10).zip(&self.data.test.labels).filter(|&pair| recognised(pair)).count();
+        Score { loss: cross_entropy_with_logits_loss(logits, labels).array().into(), correct, of: all.len() }
+    }
+
+    fn batch(&self, images: &Images, indices: &[usize]) -> Batch<PIXELS> {
+        let mut one_hot = vec![0.0; indices.len() * 10];
+        for (row, &index) in indices.iter().enumerate() {
+            one_hot[row * 10 + usize::from(images.labels[index])] = 1.0;
+        }
+        (self.rows(images, indices), self.device.tensor_from_vec(one_hot, (indices.len(), Const)))
     }
 
     fn rows(&self, images: &Images, indices: &[usize]) -> Rows<PIXELS> {
@@ -212,8 +228,8 @@ pub(crate) fn train_step<const PIXELS: usize>(
 
 /// Accuracies and times of several runs, in one line.
 pub(crate) fn summary(runs: &[Fitted]) -> String {
-    let mean = runs.iter().map(|run| run.accuracy).sum::<f64>() / runs.len() as f64;
-    let lowest = runs.iter().map(|run| run.accuracy).fold(1.0, f64::min);
+    let mean = runs.iter().map(|run| run.test.accuracy()).sum::<f64>() / runs.len() as f64;
+    let lowest = runs.iter().map(|run| run.test.accuracy()).fold(1.0, f64::min);
     let longest = runs.iter().map(|run| run.time).max().unwrap_or_default().as_secs_f64();
     format!("{} seeds: mean accuracy {mean:.4}, lowest {lowest:.4}, longest training {longest:.2} s", runs.len())
 }

@@ -1,0 +1,150 @@
+//! Trains on the digits and leaves behind everything that can be looked at: CSV files, pictures, a run for `TensorBoard`.
+//!
+//! ```text
+//! cargo run --release --features full --example record -- --out target/record
+//! cargo run --release --features full --example record -- --out target/record2 --remote http://localhost:9000/publish/epoch/end/
+//! tensorboard --logdir target/record/tensorboard
+//! ```
+//!
+//! Look at `losses.svg` beside `rates.svg`: the loss falls as the rate rises, and settles as it comes down again.
+
+mod support;
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use cyclic_optim::adapters::dfdx::{DeadRelus, named_parameters};
+use cyclic_optim::history::{CsvLog, LossPlot, Per, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
+use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, Smoothing, WarmRestarts};
+use dfdx::prelude::{Cpu, ZeroGrads};
+use support::digits::{Data, Runs, Task, train_step, with_pixels};
+
+/// Train on the digits and record the run in every way there is.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    runs: Runs,
+    /// Folder for everything; made if it is not there, and refused if it holds a run already.
+    #[arg(long)]
+    out: PathBuf,
+    /// Folder for the pictures [default: that of --out].
+    #[arg(long)]
+    pictures: Option<PathBuf>,
+    /// Schedule config, JSON or TOML [default: one cycle up to 0.02, momentum 0.95 to 0.85, over the whole run].
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Address that is told about each epoch.
+    #[arg(long)]
+    remote: Option<String>,
+}
+
+fn main() -> ExitCode {
+    support::exit_code(|| {
+        let args = Args::parse();
+        let data = Data::read(&args.runs.data)?;
+        with_pixels!(data, run(&args, &data))
+    })
+}
+
+/// Epochs between two histograms of the parameters.
+const HISTOGRAMS: u64 = 5;
+
+fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+    let (epochs, batches) = (u64::from(args.runs.epochs), data.batches_per_epoch());
+    let updates = epochs * batches;
+    let config = match &args.config {
+        Some(file) => support::config_file::read(file)?,
+        None => ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?,
+    };
+    let pictures = args.pictures.as_ref().unwrap_or(&args.out);
+    for folder in [&args.out, pictures] {
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    let log = |name: &str, per, columns: &[&str]| {
+        let path = args.out.join(name);
+        CsvLog::create(&path, per, columns).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let mut update_log = log("updates.csv", Per::Update, &["learning_rate", "momentum", "loss"])?;
+    let mut epoch_log = log("epochs.csv", Per::Epoch, &["loss", "val_loss", "val_accuracy"])?;
+    let mut board = TensorBoard::create(args.out.join("tensorboard"))?;
+    board.text("config", 0, &format!("```json\n{}\n```", serde_json::to_string_pretty(&config)?))?;
+    let mut monitor = args.remote.as_ref().map(|url| RemoteMonitor::new(url, Duration::from_secs(5))).transpose()?;
+
+    let seed = args.runs.seeds().next().unwrap_or_default();
+    let task = Task::<PIXELS>::new(data, seed);
+    let (mut model, mut relus) = (task.model(), DeadRelus::new());
+    let mut grads = model.alloc_grads();
+    let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config.clone())?.with_history(History::new());
+    let bar = TrainingBar::new(epochs, batches);
+    for epoch in 0..epochs {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for batch in task.batches(epoch) {
+            let loss;
+            (loss, grads) = train_step(&mut model, grads, batch);
+            let used = optimizer.apply(&mut model, &mut grads, loss)?;
+            update_log.update(&used, loss.into())?;
+            board.update(&used, loss.into(), &[])?;
+            bar.update(&optimizer, loss.into());
+            (sum, count) = (sum + f64::from(loss), count + 1.0);
+        }
+        let test = task.test(&model);
+        let metrics = [("loss", sum / count), ("val_loss", test.loss), ("val_accuracy", test.accuracy())];
+        epoch_log.row(epoch, &metrics)?;
+        board.epoch(epoch, &metrics)?;
+        if let Some(monitor) = &mut monitor {
+            monitor.publish(epoch, &metrics);
+        }
+        if let Some(history) = optimizer.history_mut() {
+            history.record_epoch(epoch, &metrics);
+        }
+        if epoch % HISTOGRAMS == 0 {
+            for (name, values) in named_parameters::<_, f32, Cpu>(&model) {
+                board.histogram(&name, epoch, &values)?;
+            }
+        }
+    }
+    bar.finish();
+    for (images, _) in task.batches(epochs) {
+        relus.watch(&model, images).map_err(|error| format!("{error:?}"))?;
+    }
+    for layer in relus.report() {
+        println!("{layer}");
+    }
+    if let Some(monitor) = monitor {
+        let published = monitor.finish(Duration::from_secs(10));
+        println!("published {} epochs, {} failed", published.sent, published.failed + published.dropped);
+        if let Some(error) = published.last_error {
+            println!("the last failure: {error}");
+        }
+    }
+    if let Some(history) = optimizer.history() {
+        draw(history, &config, pictures, updates)?;
+    }
+    println!("written: {} and {}", args.out.display(), pictures.display());
+    Ok(())
+}
+
+fn draw(history: &History, config: &ClrConfig, folder: &Path, updates: u64) -> Result<(), Box<dyn Error>> {
+    let plot = LossPlot { smoothing: Some(Smoothing::exponential(0.9)?), logarithmic: true, winsorised: false };
+    let families = [
+        ("triangular2", ClrConfig::from(Cyclic::triangular2(0.001, 0.02, updates.div_ceil(10))?)),
+        ("one-cycle", OneCycle::new(0.02, updates)?.into()),
+        ("warm restarts", WarmRestarts::new(0.0, 0.02, updates.div_ceil(7))?.with_t_mult(2)?.into()),
+    ];
+    let families = families.each_ref().map(|(name, config)| (*name, config));
+    let updates = usize::try_from(updates)?;
+    for (name, svg) in [
+        ("losses", history.losses_to_svg(&plot)?),
+        ("rates", history.rates_to_svg()?),
+        ("epochs", history.epochs_to_svg("loss")?),
+        ("schedule", config.to_svg(updates)?),
+        ("schedules", schedules_to_svg::<Policy>(&families, updates)?),
+    ] {
+        fs::write(folder.join(format!("{name}.svg")), svg)?;
+    }
+    Ok(())
+}
