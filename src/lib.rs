@@ -9,7 +9,7 @@ extern crate alloc;
 
 #[cfg(feature = "dfdx")]
 pub mod adapters;
-#[cfg(any(feature = "csv", feature = "tensorboard"))]
+#[cfg(any(feature = "csv", feature = "tensorboard", feature = "checkpoint"))]
 mod atomic_file;
 mod check;
 mod config;

@@ -305,6 +305,20 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(())
     }
 
+    /// Becomes what a saved run was. A history that was not saved stays as it is.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn continue_from(
+        &mut self,
+        inner: O,
+        state: ClrState,
+        history: Option<History>,
+    ) -> Result<(), ConfigError> {
+        state.check(self.config.schedule())?;
+        self.inner = inner;
+        self.history = history.or(self.history.take());
+        self.restore(state)
+    }
+
     #[inline]
     fn write(&mut self) {
         // `try_new` has made sure that these are supported. Momentum that was switched off since stays off, and nothing

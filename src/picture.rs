@@ -14,7 +14,7 @@ use plotters::prelude::{
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlotError {
-    /// No point that the axes can show: finite, and above 0 on a logarithmic axis.
+    /// No point that the axes can show: of at most 1e100, and on a logarithmic axis of at least 1e-100.
     #[error("nothing to draw: no point is finite and, on a logarithmic axis, above 0")]
     Nothing,
     /// The drawing library failed.
@@ -72,9 +72,9 @@ pub(crate) fn tick(value: f64) -> String {
 pub(crate) fn draw(title: &str, x: &str, mut charts: Vec<Chart>) -> Result<String, PlotError> {
     for chart in &mut charts {
         for line in &mut chart.lines {
-            if chart.logarithmic {
-                line.points.retain(|point| point.1 > 0.0);
-            }
+            // Beyond that the drawing library looks for ticks for ever.
+            let lowest = if chart.logarithmic { 1e-100 } else { -1e100 };
+            line.points.retain(|point| (lowest..=1e100).contains(&point.1));
             line.points = thinned(&line.points);
         }
         chart.lines.retain(|line| !line.points.is_empty());
@@ -106,10 +106,10 @@ fn draw_on(
         let (low, high) = bounds(lines).ok_or(PlotError::Nothing)?;
         if chart.logarithmic {
             let (low, high) = if low < high { (low / 1.1, high * 1.1) } else { (low / 10.0, high * 10.0) };
-            draw_chart(area, chart, x, (low.max(f64::MIN_POSITIVE)..high.min(f64::MAX)).log_scale())?;
+            draw_chart(area, chart, x, (low..high).log_scale())?;
         } else {
-            let margin = if low < high { (high / 20.0 - low / 20.0).abs() } else { low.abs().max(1.0) / 2.0 };
-            draw_chart(area, chart, x, (low - margin).max(f64::MIN)..(high + margin).min(f64::MAX))?;
+            let margin = if low < high { (high - low) / 20.0 } else { low.abs().max(1.0) / 2.0 };
+            draw_chart(area, chart, x, low - margin..high + margin)?;
         }
     }
     root.present()?;
@@ -221,10 +221,10 @@ mod tests {
         };
         assert_eq!(draw_one(&[], false), Err(PlotError::Nothing));
         assert_eq!(draw_one(&[(0.0, 0.0), (1.0, -1.0)], true), Err(PlotError::Nothing));
-        for points in [&[(3.0, 0.5)][..], &[(0.0, 0.0), (1.0, 0.0)], &[(0.0, f64::MIN), (1.0, f64::MAX)]] {
+        for points in [&[(3.0, 0.5)][..], &[(0.0, 0.0), (1.0, 0.0)], &[(0.0, -1e100), (1.0, 1e100), (2.0, f64::MAX)]] {
             assert!(draw_one(points, false).unwrap().contains("<svg"));
         }
-        for points in [&[(3.0, 0.5)][..], &[(0.0, f64::MIN_POSITIVE), (1.0, f64::MAX)]] {
+        for points in [&[(3.0, 0.5)][..], &[(0.0, 1e-100), (1.0, 1e100)]] {
             assert!(draw_one(points, true).unwrap().contains("<svg"));
         }
     }

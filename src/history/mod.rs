@@ -28,6 +28,8 @@ pub use plot::{LossPlot, schedules_to_svg};
 pub use progress::TrainingBar;
 #[cfg(feature = "remote")]
 pub use remote::{InvalidUrl, Published, RemoteMonitor};
+#[cfg(feature = "checkpoint")]
+pub(crate) use table::Series;
 pub use table::{Per, Table};
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::{TensorBoard, TensorBoardError};
@@ -100,6 +102,18 @@ impl History {
     pub fn every(updates: u64) -> Result<Self, ConfigError> {
         check::length("every", updates)?;
         Ok(Self { every: updates, ..Self::new() })
+    }
+
+    /// From its parts, of which the caller knows that they are per update and per epoch.
+    #[cfg(feature = "serde")]
+    pub(crate) fn from_parts(every: u64, updates: Table, epochs: Table) -> Result<Self, ConfigError> {
+        Ok(Self { updates, epochs, ..Self::every(every)? })
+    }
+
+    /// Of how many updates one is kept.
+    #[must_use]
+    pub fn kept_every(&self) -> u64 {
+        self.every
     }
 
     /// Records an update: what it used, its loss, and further metrics of it.
@@ -197,6 +211,6 @@ impl<'de> serde::Deserialize<'de> for History {
         if (updates.per(), epochs.per()) != (Per::Update, Per::Epoch) {
             return Err(D::Error::custom("updates must be per update and epochs per epoch"));
         }
-        Ok(Self { updates, epochs, ..Self::every(every).map_err(D::Error::custom)? })
+        Self::from_parts(every, updates, epochs).map_err(D::Error::custom)
     }
 }

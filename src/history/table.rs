@@ -46,10 +46,11 @@ pub struct Table {
     series: Vec<Series>,
 }
 
+/// A named series, as long as the index.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) values: Vec<Option<f64>>,
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) values: Vec<Option<f64>>,
 }
 
 impl Table {
@@ -61,7 +62,7 @@ impl Table {
 
     /// From its parts, if the series are as long as the index and their names differ.
     #[cfg(feature = "serde")]
-    pub(super) fn from_parts(per: Per, index: Vec<u64>, series: Vec<Series>) -> Result<Self, &'static str> {
+    pub(crate) fn from_parts(per: Per, index: Vec<u64>, series: Vec<Series>) -> Result<Self, &'static str> {
         if series.iter().any(|series| series.values.len() != index.len()) {
             return Err("the series of a table must be as long as its index");
         }

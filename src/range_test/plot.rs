@@ -72,7 +72,8 @@ impl Mark {
 }
 
 fn drawable(curve: &LossCurve) -> Vec<(f64, f64)> {
-    curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss)).collect()
+    let points = curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss));
+    points.filter(|(lr, loss)| *lr >= 1e-100 && lr.max(loss.abs()) <= 1e100).collect()
 }
 
 fn draw(title: &str, lines: &[Line], marks: &[Mark], range: Option<(f64, f64)>) -> Result<String, PlotError> {

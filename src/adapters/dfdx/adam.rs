@@ -46,10 +46,10 @@ use super::sweep::{self, Kernel, Pass};
 pub struct Adam<E, D: Storage<E>> {
     /// The hyper-parameters, read afresh at each update.
     pub cfg: AdamConfig,
-    t: i32,
-    moment1: Gradients<E, D>,
-    moment2: Gradients<E, D>,
-    pass: Pass,
+    pub(super) t: i32,
+    pub(super) moment1: Gradients<E, D>,
+    pub(super) moment2: Gradients<E, D>,
+    pub(super) pass: Pass,
 }
 
 impl<E, D: Storage<E>> Adam<E, D> {

@@ -22,6 +22,8 @@
 
 mod adam;
 mod best_weights;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
 mod clip;
 mod dead_relu;
 mod hyper;
@@ -37,6 +39,8 @@ mod watch;
 
 pub use adam::Adam;
 pub use best_weights::BestWeights;
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, Saved, Steps};
 pub use clip::clip_gradients;
 pub use dead_relu::{DeadLayer, DeadRelus};
 pub use parameters::named_parameters;

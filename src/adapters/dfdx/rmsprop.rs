@@ -45,11 +45,11 @@ use super::sweep::{self, Kernel, Pass};
 pub struct RMSprop<E, D: Storage<E>> {
     /// The hyper-parameters, read afresh at each update.
     pub cfg: RMSpropConfig,
-    step: u64,
-    momentums: Gradients<E, D>,
-    square_avg: Gradients<E, D>,
-    grad_avg: Gradients<E, D>,
-    pass: Pass,
+    pub(super) step: u64,
+    pub(super) momentums: Gradients<E, D>,
+    pub(super) square_avg: Gradients<E, D>,
+    pub(super) grad_avg: Gradients<E, D>,
+    pub(super) pass: Pass,
 }
 
 impl<E, D: Storage<E>> RMSprop<E, D> {

@@ -46,8 +46,8 @@ use super::sweep::{self, Kernel, Pass};
 pub struct Sgd<E, D: Storage<E>> {
     /// The hyper-parameters, read afresh at each update.
     pub cfg: SgdConfig,
-    velocity: Gradients<E, D>,
-    pass: Pass,
+    pub(super) velocity: Gradients<E, D>,
+    pub(super) pass: Pass,
 }
 
 impl<E, D: Storage<E>> Sgd<E, D> {

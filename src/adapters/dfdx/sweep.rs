@@ -34,7 +34,7 @@ pub(super) trait Kernel<E: Dtype, D: Device<E>> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pass {
     /// Whether an update has found a gradient for every parameter.
-    complete: bool,
+    pub(super) complete: bool,
     /// Room for the ids of the parameters.
     ids: Vec<UniqueId>,
 }

@@ -1,0 +1,378 @@
+//! A run in one file: saved at any moment, continued to the same bits.
+
+mod document;
+mod dtype;
+mod history;
+mod optimizer;
+mod tensors;
+
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::tensor_ops::Device;
+use safetensors::SafeTensors;
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+
+pub use self::document::Difference;
+use self::document::{Document, ENTRY, FORMAT, RunDocument, checksum, compare};
+pub use self::dtype::CheckpointDtype;
+pub use self::optimizer::{Saved, Steps};
+use self::tensors::{Entry, collect, fill};
+use crate::schedule::Schedule;
+use crate::{ConfigError, CyclicOptimizer, Hyperparameters, atomic_file};
+
+/// A checkpoint that could not be written, read or continued from. Nothing has changed then.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// Reading or writing failed.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The file is no safetensors file, or none that this crate has written.
+    #[error("not a checkpoint: {0}")]
+    NotACheckpoint(String),
+    /// The checksum does not fit: the file was changed or damaged.
+    #[error("the checkpoint is damaged: its checksum does not fit")]
+    Damaged,
+    /// The file has another version of the format.
+    #[error("the checkpoint has format version {found}, and this version of the crate reads {FORMAT}")]
+    Version {
+        /// The version found.
+        found: u64,
+    },
+    /// The document in the file has a wrong form.
+    #[error("the checkpoint's document: {0}")]
+    Document(String),
+    /// A tensor is missing, or has another shape or type than the model's.
+    #[error("tensor {name} {problem}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The file holds a model and no run to continue.
+    #[error("the checkpoint holds weights only, no run to continue")]
+    WeightsOnly,
+    /// The run was made with another config; [`Checkpoint::restore_as`] continues it with the present one.
+    #[error("the run was saved with another config: {}", list(.0))]
+    OtherConfig(Vec<Difference>),
+    /// The state in the file is one that no run can be in.
+    #[error("the checkpoint's state: {0}")]
+    State(ConfigError),
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(String),
+}
+
+fn list(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl CheckpointError {
+    fn device(error: impl Debug) -> Self {
+        Self::Device(format!("{error:?}"))
+    }
+
+    fn tensor(name: &str, problem: impl Into<String>) -> Self {
+        Self::Tensor { name: name.into(), problem: problem.into() }
+    }
+}
+
+/// A run in one file: the model's parameters and buffers, the optimizer's moments and step count, the config, the state of
+/// schedule and feedback, the history.
+///
+/// The file is a [safetensors] file. Its tensors are `model.<path>`, `optimizer.<moment>.<path>` and `history.<..>`, under the
+/// paths that dfdx gives them; its one metadata entry is a JSON document with everything else, a format version, and a
+/// checksum. It is written beside the old one, synced and renamed: a kill or a full disk at any byte leaves the old one whole.
+///
+/// # What continues to the same bits
+///
+/// Every parameter, rate and decision, on the same device and machine type. Outside of this crate's reach are:
+///
+/// - the generator of the dfdx device (dropout, random initialisation), which is private to dfdx: make a device with
+///   `Cpu::seed_from_u64` from seed and epoch at the beginning of each epoch, and save between epochs;
+/// - the order of the data: draw it as a pure function of seed and epoch, as the examples of this crate do;
+/// - `dfdx::flush_denormals_to_zero`, which is a setting of the thread: set it again.
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::adapters::dfdx::Checkpoint;
+/// use cyclic_optim::{Adam, Cyclic, CyclicOptimizer};
+/// use dfdx::prelude::*;
+///
+/// let path = std::env::temp_dir().join(format!("cyclic-optim-{}.safetensors", std::process::id()));
+/// let device = Cpu::default();
+/// let schedule = || Cyclic::triangular(0.001, 0.01, 3).unwrap();
+/// let x: Tensor<Rank2<4, 3>, f32, _> = device.sample_normal();
+/// let train = |model: &mut modules::Linear<3, 1, f32, Cpu>, optimizer: &mut CyclicOptimizer<Adam<f32, Cpu>>| {
+///     for _ in 0..5 {
+///         let loss = model.forward(x.leaky_trace()).square().mean();
+///         optimizer.update(model, &loss.backward()).unwrap();
+///     }
+/// };
+///
+/// let mut model = device.build_module::<builders::Linear<3, 1>, f32>();
+/// let mut optimizer = CyclicOptimizer::new(Adam::default(), schedule());
+/// train(&mut model, &mut optimizer);
+/// Checkpoint::write(&path, &model, &optimizer)?;
+/// train(&mut model, &mut optimizer);
+///
+/// // Another process, another model: the same bits.
+/// let mut resumed = device.build_module::<builders::Linear<3, 1>, f32>();
+/// let mut again = CyclicOptimizer::new(Adam::default(), schedule());
+/// Checkpoint::read(&path)?.restore(&mut resumed, &mut again)?;
+/// assert_eq!(again.iterations(), 5);
+/// train(&mut resumed, &mut again);
+/// assert_eq!(resumed.weight.array(), model.weight.array());
+/// assert_eq!(again.lr().to_bits(), optimizer.lr().to_bits());
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [safetensors]: https://github.com/huggingface/safetensors
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    bytes: Vec<u8>,
+    document: Document,
+}
+
+impl Checkpoint {
+    /// Saves a run, also one that has not made an update yet.
+    ///
+    /// Optimizers of dfdx's own cannot be saved, which the bound on `O` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device and of writing; the file that was there before is whole then.
+    pub fn write<M, O, S, E, D>(
+        path: impl AsRef<Path>,
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+    ) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D>,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        write(path.as_ref(), &Self::to_bytes(model, optimizer)?)
+    }
+
+    /// Saves a model alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn write_weights<M, E, D>(path: impl AsRef<Path>, model: &M) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D>,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        write(path.as_ref(), &pack(&collect::<M, E, D>(model, &[], Vec::new())?, None)?)
+    }
+
+    /// What [`write`](Self::write) writes. Equal runs give equal bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device.
+    pub fn to_bytes<M, O, S, E, D>(model: &M, optimizer: &CyclicOptimizer<O, S>) -> Result<Vec<u8>, CheckpointError>
+    where
+        M: TensorCollection<E, D>,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let inner = optimizer.get_ref();
+        let mut entries = collect(model, O::MOMENTS, inner.moments())?;
+        let history = optimizer.history().map(|history| history::collect(history, &mut entries));
+        let run = RunDocument {
+            optimizer: O::KIND.into(),
+            hyperparameters: inner.hyperparameters(),
+            steps: inner.steps(),
+            config: config_of(optimizer)?,
+            state: optimizer.state(),
+            history,
+        };
+        pack(&entries, Some(run))
+    }
+
+    /// Reads a file and checks it.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading; a file that is damaged, foreign, or of another version of the format.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })?;
+        Self::from_bytes(bytes)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) gave.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, CheckpointError> {
+        let foreign = |error: safetensors::SafeTensorError| CheckpointError::NotACheckpoint(error.to_string());
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(foreign)?;
+        let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
+        let text = text.ok_or_else(|| CheckpointError::NotACheckpoint(format!("it has no metadata entry {ENTRY}")))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(foreign)?;
+        let listed = tensors.tensors();
+        let listed = listed.iter().map(|(name, t)| (name.as_str(), t.dtype(), t.shape(), t.data()));
+        let document = Document::from_text(text, checksum(listed))?;
+        Ok(Self { bytes, document })
+    }
+
+    /// Updates that the saved run had made; `None` for weights only.
+    #[must_use]
+    pub fn iterations(&self) -> Option<u64> {
+        self.document.run.as_ref().map(|run| run.state.iterations)
+    }
+
+    /// Continues the run: `model` and `optimizer`, made as for the run that was saved, become what those were.
+    ///
+    /// # Errors
+    ///
+    /// A model of another shape, type or with other names; another kind of optimizer; a config or hyper-parameters that differ, each
+    /// field of which is named. Nothing has changed then. A range, scale or envelope that was set is state and no difference,
+    /// and so are the rate and the cycled momentum of the inner optimizer.
+    pub fn restore<M, O, S, E, D>(
+        &self,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+    ) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let differences = self.differences(optimizer)?;
+        if !differences.is_empty() {
+            return Err(CheckpointError::OtherConfig(differences));
+        }
+        self.restore_as(model, optimizer)
+    }
+
+    /// Continues the run with the config and the hyper-parameters that `optimizer` has now: another schedule, a longer horizon.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore), but for the differences; a state that does not go with the present config.
+    pub fn restore_as<M, O, S, E, D>(
+        &self,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+    ) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let run = self.run()?;
+        if run.optimizer != O::KIND {
+            let difference =
+                Difference { field: "optimizer".into(), saved: run.optimizer.clone(), present: O::KIND.into() };
+            return Err(CheckpointError::OtherConfig(vec![difference]));
+        }
+        let file = self.tensors()?;
+        let mut filled = model.clone();
+        let moments = fill(&mut filled, O::MOMENTS, &file)?;
+        let history = run.history.as_ref().map(|document| history::read(document, &file)).transpose()?;
+        let inner = optimizer.get_ref().with_state(run.steps, moments);
+        optimizer.continue_from(inner, run.state.clone(), history).map_err(CheckpointError::State)?;
+        *model = filled;
+        Ok(())
+    }
+
+    /// Takes the weights alone, whether or not a run was saved with them.
+    ///
+    /// # Errors
+    ///
+    /// A model of another shape, type or with other names. Nothing has changed then.
+    pub fn restore_weights<M, E, D>(&self, model: &mut M) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let mut filled = model.clone();
+        fill::<M, E, D>(&mut filled, &[], &self.tensors()?)?;
+        *model = filled;
+        Ok(())
+    }
+
+    /// The fields in which the saved run's config and hyper-parameters differ from those of `optimizer`.
+    ///
+    /// # Errors
+    ///
+    /// Weights only.
+    pub fn differences<O, S, E, D>(&self, optimizer: &CyclicOptimizer<O, S>) -> Result<Vec<Difference>, CheckpointError>
+    where
+        O: Saved<E, D>,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let run = self.run()?;
+        let mut found = Vec::new();
+        compare("optimizer", Some(&run.optimizer.clone().into()), Some(&O::KIND.into()), &mut found);
+        let scheduled = |name: &str| {
+            name == "lr" || (optimizer.config().momentum().is_some() && matches!(name, "beta1" | "momentum"))
+        };
+        let own = |mut all: serde_json::Map<String, Value>| {
+            all.retain(|name, _| !scheduled(name));
+            Value::from(all)
+        };
+        if found.is_empty() {
+            let (saved, present) = (own(run.hyperparameters.clone()), own(optimizer.get_ref().hyperparameters()));
+            compare("optimizer", Some(&saved), Some(&present), &mut found);
+        }
+        compare("config", Some(&run.config), Some(&config_of(optimizer)?), &mut found);
+        Ok(found)
+    }
+
+    fn run(&self) -> Result<&RunDocument, CheckpointError> {
+        self.document.run.as_ref().ok_or(CheckpointError::WeightsOnly)
+    }
+
+    fn tensors(&self) -> Result<SafeTensors<'_>, CheckpointError> {
+        SafeTensors::deserialize(&self.bytes).map_err(|error| CheckpointError::NotACheckpoint(error.to_string()))
+    }
+}
+
+fn config_of<O, S: Schedule + Serialize>(optimizer: &CyclicOptimizer<O, S>) -> Result<Value, CheckpointError> {
+    serde_json::to_value(optimizer.config()).map_err(|error| CheckpointError::Document(error.to_string()))
+}
+
+fn pack(entries: &[Entry], run: Option<RunDocument>) -> Result<Vec<u8>, CheckpointError> {
+    let listed = entries.iter().map(|entry| (&*entry.name, entry.dtype, &*entry.shape, &*entry.bytes));
+    let document = Document::new(run).to_text(checksum(listed))?;
+    let metadata = [(ENTRY.to_owned(), document)].into();
+    let entries = entries.iter().map(|entry| (entry.name.as_str(), entry));
+    safetensors::serialize(entries, Some(metadata)).map_err(|error| CheckpointError::NotACheckpoint(error.to_string()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    atomic_file::replace(path, |file| file.write_all(bytes))
+        .map_err(|source| CheckpointError::Io { path: path.into(), source })
+}

@@ -1,0 +1,165 @@
+//! What is saved of an optimizer.
+
+use dfdx::dtypes::Dtype;
+use dfdx::optim::{Momentum, WeightDecay};
+use dfdx::tensor::{Gradients, Storage};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::document::exact;
+use crate::adapters::dfdx::{Adam, RMSprop, Sgd};
+
+/// What an optimizer knows beside its hyper-parameters and its moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Steps {
+    /// Its own count of updates.
+    pub(crate) made: u64,
+    /// Whether an update has found a gradient for every parameter.
+    pub(crate) complete: bool,
+}
+
+/// An optimizer whose whole state can be saved: [`Adam`], [`Sgd`] and [`RMSprop`] of this crate.
+///
+/// dfdx's own optimizers are none: their moments are private, and a checkpoint without them would only look like one.
+pub trait Saved<E: Dtype, D: Storage<E>>: sealed::Sealed + Clone {
+    /// The kind, as it stands in the file.
+    #[doc(hidden)]
+    const KIND: &'static str;
+    /// The names of the moments.
+    #[doc(hidden)]
+    const MOMENTS: &'static [&'static str];
+    #[doc(hidden)]
+    fn hyperparameters(&self) -> Map<String, Value>;
+    #[doc(hidden)]
+    fn steps(&self) -> Steps;
+    #[doc(hidden)]
+    fn moments(&self) -> Vec<&Gradients<E, D>>;
+    /// The same hyper-parameters with another state; `moments` are as many as there are names.
+    #[doc(hidden)]
+    #[must_use]
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+fn entry(name: &str, value: Value) -> (String, Value) {
+    (name.to_owned(), value)
+}
+
+fn weight_decay(weight_decay: Option<WeightDecay>) -> Value {
+    match weight_decay {
+        None => Value::Null,
+        Some(WeightDecay::L2(strength)) => Map::from_iter([entry("l2", exact(strength))]).into(),
+        Some(WeightDecay::Decoupled(strength)) => Map::from_iter([entry("decoupled", exact(strength))]).into(),
+    }
+}
+
+impl<E, D: Storage<E>> sealed::Sealed for Adam<E, D> {}
+
+impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
+    const KIND: &'static str = "adam";
+    const MOMENTS: &'static [&'static str] = &["moment1", "moment2"];
+
+    fn hyperparameters(&self) -> Map<String, Value> {
+        Map::from_iter([
+            entry("lr", exact(self.cfg.lr)),
+            entry("beta1", exact(self.cfg.betas[0])),
+            entry("beta2", exact(self.cfg.betas[1])),
+            entry("eps", exact(self.cfg.eps)),
+            entry("weight_decay", weight_decay(self.cfg.weight_decay)),
+        ])
+    }
+
+    fn steps(&self) -> Steps {
+        Steps { made: u64::try_from(self.t).unwrap_or(0), complete: self.pass.complete }
+    }
+
+    fn moments(&self) -> Vec<&Gradients<E, D>> {
+        vec![&self.moment1, &self.moment2]
+    }
+
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self {
+        let mut moments = moments.into_iter();
+        let mut next = || moments.next().unwrap_or_else(Gradients::leaky);
+        let mut restored = Self::new(self.cfg);
+        restored.t = i32::try_from(steps.made).unwrap_or(i32::MAX);
+        (restored.moment1, restored.moment2) = (next(), next());
+        restored.pass.complete = steps.complete;
+        restored
+    }
+}
+
+impl<E, D: Storage<E>> sealed::Sealed for Sgd<E, D> {}
+
+impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
+    const KIND: &'static str = "sgd";
+    const MOMENTS: &'static [&'static str] = &["velocity"];
+
+    fn hyperparameters(&self) -> Map<String, Value> {
+        let (kind, momentum) = match self.cfg.momentum {
+            None => (Value::Null, Value::Null),
+            Some(Momentum::Classic(momentum)) => ("classic".into(), exact(momentum)),
+            Some(Momentum::Nesterov(momentum)) => ("nesterov".into(), exact(momentum)),
+        };
+        Map::from_iter([
+            entry("lr", exact(self.cfg.lr)),
+            entry("momentum_kind", kind),
+            entry("momentum", momentum),
+            entry("weight_decay", weight_decay(self.cfg.weight_decay)),
+        ])
+    }
+
+    fn steps(&self) -> Steps {
+        Steps { made: 0, complete: self.pass.complete }
+    }
+
+    fn moments(&self) -> Vec<&Gradients<E, D>> {
+        vec![&self.velocity]
+    }
+
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self {
+        let mut restored = Self::new(self.cfg);
+        restored.velocity = moments.into_iter().next().unwrap_or_else(Gradients::leaky);
+        restored.pass.complete = steps.complete;
+        restored
+    }
+}
+
+impl<E, D: Storage<E>> sealed::Sealed for RMSprop<E, D> {}
+
+impl<E: Dtype, D: Storage<E>> Saved<E, D> for RMSprop<E, D> {
+    const KIND: &'static str = "rmsprop";
+    const MOMENTS: &'static [&'static str] = &["momentum", "square_avg", "grad_avg"];
+
+    fn hyperparameters(&self) -> Map<String, Value> {
+        Map::from_iter([
+            entry("lr", exact(self.cfg.lr)),
+            entry("alpha", exact(self.cfg.alpha)),
+            entry("eps", exact(self.cfg.eps)),
+            entry("momentum", self.cfg.momentum.map_or(Value::Null, exact)),
+            entry("centered", self.cfg.centered.into()),
+            entry("weight_decay", weight_decay(self.cfg.weight_decay)),
+        ])
+    }
+
+    fn steps(&self) -> Steps {
+        Steps { made: self.step, complete: self.pass.complete }
+    }
+
+    fn moments(&self) -> Vec<&Gradients<E, D>> {
+        vec![&self.momentums, &self.square_avg, &self.grad_avg]
+    }
+
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self {
+        let mut moments = moments.into_iter();
+        let mut next = || moments.next().unwrap_or_else(Gradients::leaky);
+        let mut restored = Self::new(self.cfg);
+        restored.step = steps.made;
+        (restored.momentums, restored.square_avg, restored.grad_avg) = (next(), next(), next());
+        restored.pass.complete = steps.complete;
+        restored
+    }
+}

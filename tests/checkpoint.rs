@@ -1,0 +1,370 @@
+//! Checkpoints: a run continues to the same bits, or says why it cannot.
+//!
+//! `CYCLIC_OPTIM_FULL=1` makes all the corruptions that the crate promises; without it, a tenth of them.
+
+#![cfg(feature = "checkpoint")]
+#![allow(clippy::items_after_statements, reason = "models stand beside the test that needs them")]
+
+mod support;
+
+use std::fs;
+
+use cyclic_optim::adapters::dfdx::{Checkpoint, CheckpointError, InPlace, Saved};
+use cyclic_optim::feedback::{EarlyStopping, Plateau};
+use cyclic_optim::{Adam, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, RMSprop, Sgd};
+use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
+use dfdx::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use support::Folder;
+
+type Model<E> = (modules::Linear<3, 5, E, Cpu>, modules::ReLU, modules::Linear<5, 2, E, Cpu>);
+type Build = (builders::Linear<3, 5>, builders::ReLU, builders::Linear<5, 2>);
+
+fn model(seed: u64) -> Model<f32> {
+    Cpu::seed_from_u64(seed).build_module::<Build, f32>()
+}
+
+fn config() -> ClrConfig {
+    ClrConfig::new(Cyclic::triangular2(0.01, 0.1, 4).unwrap())
+        .with_momentum(0.8, 0.9)
+        .unwrap()
+        .with_decay(1e-2)
+        .unwrap()
+        .with_plateau(Plateau::keras(0.5, 1).unwrap())
+        .unwrap()
+        .with_early_stopping(EarlyStopping::new(50).unwrap())
+        .unwrap()
+        .with_clip(Clip { norm: Some(0.7), value: None })
+        .unwrap()
+}
+
+/// Trains from update `from` to `until`, on data that are a function of the update alone.
+fn train<O>(model: &mut Model<f32>, optimizer: &mut CyclicOptimizer<O>, until: u64)
+where
+    O: InPlace<Model<f32>, Cpu, f32> + cyclic_optim::Hyperparameters,
+{
+    let mut grads = model.alloc_grads();
+    while optimizer.iterations() < until {
+        let update = optimizer.iterations();
+        let device = Cpu::seed_from_u64(1000 + update);
+        let (x, y): (Tensor<Rank2<8, 3>, f32, _>, Tensor<Rank2<8, 2>, f32, _>) =
+            (device.sample_normal(), device.sample_normal());
+        let loss = mse_loss(model.forward(x.trace(grads)), y);
+        let value = loss.array();
+        grads = loss.backward();
+        optimizer.apply(model, &mut grads, value).unwrap();
+        if update % 5 == 4 {
+            let _ = optimizer.observe(value);
+            optimizer.history_mut().unwrap().record_epoch(update / 5, &[("loss", f64::from(value))]);
+        }
+        match update {
+            6 => optimizer.set_range(0.02, 0.08).unwrap(),
+            9 => optimizer.reset_cycle(),
+            11 => optimizer.history_mut().unwrap().note(11, "odd", f64::NAN),
+            _ => {}
+        }
+    }
+}
+
+/// Interrupted after each update, saved, read into other objects and continued: always the same file at the end, which has
+/// everything in it.
+fn resumes_exactly<O>(new: impl Fn() -> O)
+where
+    O: Saved<f32, Cpu> + InPlace<Model<f32>, Cpu, f32> + cyclic_optim::Hyperparameters,
+{
+    let optimizer = || CyclicOptimizer::new(new(), config()).with_history(History::every(2).unwrap());
+    let (mut whole, mut uninterrupted) = (model(1), optimizer());
+    train(&mut whole, &mut uninterrupted, 30);
+    let expected = Checkpoint::to_bytes(&whole, &uninterrupted).unwrap();
+    for stop in 0..30 {
+        let (mut first, mut before) = (model(1), optimizer());
+        train(&mut first, &mut before, stop);
+        let bytes = Checkpoint::to_bytes(&first, &before).unwrap();
+        let (mut resumed, mut after) = (model(2), optimizer());
+        let checkpoint = Checkpoint::from_bytes(bytes.clone()).unwrap();
+        assert_eq!(checkpoint.iterations(), Some(stop));
+        checkpoint.restore(&mut resumed, &mut after).unwrap();
+        assert_eq!(Checkpoint::to_bytes(&resumed, &after).unwrap(), bytes, "stopped at {stop}");
+        assert_eq!((after.lr().to_bits(), after.last()), (before.lr().to_bits(), before.last()));
+        train(&mut resumed, &mut after, 30);
+        assert!(Checkpoint::to_bytes(&resumed, &after).unwrap() == expected, "stopped at {stop}");
+    }
+}
+
+#[test]
+fn adam_resumes_exactly() {
+    resumes_exactly(Adam::default);
+    resumes_exactly(|| Adam::new(AdamConfig { weight_decay: Some(WeightDecay::L2(0.01)), ..Default::default() }));
+}
+
+#[test]
+fn sgd_resumes_exactly() {
+    for momentum in [Momentum::Classic(0.9), Momentum::Nesterov(0.9)] {
+        resumes_exactly(|| Sgd::new(SgdConfig { momentum: Some(momentum), ..Default::default() }));
+    }
+}
+
+#[test]
+fn rmsprop_resumes_exactly() {
+    for centered in [false, true] {
+        resumes_exactly(|| RMSprop::new(RMSpropConfig { momentum: Some(0.5), centered, ..Default::default() }));
+    }
+}
+
+/// Another dtype, a single tensor as the model, buffers and scalars of batch normalisation.
+#[test]
+fn any_model_and_dtype() {
+    let device = Cpu::seed_from_u64(3);
+    let mut w: Tensor<Rank1<4>, f64, _> = device.sample_normal();
+    let config = || ClrConfig::new(Cyclic::triangular(0.1, 0.2, 3).unwrap());
+    let mut optimizer = CyclicOptimizer::new(Adam::default(), config());
+    for _ in 0..5 {
+        let grads = w.leaky_trace().square().sum().backward();
+        optimizer.update(&mut w, &grads).unwrap();
+    }
+    let bytes = Checkpoint::to_bytes(&w, &optimizer).unwrap();
+    let (mut v, mut other): (Tensor<Rank1<4>, f64, Cpu>, _) =
+        (device.zeros(), CyclicOptimizer::new(Adam::default(), config()));
+    Checkpoint::from_bytes(bytes.clone()).unwrap().restore(&mut v, &mut other).unwrap();
+    assert_eq!(v.array(), w.array());
+    assert_eq!(Checkpoint::to_bytes(&v, &other).unwrap(), bytes);
+
+    type Normed = (builders::Linear<3, 5>, builders::BatchNorm1D<5>);
+    let mut normed = device.build_module::<Normed, f32>();
+    let x: Tensor<Rank2<8, 3>, f32, _> = device.sample_normal();
+    let _ = normed.forward_mut(x.leaky_trace());
+    normed.1.momentum = 0.25;
+    let optimizer: CyclicOptimizer<Sgd<f32, Cpu>> = CyclicOptimizer::new(Sgd::default(), config());
+    let bytes = Checkpoint::to_bytes(&normed, &optimizer).unwrap();
+    let (mut fresh, mut other) = (device.build_module::<Normed, f32>(), CyclicOptimizer::new(Sgd::default(), config()));
+    Checkpoint::from_bytes(bytes).unwrap().restore(&mut fresh, &mut other).unwrap();
+    assert_eq!(fresh.1.running_mean.array(), normed.1.running_mean.array());
+    assert_eq!(fresh.1.running_var.array(), normed.1.running_var.array());
+    assert_eq!(fresh.1.momentum, 0.25);
+}
+
+fn saved() -> (Model<f32>, CyclicOptimizer<Adam<f32, Cpu>>, Checkpoint) {
+    let mut optimizer = CyclicOptimizer::new(Adam::default(), config()).with_history(History::new());
+    let mut model = model(1);
+    train(&mut model, &mut optimizer, 13);
+    let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&model, &optimizer).unwrap()).unwrap();
+    (model, optimizer, checkpoint)
+}
+
+/// Every field that differs is named with both values; an explicit call goes on with the present config.
+#[test]
+fn another_config_is_refused_field_by_field() {
+    let (_, _, checkpoint) = saved();
+    let changed = ClrConfig::new(Cyclic::triangular2(0.01, 0.2, 4).unwrap()).with_momentum(0.8, 0.9).unwrap();
+    let inner = AdamConfig {
+        betas: [0.5, 0.99],
+        lr: 7.0,
+        weight_decay: Some(WeightDecay::Decoupled(f64::NAN)),
+        ..Default::default()
+    };
+    let mut optimizer = CyclicOptimizer::new(Adam::new(inner), changed);
+    let mut other = model(2);
+    let before = (other.0.weight.array(), optimizer.state(), optimizer.lr());
+    let error = checkpoint.restore(&mut other, &mut optimizer).unwrap_err();
+    assert_eq!((other.0.weight.array(), optimizer.state(), optimizer.lr()), before);
+    let CheckpointError::OtherConfig(differences) = &error else { panic!("{error}") };
+    let fields: Vec<&str> = differences.iter().map(|difference| difference.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "optimizer.beta2",
+            "optimizer.weight_decay",
+            "config.clip.norm",
+            "config.decay",
+            "config.early_stopping",
+            "config.plateau",
+            "config.schedule.cyclic.max_lr",
+        ]
+    );
+    let text = error.to_string();
+    assert!(text.contains("config.schedule.cyclic.max_lr was 0.1 and is 0.2"), "{text}");
+    assert!(text.contains("optimizer.weight_decay was null and is {\"decoupled\":\"NaN\"}"), "{text}");
+    checkpoint.restore_as(&mut other, &mut optimizer).unwrap();
+    assert_eq!(optimizer.iterations(), 13);
+    // A longer horizon.
+    let one_cycle = |updates| ClrConfig::new(OneCycle::new(0.1, updates).unwrap());
+    let short: CyclicOptimizer<Adam<f32, Cpu>> = CyclicOptimizer::new(Adam::default(), one_cycle(10));
+    let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&model(1), &short).unwrap()).unwrap();
+    let mut long = CyclicOptimizer::new(Adam::default(), one_cycle(20));
+    let error = checkpoint.restore(&mut other, &mut long).unwrap_err().to_string();
+    assert!(error.ends_with("config.schedule.one_cycle.total_steps was 10 and is 20"), "{error}");
+    checkpoint.restore_as(&mut other, &mut long).unwrap();
+    assert_eq!(long.remaining(), Some(20));
+    // A state that does not go with the present config: a range was set, and a constant schedule has none.
+    let (_, _, checkpoint) = saved();
+    let mut constant = CyclicOptimizer::new(Adam::default(), cyclic_optim::Constant::new(0.1).unwrap());
+    let error = checkpoint.restore_as(&mut other, &mut constant).unwrap_err();
+    assert!(matches!(error, CheckpointError::State(_)), "{error}");
+    assert_eq!(constant.iterations(), 0);
+}
+
+#[test]
+fn another_optimizer_or_model_is_refused() {
+    let (_, _, checkpoint) = saved();
+    let sgd = SgdConfig { momentum: Some(Momentum::Classic(0.9)), ..Default::default() };
+    let mut sgd = CyclicOptimizer::new(Sgd::new(sgd), config());
+    let mut same = model(2);
+    for error in [checkpoint.restore(&mut same, &mut sgd), checkpoint.restore_as(&mut same, &mut sgd)] {
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("optimizer was \"adam\" and is \"sgd\"") || error.contains("optimizer was adam and is sgd"),
+            "{error}"
+        );
+    }
+
+    fn refusal<B: BuildOnDevice<Cpu, E>, E: cyclic_optim::adapters::dfdx::CheckpointDtype>(
+        checkpoint: &Checkpoint,
+    ) -> String
+    where
+        B::Built: Clone + TensorCollection<E, Cpu>,
+        Cpu: Device<E>,
+    {
+        let device = Cpu::default();
+        let mut model = device.build_module::<B, E>();
+        let mut optimizer = CyclicOptimizer::new(Adam::<E, Cpu>::default(), config());
+        let error = checkpoint.restore(&mut model, &mut optimizer).unwrap_err();
+        assert!(matches!(error, CheckpointError::Tensor { .. }), "{error}");
+        assert_eq!((optimizer.iterations(), optimizer.last()), (0, None));
+        assert!(checkpoint.restore_weights(&mut model).is_err());
+        error.to_string()
+    }
+    type Wide = (builders::Linear<3, 6>, builders::ReLU, builders::Linear<6, 2>);
+    assert_eq!(refusal::<Wide, f32>(&checkpoint), "tensor model.0.weight should be [6, 3] and is [5, 3]");
+    assert_eq!(refusal::<Build, f64>(&checkpoint), "tensor model.0.weight should be F64 and is F32");
+    type Longer = (builders::Linear<3, 5>, builders::Linear<5, 2>);
+    assert_eq!(refusal::<Longer, f32>(&checkpoint), "tensor model.1.weight is not in the file");
+    let shorter = refusal::<(builders::Linear<3, 5>,), f32>(&checkpoint);
+    assert!(shorter.contains("has no place in this model or optimizer"), "{shorter}");
+}
+
+#[test]
+fn weights_alone() {
+    let folder = Folder::new("weights");
+    let path = folder.0.join("weights.safetensors");
+    let (trained, mut optimizer, checkpoint) = saved();
+    Checkpoint::write_weights::<_, f32, Cpu>(&path, &trained).unwrap();
+    let weights = Checkpoint::read(&path).unwrap();
+    let mut other = model(2);
+    assert!(matches!(weights.restore(&mut other, &mut optimizer), Err(CheckpointError::WeightsOnly)));
+    assert_eq!(weights.iterations(), None);
+    weights.restore_weights::<_, f32, Cpu>(&mut other).unwrap();
+    assert_eq!(other.2.weight.array(), trained.2.weight.array());
+    let mut third = model(3);
+    checkpoint.restore_weights::<_, f32, Cpu>(&mut third).unwrap();
+    assert_eq!(third.2.weight.array(), trained.2.weight.array());
+}
+
+#[test]
+fn what_is_no_checkpoint_says_so() {
+    let folder = Folder::new("foreign");
+    let path = folder.0.join("file");
+    for (bytes, expected) in [
+        (Vec::new(), "not a checkpoint"),
+        (b"no safetensors at all, but some text".to_vec(), "not a checkpoint"),
+        ([2_u64.to_le_bytes().as_slice(), b"{}"].concat(), "no metadata entry"),
+        ([u64::MAX.to_le_bytes().as_slice(), b"{}"].concat(), "not a checkpoint"),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = Checkpoint::read(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(matches!(Checkpoint::read(folder.0.join("none")), Err(CheckpointError::Io { .. })));
+    let (model, optimizer, _) = saved();
+    let error = Checkpoint::write(folder.0.join("no/such/folder"), &model, &optimizer).unwrap_err();
+    assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
+    // A later format, whatever its checksum.
+    let bytes = Checkpoint::to_bytes(&model, &optimizer).unwrap();
+    let format = br#"\"format\":"#;
+    let at = bytes.windows(format.len()).position(|window| window == format).unwrap() + format.len();
+    let mut later = bytes.clone();
+    later[at] = b'7';
+    let error = Checkpoint::from_bytes(later).unwrap_err();
+    assert!(matches!(error, CheckpointError::Version { found: 7 }), "{error}");
+}
+
+/// A failed write leaves the old file whole: here the folder takes no new files.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let folder = Folder::new("full");
+    let path = folder.0.join("run.safetensors");
+    let (model, optimizer, _) = saved();
+    Checkpoint::write(&path, &model, &optimizer).unwrap();
+    let before = fs::read(&path).unwrap();
+    // The file beside it, which is to be renamed, is the kernel's own full disk.
+    std::os::unix::fs::symlink("/dev/full", folder.0.join(".run.safetensors.partial")).unwrap();
+    let error = Checkpoint::write(&path, &model, &optimizer).unwrap_err();
+    assert!(
+        matches!(&error, CheckpointError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull),
+        "{error}"
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+    Checkpoint::write(&path, &model, &optimizer).unwrap();
+}
+
+/// Bit flips, truncations, splices, oversized lengths: a typed error or an equal load, and no memory beyond a small multiple of
+/// the file.
+#[test]
+fn corruptions_are_errors_or_equal_loads() {
+    let count = if std::env::var_os("CYCLIC_OPTIM_FULL").is_some() { 10_000 } else { 1_000 };
+    let (_, _, checkpoint) = saved();
+    let (mut model_before, mut optimizer) =
+        (model(2), CyclicOptimizer::new(Adam::default(), config()).with_history(History::new()));
+    let bytes = {
+        let (model, optimizer, _) = saved();
+        Checkpoint::to_bytes(&model, &optimizer).unwrap()
+    };
+    checkpoint.restore(&mut model_before, &mut optimizer).unwrap();
+    let mut rng = StdRng::seed_from_u64(6);
+    let (mut errors, mut loads, mut most) = (0, 0, 0);
+    for n in 0..count {
+        let mut corrupt = bytes.clone();
+        let place = |rng: &mut StdRng| rng.gen_range(0..bytes.len());
+        match n % 5 {
+            0 => {
+                for _ in 0..rng.gen_range(1..4) {
+                    corrupt[place(&mut rng)] ^= 1 << rng.gen_range(0..8);
+                }
+            }
+            1 => corrupt.truncate(place(&mut rng)),
+            2 => {
+                let (from, to) = (place(&mut rng), place(&mut rng));
+                let piece: Vec<u8> = bytes[from..bytes.len().min(from + rng.gen_range(1..200))].to_vec();
+                corrupt.splice(to..bytes.len().min(to + rng.gen_range(0..200)), piece);
+            }
+            3 => {
+                let length = rng.gen_range(0..u64::MAX) >> rng.gen_range(0..64);
+                corrupt[..8].copy_from_slice(&length.to_le_bytes());
+            }
+            // A digit of the header: offsets, shapes, numbers of the document.
+            _ => {
+                let digits: Vec<usize> = (8..bytes.len() / 2).filter(|&at| bytes[at].is_ascii_digit()).collect();
+                corrupt[digits[rng.gen_range(0..digits.len())]] = b'0' + rng.gen_range(0..10);
+            }
+        }
+        let (mut fresh, mut other) =
+            (model(7), CyclicOptimizer::new(Adam::default(), config()).with_history(History::new()));
+        let untouched = (fresh.0.weight.array(), other.state());
+        let mut result = Ok(());
+        let length = corrupt.len();
+        let used = allocation_counter::measure(|| {
+            result = Checkpoint::from_bytes(corrupt).and_then(|checkpoint| checkpoint.restore(&mut fresh, &mut other));
+        });
+        most = most.max(used.bytes_max / (length as u64 + 4096));
+        if result.is_ok() {
+            loads += 1;
+            assert!(Checkpoint::to_bytes(&fresh, &other).unwrap() == bytes, "corruption {n} loaded something else");
+        } else {
+            errors += 1;
+            assert!((fresh.0.weight.array(), other.state()) == untouched, "corruption {n} was half loaded");
+        }
+    }
+    println!("{count} corruptions: {errors} errors, {loads} equal loads, at most {most} times the file in memory");
+    assert!(most < 8 && errors > count / 2);
+}
