@@ -257,6 +257,45 @@ fn recorded<const N: usize>() {
     println!("recording an update {:>40.1} ns  budget 50 ns", median(times.collect()));
 }
 
+/// A checkpoint of a model with Adam's state against the same bytes by hand: written, synced and renamed, and read.
+#[cfg(feature = "checkpoint")]
+fn checkpoints<const N: usize>() {
+    use std::fs::{self, File};
+    use std::io::Write;
+
+    use cyclic_optim::adapters::dfdx::Checkpoint;
+
+    let folder = std::env::temp_dir().join(format!("cyclic-optim-bench-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let (path, beside) = (folder.join("run.safetensors"), folder.join("beside"));
+    let (mut parameters, mut gradients) = model::<N>();
+    let mut optimizer = CyclicOptimizer::new(Adam::default(), triangular());
+    optimizer.apply(&mut parameters, &mut gradients, 1.0).unwrap();
+    let bytes = Checkpoint::to_bytes(&parameters, &optimizer).unwrap();
+    compare(
+        &format!("checkpoint written / its bytes, {N}"),
+        Some(2.0),
+        || {
+            let mut file = File::create(&beside).unwrap();
+            file.write_all(&bytes).unwrap();
+            file.sync_all().unwrap();
+            fs::rename(&beside, &path).unwrap();
+            File::open(&folder).unwrap().sync_all().unwrap();
+        },
+        || Checkpoint::write(&path, &parameters, &optimizer).unwrap(),
+    );
+    let mut other = CyclicOptimizer::new(Adam::default(), triangular());
+    compare(
+        &format!("checkpoint loaded / its bytes, {N}"),
+        Some(4.0),
+        || {
+            black_box(fs::read(&path).unwrap());
+        },
+        || Checkpoint::read(&path).unwrap().restore(&mut parameters, &mut other).unwrap(),
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
 fn main() {
     // The updates of a bench drive moments into the denormal numbers, whose slowness would hide everything else.
     dfdx::flush_denormals_to_zero();
@@ -264,6 +303,8 @@ fn main() {
     range_tests();
     guarded::<10_000>();
     recorded::<10_000>();
+    #[cfg(feature = "checkpoint")]
+    checkpoints::<1_000_000>();
     wrapped_against_bare::<1>(Some(1.25), Some(1.10));
     wrapped_against_bare::<100>(None, None);
     wrapped_against_bare::<10_000>(Some(1.01), Some(1.01));

@@ -9,24 +9,20 @@ use std::path::{Path, PathBuf};
 ///
 /// The new file is written beside the old one under a fixed name, so that what a kill leaves behind is overwritten the next
 /// time.
-pub(crate) fn replace<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let beside = beside(path)?;
-    let result = write_synced(&beside, write).and_then(|result| fs::rename(&beside, path).map(|()| result));
-    match result {
-        Ok(result) => sync_folder(path).map(|()| result),
-        Err(error) => {
-            let _ = fs::remove_file(&beside);
-            Err(error)
-        }
+    if let Err(error) = write_synced(&beside, write).and_then(|()| fs::rename(&beside, path)) {
+        let _ = fs::remove_file(&beside);
+        return Err(error);
     }
+    sync_folder(path)
 }
 
-fn write_synced<T>(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<T>) -> io::Result<T> {
+fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
     let mut writer = BufWriter::new(File::create(path)?);
-    let result = write(&mut writer)?;
+    write(&mut writer)?;
     writer.flush()?;
-    writer.get_ref().sync_all()?;
-    Ok(result)
+    writer.get_ref().sync_all()
 }
 
 fn beside(path: &Path) -> io::Result<PathBuf> {
@@ -58,7 +54,7 @@ mod tests {
         replace(&path, |writer| writer.write_all(b"old")).unwrap();
         let failed = replace(&path, |writer| {
             writer.write_all(b"new, but only in p")?;
-            Err::<(), _>(io::ErrorKind::StorageFull.into())
+            Err(io::ErrorKind::StorageFull.into())
         });
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"old");

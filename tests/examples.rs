@@ -260,3 +260,91 @@ mod record {
         drop(TensorBoard::resume(folder.0.join("tensorboard"), u64::MAX, u64::MAX).unwrap());
     }
 }
+
+#[cfg(feature = "checkpoint")]
+mod resume {
+    use std::ffi::OsString;
+    use std::path::Path;
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    fn resume(checkpoint: &Path) -> Command {
+        let mut command = example("resume");
+        command.arg("--checkpoint").arg(checkpoint).args(["--epochs", "3", "--save-every", "1"]);
+        command
+    }
+
+    /// Killed at random moments, over and over, and continued each time: the same bytes as a run that nobody disturbed.
+    /// `CYCLIC_OPTIM_FULL=1` kills a hundred times.
+    #[test]
+    fn a_killed_run_ends_with_the_same_bytes() {
+        let kills = if std::env::var_os("CYCLIC_OPTIM_FULL").is_some() { 100 } else { 10 };
+        let folder = Folder::new("resume-killed");
+        let start = Instant::now();
+        let output = resume(&folder.0.join("whole.st")).output().unwrap();
+        let whole_run = start.elapsed();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let expected = fs::read(folder.0.join("whole.model.safetensors")).unwrap();
+        let mut rng = StdRng::seed_from_u64(8);
+        let (mut killed, mut runs) = (0, 0);
+        while killed < kills {
+            runs += 1;
+            let checkpoint = folder.0.join(format!("{runs}.st"));
+            loop {
+                let mut child = resume(&checkpoint).stdout(Stdio::null()).spawn().unwrap();
+                std::thread::sleep(whole_run.mul_f64(rng.gen_range(0.0..0.6)).max(Duration::from_millis(1)));
+                child.kill().unwrap();
+                let status = child.wait().unwrap();
+                if status.success() {
+                    break;
+                }
+                assert_eq!(status.code(), None, "it failed by itself");
+                killed += 1;
+            }
+            let model = folder.0.join(format!("{runs}.model.safetensors"));
+            assert!(fs::read(&model).unwrap() == expected, "run {runs} ended elsewhere after {killed} kills");
+            let checkpoint = fs::read(&checkpoint).unwrap();
+            assert!(checkpoint == fs::read(folder.0.join("whole.st")).unwrap(), "run {runs} has another checkpoint");
+        }
+        println!("{runs} runs, killed {killed} times: all models and checkpoints have the same bytes");
+    }
+
+    #[test]
+    fn what_cannot_be_continued_is_named() {
+        let folder = Folder::new("resume-wrong");
+        let checkpoint = folder.0.join("run.st");
+        assert!(resume(&checkpoint).args(["--stop-after", "5"]).status().unwrap().success());
+        let output = resume(&checkpoint).args(["--epochs", "3"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "clap takes an option once");
+        let mut longer = example("resume");
+        longer.arg("--checkpoint").arg(&checkpoint).args(["--epochs", "4"]);
+        assert_one_line_error(&longer.output().unwrap(), "config.schedule.one_cycle.total_steps was 135 and is 180");
+        fs::write(&checkpoint, "something else").unwrap();
+        assert_one_line_error(&resume(&checkpoint).output().unwrap(), "not a checkpoint");
+        let mut folder = example("resume");
+        folder.args(["--checkpoint", "/no/such/folder/run.st", "--epochs", "1"]);
+        assert_one_line_error(&folder.output().unwrap(), "/no/such/folder/run.st");
+    }
+
+    /// 2 epochs are 90 updates: 4 does not divide them, and there are 4 files all the same.
+    #[test]
+    fn snapshots_are_as_many_as_asked_for() {
+        let folder = Folder::new("snapshots");
+        let mut command = example("snapshot_ensemble");
+        command.args(["--epochs", "2", "--snapshots", "4", "--out"]).arg(folder.0.join("made"));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let mut names: Vec<_> =
+            fs::read_dir(folder.0.join("made")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [1, 2, 3, 4].map(|n| OsString::from(format!("snapshot-{n}.safetensors"))));
+        assert!(text(&output.stdout).contains("\nensemble "), "{}", text(&output.stdout));
+        let none = example("snapshot_ensemble").args(["--snapshots", "0"]).output().unwrap();
+        assert_one_line_error(&none, "snapshots must be at least 1, got 0");
+    }
+}

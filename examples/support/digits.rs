@@ -189,16 +189,28 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
 
     /// How well the test images are recognised.
     pub(crate) fn test(&self, model: &Mlp<PIXELS>) -> Score {
-        let all: Vec<usize> = (0..self.data.test.labels.len()).collect();
-        let (images, labels) = self.batch(&self.data.test, &all);
-        let logits = model.forward(images);
+        self.score(&model.forward(self.test_images()))
+    }
+
+    pub(crate) fn test_images(&self) -> Rows<PIXELS> {
+        self.batch(&self.data.test, &self.all_tests()).0
+    }
+
+    /// How well the test images are recognised by these logits or probabilities. (The loss is that of logits.)
+    pub(crate) fn score(&self, logits: &Rows<10>) -> Score {
+        let all = self.all_tests();
         let recognised = |(logits, label): (&[f32], &u8)| {
             let best = (0..10).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
             best == Some(usize::from(*label))
         };
-        let correct =
-            logits.as_vec().chunks_exact(10).zip(&self.data.test.labels).filter(|&pair| recognised(pair)).count();
-        Score { loss: cross_entropy_with_logits_loss(logits, labels).array().into(), correct, of: all.len() }
+        let values = logits.as_vec();
+        let correct = values.chunks_exact(10).zip(&self.data.test.labels).filter(|&pair| recognised(pair)).count();
+        let labels = self.batch(&self.data.test, &all).1;
+        Score { loss: cross_entropy_with_logits_loss(logits.clone(), labels).array().into(), correct, of: all.len() }
+    }
+
+    fn all_tests(&self) -> Vec<usize> {
+        (0..self.data.test.labels.len()).collect()
     }
 
     fn batch(&self, images: &Images, indices: &[usize]) -> Batch<PIXELS> {

@@ -106,6 +106,7 @@ impl WarmRestarts {
     /// # Ok::<(), cyclic_optim::ConfigError>(())
     /// ```
     pub fn snapshots(max_lr: f64, total_steps: u64, snapshots: u64) -> Result<Self, ConfigError> {
+        check::length("snapshots", snapshots)?;
         Self::checked(0.0, max_lr, Cycles::Split { total: total_steps, count: snapshots })
     }
 
@@ -319,7 +320,7 @@ mod tests {
         assert!(matches!(WarmRestarts::new(0.0, 0.5, 0), Err(TooSmall { field: "t_0", .. })));
         assert!(matches!(good.clone().with_t_mult(0), Err(TooSmall { field: "t_mult", .. })));
         assert!(matches!(WarmRestarts::snapshots(1.0, 3, 4), Err(TooSmall { field: "total_steps", .. })));
-        assert!(matches!(WarmRestarts::snapshots(1.0, 3, 0), Err(TooSmall { field: "cycles", .. })));
+        assert!(matches!(WarmRestarts::snapshots(1.0, 3, 0), Err(TooSmall { field: "snapshots", .. })));
         assert!(matches!(WarmRestarts::snapshots(1.0, 3, 1).unwrap().with_t_mult(2), Err(Conflict { .. })));
         let growing = good.with_t_mult(2).unwrap();
         assert!(matches!(growing.with_cycles(64), Err(HorizonOverflow { field: "cycles", value: 64 })));

@@ -28,11 +28,14 @@ mod clip;
 mod dead_relu;
 mod hyper;
 mod missing;
+#[cfg(feature = "checkpoint")]
+mod model_checkpoint;
 mod parameters;
 mod range_test;
 mod recovery;
 mod rmsprop;
 mod sgd;
+mod snapshots;
 mod sweep;
 mod update;
 mod watch;
@@ -43,10 +46,13 @@ pub use best_weights::BestWeights;
 pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, Saved, Steps};
 pub use clip::clip_gradients;
 pub use dead_relu::{DeadLayer, DeadRelus};
+#[cfg(feature = "checkpoint")]
+pub use model_checkpoint::{ModelCheckpoint, ModelCheckpointError, TemplateError};
 pub use parameters::named_parameters;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
 pub use recovery::{Outcome, Recovered, Recovery};
 pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
+pub use snapshots::{EnsembleError, SnapshotEnsemble, Verdict, WeightAverage, recompute_batch_norm};
 pub use update::{InPlace, UpdateError};
 pub use watch::{Watch, WatchActivations};

@@ -35,8 +35,8 @@ pub(super) trait Kernel<E: Dtype, D: Device<E>> {
 pub(super) struct Pass {
     /// Whether an update has found a gradient for every parameter.
     pub(super) complete: bool,
-    /// Room for the ids of the parameters.
-    ids: Vec<UniqueId>,
+    /// The parameters that the last update has come by.
+    pub(super) ids: Vec<UniqueId>,
 }
 
 /// Updates from borrowed gradients, of which a kernel outside of dfdx can only read a copy.
@@ -85,9 +85,7 @@ where
     if kernel.pass().complete {
         return Ok(Vec::new());
     }
-    let missing = missing_gradients(module, gradients).map_err(OptimizerUpdateError::DeviceError)?.ids;
-    kernel.pass().complete = missing.is_empty();
-    Ok(missing)
+    Ok(missing_gradients(module, gradients).map_err(OptimizerUpdateError::DeviceError)?.ids)
 }
 
 fn sweep<K, M, E, D>(
@@ -115,6 +113,7 @@ where
     }
     kernel.pass().ids = seen.ids;
     result.map_err(OptimizerUpdateError::DeviceError)?;
+    kernel.pass().complete = missing.is_empty();
     UnusedTensors { ids: missing }.into()
 }
 

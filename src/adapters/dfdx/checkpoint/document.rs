@@ -2,11 +2,11 @@
 
 use core::fmt;
 
-use safetensors::Dtype as FileDtype;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::CheckpointError;
+use super::file::Listed;
 use super::optimizer::Steps;
 use crate::ClrState;
 
@@ -33,6 +33,8 @@ pub(super) struct RunDocument {
     pub(super) optimizer: String,
     pub(super) hyperparameters: Map<String, Value>,
     pub(super) steps: Steps,
+    /// Whether the optimizer has made an update.
+    pub(super) updated: bool,
     pub(super) config: Value,
     pub(super) state: ClrState,
     pub(super) history: Option<HistoryDocument>,
@@ -85,7 +87,7 @@ impl Document {
 }
 
 /// The checksum over names, types, shapes and numbers of tensors, in the order of their names.
-pub(super) fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, FileDtype, &'a [usize], &'a [u8])>) -> u32 {
+pub(super) fn checksum<'a>(tensors: impl Iterator<Item = Listed<'a>>) -> u32 {
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_unstable_by_key(|tensor| tensor.0);
     tensors.into_iter().fold(0, |sum, (name, dtype, shape, data)| {

@@ -10,9 +10,10 @@ impl<E: Dtype + sealed::Bytes> CheckpointDtype for E {}
 pub(super) mod sealed {
     pub trait Bytes: Copy {
         const DTYPE: safetensors::Dtype;
-        fn push(self, bytes: &mut Vec<u8>);
+        /// Into as many bytes as the number has.
+        fn write(self, bytes: &mut [u8]);
         /// From as many bytes as the number has.
-        fn read(bytes: &[u8]) -> Option<Self>;
+        fn read(bytes: &[u8]) -> Self;
     }
 }
 
@@ -21,18 +22,22 @@ macro_rules! bytes {
         impl sealed::Bytes for $number {
             const DTYPE: safetensors::Dtype = safetensors::Dtype::$dtype;
 
-            fn push(self, bytes: &mut Vec<u8>) {
-                bytes.extend(self.to_le_bytes());
+            #[inline]
+            fn write(self, bytes: &mut [u8]) {
+                bytes.copy_from_slice(&self.to_le_bytes());
             }
 
-            fn read(bytes: &[u8]) -> Option<Self> {
-                Some(Self::from_le_bytes(bytes.try_into().ok()?))
+            #[inline]
+            fn read(bytes: &[u8]) -> Self {
+                let mut number = [0; size_of::<Self>()];
+                number.copy_from_slice(bytes);
+                Self::from_le_bytes(number)
             }
         }
     )+};
 }
 
-bytes!(f32: F32, f64: F64);
+bytes!(f32: F32, f64: F64, u64: U64, u8: U8);
 
 #[cfg(feature = "f16")]
 bytes!(dfdx::dtypes::f16: F16);
@@ -41,24 +46,27 @@ bytes!(dfdx::dtypes::f16: F16);
 impl sealed::Bytes for dfdx::dtypes::AMP<dfdx::dtypes::f16> {
     const DTYPE: safetensors::Dtype = safetensors::Dtype::F16;
 
-    fn push(self, bytes: &mut Vec<u8>) {
-        self.0.push(bytes);
+    #[inline]
+    fn write(self, bytes: &mut [u8]) {
+        self.0.write(bytes);
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
-        sealed::Bytes::read(bytes).map(Self)
+    #[inline]
+    fn read(bytes: &[u8]) -> Self {
+        Self(sealed::Bytes::read(bytes))
     }
 }
 
-pub(super) fn to_bytes<E: sealed::Bytes>(values: &[E]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(size_of_val(values));
-    for &value in values {
-        value.push(&mut bytes);
+// In chunks of a known size, of which the compiler makes a plain copy.
+pub(super) fn push_bytes<E: sealed::Bytes>(values: &[E], bytes: &mut Vec<u8>) {
+    let before = bytes.len();
+    bytes.resize(before + size_of_val(values), 0);
+    for (bytes, &value) in bytes[before..].chunks_exact_mut(size_of::<E>()).zip(values) {
+        value.write(bytes);
     }
-    bytes
 }
 
 /// Of a length that was checked.
 pub(super) fn from_bytes<E: sealed::Bytes>(bytes: &[u8]) -> Vec<E> {
-    bytes.chunks_exact(size_of::<E>()).filter_map(E::read).collect()
+    bytes.chunks_exact(size_of::<E>()).map(E::read).collect()
 }

@@ -1,29 +1,26 @@
 //! A history as tensors: in the header it would make every reader parse it.
 
-use safetensors::{Dtype as FileDtype, SafeTensors};
+use safetensors::SafeTensors;
 
 use super::CheckpointError;
 use super::document::HistoryDocument;
-use super::dtype::{from_bytes, to_bytes};
-use super::tensors::Entry;
+use super::dtype::{from_bytes, sealed::Bytes};
+use super::file::Tensors;
 use crate::history::{History, Per, Series, Table};
 
-/// The names of the series, and their numbers.
-pub(super) fn collect(history: &History, entries: &mut Vec<Entry>) -> HistoryDocument {
+/// Puts the numbers of a history beside the tensors; gives its names.
+pub(super) fn collect(history: &History, tensors: &mut Tensors) -> HistoryDocument {
     let mut names = |table: &Table| -> Vec<String> {
-        let rows = vec![table.len()];
-        let mut push = |name: &str, dtype, bytes| {
-            entries.push(Entry { name: key(table.per(), name), dtype, shape: rows.clone(), bytes });
-        };
-        let index = table.index().iter().flat_map(|index| index.to_le_bytes()).collect();
-        push("index", FileDtype::U64, index);
+        let (per, rows) = (table.per(), || vec![table.len()]);
+        tensors.push(key(per, "index"), rows(), table.index());
         for (n, name) in table.names().enumerate() {
             let values = table.get(name).unwrap_or_default();
             let numbers: Vec<f64> = values.iter().map(|value| value.unwrap_or_default()).collect();
-            push(&n.to_string(), FileDtype::F64, to_bytes(&numbers));
+            tensors.push(key(per, &n.to_string()), rows(), &numbers);
             // A missing value is not the same as any number.
             if values.contains(&None) {
-                push(&format!("{n}.there"), FileDtype::U8, values.iter().map(|value| value.is_some().into()).collect());
+                let there: Vec<u8> = values.iter().map(|value| value.is_some().into()).collect();
+                tensors.push(key(per, &format!("{n}.there")), rows(), &there);
             }
         }
         table.names().map(Into::into).collect()
@@ -34,17 +31,15 @@ pub(super) fn collect(history: &History, entries: &mut Vec<Entry>) -> HistoryDoc
 
 pub(super) fn read(document: &HistoryDocument, file: &SafeTensors) -> Result<History, CheckpointError> {
     let table = |per, names: &[String]| -> Result<Table, CheckpointError> {
-        let index_bytes = bytes(file, per, "index", FileDtype::U64)?;
-        let index: Vec<u64> =
-            index_bytes.chunks_exact(8).filter_map(|n| Some(u64::from_le_bytes(n.try_into().ok()?))).collect();
+        let index = numbers::<u64>(file, per, "index")?;
         let series = names.iter().enumerate().map(|(n, name)| {
-            let numbers: Vec<f64> = from_bytes(bytes(file, per, &n.to_string(), FileDtype::F64)?);
+            let values = numbers::<f64>(file, per, &n.to_string())?;
             let there = format!("{n}.there");
             let there = match file.tensor(&key(per, &there)) {
-                Ok(_) => bytes(file, per, &there, FileDtype::U8)?.to_vec(),
-                Err(_) => vec![1; numbers.len()],
+                Ok(_) => numbers::<u8>(file, per, &there)?,
+                Err(_) => vec![1; values.len()],
             };
-            let values = numbers.into_iter().zip(there).map(|(number, there)| (there != 0).then_some(number));
+            let values = values.into_iter().zip(there).map(|(number, there)| (there != 0).then_some(number));
             Ok(Series { name: name.clone(), values: values.collect() })
         });
         let series = series.collect::<Result<_, CheckpointError>>()?;
@@ -58,11 +53,13 @@ fn key(per: Per, name: &str) -> String {
     format!("history.{}.{name}", per.name())
 }
 
-fn bytes<'a>(file: &'a SafeTensors, per: Per, name: &str, dtype: FileDtype) -> Result<&'a [u8], CheckpointError> {
+fn numbers<N: Bytes>(file: &SafeTensors, per: Per, name: &str) -> Result<Vec<N>, CheckpointError> {
     let name = key(per, name);
     match file.tensor(&name) {
-        Ok(found) if found.dtype() == dtype => Ok(found.data()),
-        Ok(found) => Err(CheckpointError::tensor(&name, format!("should be {dtype:?} and is {:?}", found.dtype()))),
+        Ok(found) if found.dtype() == N::DTYPE => Ok(from_bytes(found.data())),
+        Ok(found) => {
+            Err(CheckpointError::tensor(&name, format!("should be {:?} and is {:?}", N::DTYPE, found.dtype())))
+        }
         Err(_) => Err(CheckpointError::tensor(&name, "is not in the file")),
     }
 }

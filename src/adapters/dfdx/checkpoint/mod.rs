@@ -2,12 +2,13 @@
 
 mod document;
 mod dtype;
+mod file;
 mod history;
 mod optimizer;
 mod tensors;
 
 use std::fmt::Debug;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -20,8 +21,9 @@ use thiserror::Error;
 pub use self::document::Difference;
 use self::document::{Document, ENTRY, FORMAT, RunDocument, checksum, compare};
 pub use self::dtype::CheckpointDtype;
+use self::file::Tensors;
 pub use self::optimizer::{Saved, Steps};
-use self::tensors::{Entry, collect, fill};
+use self::tensors::{State, check, collect, fill};
 use crate::schedule::Schedule;
 use crate::{ConfigError, CyclicOptimizer, Hyperparameters, atomic_file};
 
@@ -90,6 +92,8 @@ impl CheckpointError {
 
 /// A run in one file: the model's parameters and buffers, the optimizer's moments and step count, the config, the state of
 /// schedule and feedback, the history.
+///
+/// The model's tensors have to be contiguous, as those of dfdx's modules are.
 ///
 /// The file is a [safetensors] file. Its tensors are `model.<path>`, `optimizer.<moment>.<path>` and `history.<..>`, under the
 /// paths that dfdx gives them; its one metadata entry is a JSON document with everything else, a format version, and a
@@ -167,7 +171,7 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        write(path.as_ref(), &Self::to_bytes(model, optimizer)?)
+        Self::pack(model, optimizer)?.write(path.as_ref())
     }
 
     /// Saves a model alone.
@@ -181,7 +185,7 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        write(path.as_ref(), &pack(&collect::<M, E, D>(model, &[], Vec::new())?, None)?)
+        Packed::new(collect::<M, E, D>(model, State::none())?, None)?.write(path.as_ref())
     }
 
     /// What [`write`](Self::write) writes. Equal runs give equal bytes.
@@ -197,18 +201,34 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
+        let Packed { tensors, text } = Self::pack(model, optimizer)?;
+        let mut bytes = Vec::new();
+        // Writing into memory does not fail.
+        tensors.write((ENTRY, &text), &mut bytes).map_err(|error| CheckpointError::Document(error.to_string()))?;
+        Ok(bytes)
+    }
+
+    fn pack<M, O, S, E, D>(model: &M, optimizer: &CyclicOptimizer<O, S>) -> Result<Packed, CheckpointError>
+    where
+        M: TensorCollection<E, D>,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
         let inner = optimizer.get_ref();
-        let mut entries = collect(model, O::MOMENTS, inner.moments())?;
-        let history = optimizer.history().map(|history| history::collect(history, &mut entries));
+        let mut tensors = collect(model, State::of(inner))?;
+        let history = optimizer.history().map(|history| history::collect(history, &mut tensors));
         let run = RunDocument {
             optimizer: O::KIND.into(),
             hyperparameters: inner.hyperparameters(),
             steps: inner.steps(),
+            updated: !inner.updated().is_empty(),
             config: config_of(optimizer)?,
             state: optimizer.state(),
             history,
         };
-        pack(&entries, Some(run))
+        Packed::new(tensors, Some(run))
     }
 
     /// Reads a file and checks it.
@@ -258,7 +278,7 @@ impl Checkpoint {
         optimizer: &mut CyclicOptimizer<O, S>,
     ) -> Result<(), CheckpointError>
     where
-        M: TensorCollection<E, D> + Clone,
+        M: TensorCollection<E, D>,
         O: Saved<E, D> + Hyperparameters,
         S: Schedule + Serialize,
         E: CheckpointDtype,
@@ -282,7 +302,7 @@ impl Checkpoint {
         optimizer: &mut CyclicOptimizer<O, S>,
     ) -> Result<(), CheckpointError>
     where
-        M: TensorCollection<E, D> + Clone,
+        M: TensorCollection<E, D>,
         O: Saved<E, D> + Hyperparameters,
         S: Schedule,
         E: CheckpointDtype,
@@ -295,12 +315,13 @@ impl Checkpoint {
             return Err(CheckpointError::OtherConfig(vec![difference]));
         }
         let file = self.tensors()?;
-        let mut filled = model.clone();
-        let moments = fill(&mut filled, O::MOMENTS, &file)?;
+        let (moments, parameters) = check(model, O::MOMENTS, &file)?;
         let history = run.history.as_ref().map(|document| history::read(document, &file)).transpose()?;
-        let inner = optimizer.get_ref().with_state(run.steps, moments);
+        // Before the first update there are no moments, and any model may be updated.
+        let updated = if run.updated { parameters } else { Vec::new() };
+        let inner = optimizer.get_ref().with_state(run.steps, moments, updated);
         optimizer.continue_from(inner, run.state.clone(), history).map_err(CheckpointError::State)?;
-        *model = filled;
+        fill(model, &file);
         Ok(())
     }
 
@@ -311,13 +332,13 @@ impl Checkpoint {
     /// A model of another shape, type or with other names. Nothing has changed then.
     pub fn restore_weights<M, E, D>(&self, model: &mut M) -> Result<(), CheckpointError>
     where
-        M: TensorCollection<E, D> + Clone,
+        M: TensorCollection<E, D>,
         E: CheckpointDtype,
         D: Device<E>,
     {
-        let mut filled = model.clone();
-        fill::<M, E, D>(&mut filled, &[], &self.tensors()?)?;
-        *model = filled;
+        let file = self.tensors()?;
+        check(model, &[], &file)?;
+        fill(model, &file);
         Ok(())
     }
 
@@ -364,15 +385,20 @@ fn config_of<O, S: Schedule + Serialize>(optimizer: &CyclicOptimizer<O, S>) -> R
     serde_json::to_value(optimizer.config()).map_err(|error| CheckpointError::Document(error.to_string()))
 }
 
-fn pack(entries: &[Entry], run: Option<RunDocument>) -> Result<Vec<u8>, CheckpointError> {
-    let listed = entries.iter().map(|entry| (&*entry.name, entry.dtype, &*entry.shape, &*entry.bytes));
-    let document = Document::new(run).to_text(checksum(listed))?;
-    let metadata = [(ENTRY.to_owned(), document)].into();
-    let entries = entries.iter().map(|entry| (entry.name.as_str(), entry));
-    safetensors::serialize(entries, Some(metadata)).map_err(|error| CheckpointError::NotACheckpoint(error.to_string()))
+/// What becomes a file: the tensors, and the text of the document.
+struct Packed {
+    tensors: Tensors,
+    text: String,
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    atomic_file::replace(path, |file| file.write_all(bytes))
-        .map_err(|source| CheckpointError::Io { path: path.into(), source })
+impl Packed {
+    fn new(tensors: Tensors, run: Option<RunDocument>) -> Result<Self, CheckpointError> {
+        let text = Document::new(run).to_text(checksum(tensors.list()))?;
+        Ok(Self { tensors, text })
+    }
+
+    fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        atomic_file::replace(path, |file| self.tensors.write((ENTRY, &self.text), file))
+            .map_err(|source| CheckpointError::Io { path: path.into(), source })
+    }
 }

@@ -2,11 +2,12 @@
 
 use dfdx::dtypes::Dtype;
 use dfdx::optim::{Momentum, WeightDecay};
-use dfdx::tensor::{Gradients, Storage};
+use dfdx::tensor::{Gradients, Storage, UniqueId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::document::exact;
+use crate::adapters::dfdx::sweep::Pass;
 use crate::adapters::dfdx::{Adam, RMSprop, Sgd};
 
 /// What an optimizer knows beside its hyper-parameters and its moments.
@@ -35,10 +36,13 @@ pub trait Saved<E: Dtype, D: Storage<E>>: sealed::Sealed + Clone {
     fn steps(&self) -> Steps;
     #[doc(hidden)]
     fn moments(&self) -> Vec<&Gradients<E, D>>;
+    /// The parameters that were updated; none before the first update.
+    #[doc(hidden)]
+    fn updated(&self) -> &[UniqueId];
     /// The same hyper-parameters with another state; `moments` are as many as there are names.
     #[doc(hidden)]
     #[must_use]
-    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self;
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self;
 }
 
 mod sealed {
@@ -81,13 +85,17 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
         vec![&self.moment1, &self.moment2]
     }
 
-    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self {
+    fn updated(&self) -> &[UniqueId] {
+        &self.pass.ids
+    }
+
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self {
         let mut moments = moments.into_iter();
         let mut next = || moments.next().unwrap_or_else(Gradients::leaky);
         let mut restored = Self::new(self.cfg);
         restored.t = i32::try_from(steps.made).unwrap_or(i32::MAX);
         (restored.moment1, restored.moment2) = (next(), next());
-        restored.pass.complete = steps.complete;
+        restored.pass = Pass { complete: steps.complete, ids: updated };
         restored
     }
 }
@@ -120,10 +128,14 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
         vec![&self.velocity]
     }
 
-    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self {
+    fn updated(&self) -> &[UniqueId] {
+        &self.pass.ids
+    }
+
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self {
         let mut restored = Self::new(self.cfg);
         restored.velocity = moments.into_iter().next().unwrap_or_else(Gradients::leaky);
-        restored.pass.complete = steps.complete;
+        restored.pass = Pass { complete: steps.complete, ids: updated };
         restored
     }
 }
@@ -153,13 +165,17 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for RMSprop<E, D> {
         vec![&self.momentums, &self.square_avg, &self.grad_avg]
     }
 
-    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>) -> Self {
+    fn updated(&self) -> &[UniqueId] {
+        &self.pass.ids
+    }
+
+    fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self {
         let mut moments = moments.into_iter();
         let mut next = || moments.next().unwrap_or_else(Gradients::leaky);
         let mut restored = Self::new(self.cfg);
         restored.step = steps.made;
         (restored.momentums, restored.square_avg, restored.grad_avg) = (next(), next(), next());
-        restored.pass.complete = steps.complete;
+        restored.pass = Pass { complete: steps.complete, ids: updated };
         restored
     }
 }

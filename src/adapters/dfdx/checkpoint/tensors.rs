@@ -1,47 +1,47 @@
 //! The tensors of a model and the moments of its optimizer, out of memory and back.
 
 use core::cell::Cell;
+use core::convert::Infallible;
+use std::borrow::Cow;
 
 use dfdx::dtypes::Dtype;
+use dfdx::nn::NumParams;
 use dfdx::nn::tensor_collection::{
     RecursiveWalker, ScalarOptions, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
     ViewTensorRef,
 };
+use dfdx::optim::UnusedTensors;
 use dfdx::shapes::{HasShape, Shape};
-use dfdx::tensor::{Gradients, Tensor};
+use dfdx::tensor::{Gradients, Tensor, UniqueId};
 use dfdx::tensor_ops::Device;
 use num_traits::NumCast;
 use rand::Rng;
 use rand::distributions::Distribution;
-use safetensors::{Dtype as FileDtype, SafeTensors, View};
+use safetensors::SafeTensors;
 
-use super::dtype::{from_bytes, sealed::Bytes, to_bytes};
-use super::{CheckpointDtype, CheckpointError};
+use super::dtype::{from_bytes, sealed::Bytes};
+use super::file::Tensors;
+use super::{CheckpointDtype, CheckpointError, Saved};
 
-/// A tensor on its way into a file.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) name: String,
-    pub(super) dtype: FileDtype,
-    pub(super) shape: Vec<usize>,
-    pub(super) bytes: Vec<u8>,
+/// What an optimizer keeps of the parameters that it updates.
+pub(super) struct State<'a, E: Dtype, D: Device<E>> {
+    /// Its moments under their names. A moment that is not there yet begins at zeros, which only a copy can be given.
+    moments: Vec<(&'a str, Cow<'a, Gradients<E, D>>)>,
+    /// The parameters that it has updated; none before the first update.
+    updated: &'a [UniqueId],
 }
 
-impl View for &Entry {
-    fn dtype(&self) -> FileDtype {
-        self.dtype
+impl<'a, E: Dtype, D: Device<E>> State<'a, E, D> {
+    pub(super) fn none() -> Self {
+        Self { moments: Vec::new(), updated: &[] }
     }
 
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.bytes.as_slice().into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
+    pub(super) fn of<O: Saved<E, D>>(optimizer: &'a O) -> Self {
+        let complete = optimizer.steps().complete;
+        let cow =
+            |moments: &'a Gradients<E, D>| if complete { Cow::Borrowed(moments) } else { Cow::Owned(moments.clone()) };
+        let moments = O::MOMENTS.iter().copied().zip(optimizer.moments().into_iter().map(cow)).collect();
+        Self { moments, updated: optimizer.updated() }
     }
 }
 
@@ -56,33 +56,29 @@ fn moment_key(moment: &str, path: &str) -> String {
     format!("{OPTIMIZER}{moment}.{path}")
 }
 
-/// The tensors and scalars of `model`, and the moments that belong to its parameters, under the names given.
-pub(super) fn collect<M, E, D>(
-    model: &M,
-    names: &[&str],
-    moments: Vec<&Gradients<E, D>>,
-) -> Result<Vec<Entry>, CheckpointError>
+/// The tensors and scalars of `model`, and what belongs to its parameters in an optimizer's state.
+pub(super) fn collect<M, E, D>(model: &M, state: State<'_, E, D>) -> Result<Tensors, CheckpointError>
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
     D: Device<E>,
 {
-    // A moment that is not there yet begins at zeros, which only a copy can be given.
-    let moments = names.iter().copied().zip(moments.into_iter().cloned()).collect();
-    let mut collect = Collect { entries: Vec::new(), moments };
+    let numbers = model.num_trainable_params() * (1 + state.moments.len());
+    let mut collect = Collect { tensors: Tensors::with_room_for::<E>(numbers), state, seen: UnusedTensors::default() };
     M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut collect })?;
-    Ok(collect.entries)
+    Ok(collect.tensors)
 }
 
 struct Collect<'a, E: Dtype, D: Device<E>> {
-    entries: Vec<Entry>,
-    moments: Vec<(&'a str, Gradients<E, D>)>,
+    tensors: Tensors,
+    state: State<'a, E, D>,
+    /// The last parameter. (dfdx gives out a tensor's id in this form only.)
+    seen: UnusedTensors,
 }
 
 impl<E: CheckpointDtype, D: Device<E>> Collect<'_, E, D> {
     fn push<S: Shape>(&mut self, name: String, tensor: &Tensor<S, E, D>) {
-        let shape = tensor.shape().concrete().into();
-        self.entries.push(Entry { name, dtype: E::DTYPE, shape, bytes: to_bytes(&tensor.as_vec()) });
+        self.tensors.push(name, tensor.shape().concrete().into(), &tensor.as_vec());
     }
 }
 
@@ -98,10 +94,19 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D>
         (tensor, path): (&Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, CheckpointError> {
         self.push(model_key(&path), tensor);
-        if options.do_gradient_update {
-            for n in 0..self.moments.len() {
-                let (name, moments) = &mut self.moments[n];
-                moments.try_alloc_for(tensor).map_err(CheckpointError::device)?;
+        if options.do_gradient_update && !self.state.moments.is_empty() {
+            self.seen.ids.clear();
+            self.seen.add(tensor);
+            // Its moments would be zeros, and nobody would notice.
+            if !self.state.updated.is_empty() && !self.state.updated.contains(&self.seen.ids[0]) {
+                let problem = "is no parameter of the model that the optimizer has updated";
+                return Err(CheckpointError::tensor(&model_key(&path), problem));
+            }
+            for n in 0..self.state.moments.len() {
+                let (name, moments) = &mut self.state.moments[n];
+                if let Cow::Owned(moments) = moments {
+                    moments.try_alloc_for(tensor).map_err(CheckpointError::device)?;
+                }
                 let (name, moment) = (moment_key(name, &path), moments.get(tensor));
                 self.push(name, &moment);
             }
@@ -116,43 +121,45 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D>
     ) -> Result<Option<N>, CheckpointError> {
         let name = model_key(&path);
         let value = scalar.to_f64().ok_or_else(|| CheckpointError::tensor(&name, "is no number"))?;
-        self.entries.push(Entry { name, dtype: FileDtype::F64, shape: Vec::new(), bytes: to_bytes(&[value]) });
+        self.tensors.push(name, Vec::new(), &[value]);
         Ok(None)
     }
 }
 
-/// Puts what a file holds into `model`, and makes the moments of the names given; both must have just the file's tensors.
-pub(super) fn fill<M, E, D>(
-    model: &mut M,
+/// Checks that a file holds just the tensors of `model` and the moments of the names given; gives the moments, and the ids of
+/// the parameters.
+pub(super) fn check<M, E, D>(
+    model: &M,
     names: &[&str],
     file: &SafeTensors,
-) -> Result<Vec<Gradients<E, D>>, CheckpointError>
+) -> Result<(Vec<Gradients<E, D>>, Vec<UniqueId>), CheckpointError>
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
     D: Device<E>,
 {
     let moments = names.iter().map(|&name| (name, Gradients::leaky())).collect();
-    let mut fill = Fill { file, moments, seen: Vec::new() };
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut fill })?;
+    let mut check = Check { file, moments, seen: Vec::new(), parameters: UnusedTensors::default() };
+    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut check })?;
     let prefixes: &[&str] = if names.is_empty() { &[MODEL] } else { &[MODEL, OPTIMIZER] };
     for name in file.names() {
-        if prefixes.iter().any(|prefix| name.starts_with(prefix)) && !fill.seen.iter().any(|seen| seen == name) {
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) && !check.seen.iter().any(|seen| seen == name) {
             return Err(CheckpointError::tensor(name, "is in the file and has no place in this model or optimizer"));
         }
     }
-    Ok(fill.moments.into_iter().map(|(_, moments)| moments).collect())
+    Ok((check.moments.into_iter().map(|(_, moments)| moments).collect(), check.parameters.ids))
 }
 
-struct Fill<'a, E: Dtype, D: Device<E>> {
+struct Check<'a, E: Dtype, D: Device<E>> {
     file: &'a SafeTensors<'a>,
     moments: Vec<(&'a str, Gradients<E, D>)>,
     seen: Vec<String>,
+    parameters: UnusedTensors,
 }
 
-impl<E: Dtype, D: Device<E>> Fill<'_, E, D> {
-    /// The numbers of a tensor that has to have this shape.
-    fn values<N: Bytes>(&mut self, name: String, shape: &[usize]) -> Result<Vec<N>, CheckpointError> {
+impl<'a, E: Dtype, D: Device<E>> Check<'a, E, D> {
+    /// The numbers of a tensor that has to have this shape, as bytes.
+    fn numbers<N: Bytes>(&mut self, name: String, shape: &[usize]) -> Result<&'a [u8], CheckpointError> {
         let found = self.file.tensor(&name).map_err(|_| CheckpointError::tensor(&name, "is not in the file"))?;
         if found.dtype() != N::DTYPE {
             return Err(CheckpointError::tensor(&name, format!("should be {:?} and is {:?}", N::DTYPE, found.dtype())));
@@ -161,12 +168,12 @@ impl<E: Dtype, D: Device<E>> Fill<'_, E, D> {
             return Err(CheckpointError::tensor(&name, format!("should be {shape:?} and is {:?}", found.shape())));
         }
         self.seen.push(name);
-        Ok(from_bytes(found.data()))
+        Ok(found.data())
     }
 }
 
-impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_, E, D> {
-    type Viewer = (ViewTensorMut, ViewTensorName);
+impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Check<'_, E, D> {
+    type Viewer = (ViewTensorRef, ViewTensorName);
     type Err = CheckpointError;
     type E2 = E;
     type D2 = D;
@@ -174,17 +181,16 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_, E, D> {
     fn visit<S: Shape>(
         &mut self,
         options: TensorOptions<S, E, D>,
-        (tensor, path): (&mut Tensor<S, E, D>, String),
+        (tensor, path): (&Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, CheckpointError> {
         let shape: Vec<usize> = tensor.shape().concrete().into();
-        let values = self.values(model_key(&path), &shape)?;
-        tensor.copy_from(&values);
+        self.numbers::<E>(model_key(&path), &shape)?;
         if options.do_gradient_update {
+            self.parameters.add(tensor);
             for n in 0..self.moments.len() {
-                let values = self.values(moment_key(self.moments[n].0, &path), &shape)?;
-                let replay = Replay { values, at: Cell::new(0) };
+                let bytes = self.numbers::<E>(moment_key(self.moments[n].0, &path), &shape)?;
                 let moment = self.moments[n].1.get_or_alloc_mut(tensor).map_err(CheckpointError::device)?;
-                tensor.device().try_fill_with_distr(moment, replay).map_err(CheckpointError::device)?;
+                tensor.device().try_fill_with_distr(moment, Replay::of(bytes)).map_err(CheckpointError::device)?;
             }
         }
         Ok(None)
@@ -193,26 +199,78 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_, E, D> {
     fn visit_scalar<N: NumCast>(
         &mut self,
         _: ScalarOptions<N>,
-        (scalar, path): (&mut N, String),
+        (_, path): (&N, String),
     ) -> Result<Option<N>, CheckpointError> {
         let name = model_key(&path);
-        let value = self.values::<f64>(name.clone(), &[])?.first().copied().and_then(N::from);
-        *scalar = value.ok_or_else(|| CheckpointError::tensor(&name, "does not fit"))?;
+        match N::from(f64::read(self.numbers::<f64>(name.clone(), &[])?)) {
+            Some(_) => Ok(None),
+            None => Err(CheckpointError::tensor(&name, "does not fit")),
+        }
+    }
+}
+
+/// Puts what a file holds into `model`, after [`check`] has found that it fits: nothing can fail any more.
+pub(super) fn fill<M, E, D>(model: &mut M, file: &SafeTensors)
+where
+    M: TensorCollection<E, D>,
+    E: CheckpointDtype,
+    D: Device<E>,
+{
+    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Fill { file } });
+}
+
+struct Fill<'a> {
+    file: &'a SafeTensors<'a>,
+}
+
+impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_> {
+    type Viewer = (ViewTensorMut, ViewTensorName);
+    type Err = Infallible;
+    type E2 = E;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, E, D>,
+        (tensor, path): (&mut Tensor<S, E, D>, String),
+    ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
+        if let Ok(found) = self.file.tensor(&model_key(&path)) {
+            tensor.copy_from(&from_bytes::<E>(found.data()));
+        }
+        Ok(None)
+    }
+
+    fn visit_scalar<N: NumCast>(
+        &mut self,
+        _: ScalarOptions<N>,
+        (scalar, path): (&mut N, String),
+    ) -> Result<Option<N>, Infallible> {
+        let found = self.file.tensor(&model_key(&path));
+        if let Some(value) = found.ok().and_then(|found| N::from(f64::read(found.data()))) {
+            *scalar = value;
+        }
         Ok(None)
     }
 }
 
-/// A distribution that is none: it gives out the numbers of a slice in a row. It is the one way by which dfdx lets data into
+/// A distribution that is none: it gives out the numbers of a file in a row. It is the one way by which dfdx lets data into
 /// a gradient, on every device and bit for bit, and it leaves the device's generator alone.
-struct Replay<E> {
-    values: Vec<E>,
-    at: Cell<usize>,
+struct Replay<'a> {
+    rest: Cell<&'a [u8]>,
 }
 
-impl<E: Copy + Default> Distribution<E> for Replay<E> {
+impl<'a> Replay<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { rest: Cell::new(bytes) }
+    }
+}
+
+impl<E: Bytes + Default> Distribution<E> for Replay<'_> {
+    #[inline]
     fn sample<R: Rng + ?Sized>(&self, _: &mut R) -> E {
-        let at = self.at.replace(self.at.get() + 1);
-        self.values.get(at).copied().unwrap_or_default()
+        let Some((number, rest)) = self.rest.get().split_at_checked(size_of::<E>()) else { return E::default() };
+        self.rest.set(rest);
+        E::read(number)
     }
 }
 
@@ -225,22 +283,40 @@ mod tests {
     #[test]
     fn odd_moments_come_back_bit_for_bit() {
         let odd = [f32::NAN, f32::from_bits(0x7fa0_0001), -0.0, f32::MIN_POSITIVE / 8.0, f32::NEG_INFINITY, 1.0];
+        let bytes: Vec<u8> = odd.iter().flat_map(|number| number.to_le_bytes()).collect();
         let device = Cpu::seed_from_u64(5);
         let mut w: Tensor<Rank1<6>, f32, _> = device.zeros();
         let mut moment = Gradients::leaky();
-        let replay = Replay { values: odd.to_vec(), at: Cell::new(0) };
-        device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), replay).unwrap();
+        device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(&bytes)).unwrap();
         w.copy_from(&odd);
-        let entries = collect(&w, &["m"], vec![&moment]).unwrap();
-        assert_eq!(entries[1].bytes, to_bytes(&odd));
-        let file = safetensors::serialize(entries.iter().map(|entry| (&entry.name, entry)), None).unwrap();
-        let file = SafeTensors::deserialize(&file).unwrap();
+        let write = |w: &_, moment, updated| {
+            let tensors = collect(w, State { moments: vec![("m", Cow::Borrowed(moment))], updated }).unwrap();
+            assert!(tensors.list().all(|tensor| tensor.3 == bytes));
+            let mut file = Vec::new();
+            tensors.write(("key", "text"), &mut file).unwrap();
+            file
+        };
+        let file = write(&w, &moment, &[]);
+        let read = SafeTensors::deserialize(&file).unwrap();
         let mut v: Tensor<Rank1<6>, f32, _> = device.zeros();
-        let moments = fill(&mut v, &["m"], &file).unwrap();
-        let again = collect(&v, &["m"], moments.iter().collect()).unwrap();
-        assert_eq!([&again[0].bytes, &again[1].bytes], [&entries[0].bytes, &entries[1].bytes]);
+        let (moments, updated) = check(&v, &["m"], &read).unwrap();
+        fill(&mut v, &read);
+        assert_eq!(write(&v, &moments[0], &updated), file);
         let (drawn, expected): (Tensor<Rank1<6>, f32, _>, Tensor<Rank1<6>, f32, _>) =
             (device.sample_normal(), Cpu::seed_from_u64(5).sample_normal());
         assert_eq!(drawn.array(), expected.array());
+    }
+
+    /// Moments of another model than the one that was updated would be zeros.
+    #[test]
+    fn an_optimizer_is_saved_with_its_own_model() {
+        let device = Cpu::default();
+        let (w, v): (Tensor<Rank1<6>, f32, _>, Tensor<Rank1<6>, f32, _>) = (device.zeros(), device.zeros());
+        let (moment, mut ids) = (Gradients::leaky(), UnusedTensors::default());
+        ids.add(&w);
+        let state = || State { moments: vec![("m", Cow::Owned(moment.clone()))], updated: &ids.ids };
+        assert!(collect(&w, state()).is_ok());
+        let error = collect(&v, state()).unwrap_err().to_string();
+        assert_eq!(error, "tensor model. is no parameter of the model that the optimizer has updated");
     }
 }

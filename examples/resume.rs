@@ -1,0 +1,87 @@
+//! Trains on the digits, can be killed at any moment, and goes on where it was saved: the model at the end has the same bytes as
+//! that of a run that nobody disturbed.
+//!
+//! ```text
+//! cargo run --release --features full --example resume -- --checkpoint target/run.safetensors --stop-after 400
+//! cargo run --release --features full --example resume -- --checkpoint target/run.safetensors
+//! ```
+//!
+//! Look at the update that the second command begins with.
+
+mod support;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cyclic_optim::adapters::dfdx::Checkpoint;
+use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, History, OneCycle};
+use dfdx::prelude::{Cpu, ZeroGrads};
+use support::digits::{Data, Runs, Task, train_step, with_pixels};
+
+/// Train on the digits, save on the way, continue from what was saved.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    runs: Runs,
+    /// The run so far; continued if it is there.
+    #[arg(long)]
+    checkpoint: PathBuf,
+    /// Updates between two checkpoints.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    save_every: u64,
+    /// Save and stop after so many updates of the whole run.
+    #[arg(long)]
+    stop_after: Option<u64>,
+    /// Where the trained weights go [default: beside the checkpoint, as `<name>.model.safetensors`].
+    #[arg(long)]
+    model: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    support::exit_code(|| {
+        let args = Args::parse();
+        let data = Data::read(&args.runs.data)?;
+        with_pixels!(data, run(&args, &data))
+    })
+}
+
+fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+    let batches = data.batches_per_epoch();
+    let updates = u64::from(args.runs.epochs) * batches;
+    let config = ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?;
+    let task = Task::<PIXELS>::new(data, args.runs.seeds().next().unwrap_or_default());
+    let mut model = task.model();
+    let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config)?.with_history(History::new());
+    if args.checkpoint.exists() {
+        Checkpoint::read(&args.checkpoint)?.restore(&mut model, &mut optimizer)?;
+        println!("continuing from update {}", optimizer.iterations());
+    }
+    let mut grads = model.alloc_grads();
+    let end = args.stop_after.map_or(updates, |stop| stop.min(updates));
+    while optimizer.iterations() < end {
+        let (epoch, place) = (optimizer.iterations() / batches, optimizer.iterations() % batches);
+        for batch in task.batches(epoch).skip(usize::try_from(place)?) {
+            let loss;
+            (loss, grads) = train_step(&mut model, grads, batch);
+            optimizer.apply(&mut model, &mut grads, loss)?;
+            let iterations = optimizer.iterations();
+            if iterations % args.save_every == 0 || iterations == end {
+                Checkpoint::write(&args.checkpoint, &model, &optimizer)?;
+            }
+            if iterations == end {
+                break;
+            }
+        }
+    }
+    if end < updates {
+        println!("stopped after update {end} of {updates}");
+        return Ok(());
+    }
+    let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));
+    Checkpoint::write_weights::<_, f32, Cpu>(&path, &model)?;
+    let test = task.test(&model);
+    println!("test accuracy {:.4} ({} of {}); written: {}", test.accuracy(), test.correct, test.of, path.display());
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! One training run, several models: a snapshot at the end of each cycle, their ensemble, and the average of their weights.
+//!
+//! ```text
+//! cargo run --release --features full --example snapshot_ensemble -- --seeds 10
+//! cargo run --release --features full --example snapshot_ensemble -- --out target/snapshots
+//! ```
+//!
+//! Look at the last lines: the ensemble does better than its members, the average of weights need not.
+
+mod support;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use cyclic_optim::adapters::dfdx::{Checkpoint, SnapshotEnsemble, WeightAverage};
+use cyclic_optim::{Adam, CyclicOptimizer, WarmRestarts};
+use dfdx::prelude::{Cpu, ZeroGrads};
+use support::digits::{Data, Runs, Task, train_step, with_pixels};
+
+/// Train a snapshot ensemble on the digits.
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    runs: Runs,
+    /// Number of cycles, and of snapshots.
+    #[arg(long, default_value_t = 5)]
+    snapshots: u64,
+    /// The rate that each cycle begins with.
+    #[arg(long, default_value_t = 0.02)]
+    max_lr: f64,
+    /// Folder for the snapshots, as `snapshot-1.safetensors` and so on; made if it is not there.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    support::exit_code(|| {
+        let args = Args::parse();
+        let data = Data::read(&args.runs.data)?;
+        let mut rows: Vec<Vec<(String, f64)>> = Vec::new();
+        for seed in args.runs.seeds() {
+            rows.push(with_pixels!(data, run(&args, &data, seed))?);
+        }
+        println!("test accuracy, mean over {} seeds:", rows.len());
+        for (column, (name, _)) in rows[0].iter().enumerate() {
+            let accuracy = mean(rows.iter().map(|row| row[column].1));
+            println!("{name:<24} {accuracy:.4}");
+        }
+        Ok(())
+    })
+}
+
+fn run<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Result<Vec<(String, f64)>, Box<dyn Error>> {
+    let updates = u64::from(args.runs.epochs) * data.batches_per_epoch();
+    let schedule = WarmRestarts::snapshots(args.max_lr, updates, args.snapshots)?;
+    let task = Task::<PIXELS>::new(data, seed);
+    let mut model = task.model();
+    let mut grads = model.alloc_grads();
+    let mut optimizer = CyclicOptimizer::try_new(Adam::default(), schedule)?;
+    let (mut ensemble, mut average) = (SnapshotEnsemble::new(), WeightAverage::<_, f32, Cpu>::new());
+    for batch in task.all_batches().take(usize::try_from(updates)?) {
+        let loss;
+        (loss, grads) = train_step(&mut model, grads, batch);
+        optimizer.apply(&mut model, &mut grads, loss)?;
+        average.after_update(&optimizer, &model).map_err(|error| format!("{error:?}"))?;
+        if let (Some(number), Some(folder)) = (ensemble.after_update(&optimizer, &model), &args.out) {
+            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            let path = folder.join(format!("snapshot-{}.safetensors", number + 1));
+            Checkpoint::write_weights::<_, f32, Cpu>(path, &model)?;
+        }
+    }
+    let singles: Vec<f64> = ensemble.snapshots().iter().map(|snapshot| task.test(snapshot).accuracy()).collect();
+    let mut row: Vec<(String, f64)> =
+        singles.iter().enumerate().map(|(n, &accuracy)| (format!("snapshot {}", n + 1), accuracy)).collect();
+    row.push(("mean of the snapshots".into(), mean(singles.iter().copied())));
+    let all = ensemble.snapshots().len();
+    row.push(("ensemble".into(), task.score(&ensemble.predict(all, &task.test_images())?).accuracy()));
+    let verdict = average.verdict(ensemble.snapshots(), |model| task.test(model).loss)?;
+    if let Some(model) = average.model() {
+        row.push(("average of the weights".into(), task.test(model).accuracy()));
+    }
+    if verdict.hurts() {
+        println!("seed {seed}: averaging the weights hurts: loss {:.3}, parts {:.3?}", verdict.average, verdict.parts);
+    }
+    Ok(row)
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}

@@ -1,0 +1,72 @@
+//! The tensors of a safetensors file that is to be written.
+//!
+//! The library's own writer copies everything once more, and leaves files of other names behind when it is killed.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use super::dtype::push_bytes;
+use super::dtype::sealed::Bytes;
+
+/// Tensors in the order in which they came, the widest numbers first in the file, so that all of them are aligned.
+#[derive(Debug)]
+pub(super) struct Tensors {
+    entries: Vec<Entry>,
+    /// The numbers, by their width.
+    data: BTreeMap<usize, Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    width: usize,
+    start: usize,
+    end: usize,
+}
+
+/// Name, type, shape and numbers of a tensor.
+pub(super) type Listed<'a> = (&'a str, Dtype, &'a [usize], &'a [u8]);
+
+impl Tensors {
+    /// None yet, with room for so many numbers of a type: to grow would cost as much as to write.
+    pub(super) fn with_room_for<E: Bytes>(numbers: usize) -> Self {
+        let bytes = numbers.saturating_mul(size_of::<E>());
+        Self { entries: Vec::new(), data: [(size_of::<E>(), Vec::with_capacity(bytes))].into() }
+    }
+
+    pub(super) fn push<E: Bytes>(&mut self, name: String, shape: Vec<usize>, values: &[E]) {
+        let width = size_of::<E>();
+        let data = self.data.entry(width).or_default();
+        let start = data.len();
+        push_bytes(values, data);
+        self.entries.push(Entry { name, dtype: E::DTYPE, shape, width, start, end: data.len() });
+    }
+
+    pub(super) fn list(&self) -> impl Iterator<Item = Listed<'_>> {
+        self.entries.iter().map(|entry| {
+            let bytes = self.data.get(&entry.width).map_or(&[][..], |data| &data[entry.start..entry.end]);
+            (entry.name.as_str(), entry.dtype, entry.shape.as_slice(), bytes)
+        })
+    }
+
+    /// Writes the file: the length of the header, the header with one metadata entry, the numbers.
+    pub(super) fn write(&self, (key, text): (&str, &str), file: &mut impl Write) -> io::Result<()> {
+        let mut header = Map::from_iter([("__metadata__".to_owned(), json!({ key: text }))]);
+        for entry in &self.entries {
+            let before: usize = self.data.range(entry.width + 1..).map(|(_, data)| data.len()).sum();
+            let offsets = [before + entry.start, before + entry.end];
+            let dtype = serde_json::to_value(entry.dtype)?;
+            header.insert(entry.name.clone(), json!({ "dtype": dtype, "shape": entry.shape, "data_offsets": offsets }));
+        }
+        let mut header = serde_json::to_vec(&Value::from(header))?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        self.data.values().rev().try_for_each(|data| file.write_all(data))
+    }
+}
