@@ -126,13 +126,11 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D>
     }
 }
 
-/// Checks that a file holds just the tensors of `model` and the moments of the names given; gives the moments, and the ids of
-/// the parameters.
-pub(super) fn check<M, E, D>(
-    model: &M,
-    names: &[&str],
-    file: &SafeTensors,
-) -> Result<(Vec<Gradients<E, D>>, Vec<UniqueId>), CheckpointError>
+/// The moments in a file, in the order of their names, and the ids of the parameters that they belong to.
+pub(super) type Found<E, D> = (Vec<Gradients<E, D>>, Vec<UniqueId>);
+
+/// Checks that a file holds just the tensors of `model` and the moments of the names given.
+pub(super) fn check<M, E, D>(model: &M, names: &[&str], file: &SafeTensors) -> Result<Found<E, D>, CheckpointError>
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
