@@ -32,13 +32,13 @@ struct Args {
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.runs.data)?;
+        let data = Data::read(&args.runs.run.data)?;
         with_pixels!(data, run(&args, &data))
     })
 }
 
 fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
-    let epochs = args.runs.epochs;
+    let epochs = args.runs.run.epochs;
     let updates = u64::from(epochs) * data.batches_per_epoch();
     let config = match &args.config {
         Some(file) => support::config_file::read(file)?,

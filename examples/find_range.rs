@@ -39,7 +39,7 @@ struct Args {
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.runs.data)?;
+        let data = Data::read(&args.runs.run.data)?;
         fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
         let mut runs = Vec::new();
         for seed in args.runs.seeds() {
@@ -101,9 +101,9 @@ fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Res
     println!("Smith's range  {:.2e} to {:.2e}", range.base_lr.lr, range.max_lr.lr);
     println!("written: {} and {}", csv.display(), svg.display());
 
-    let updates = u64::from(args.runs.epochs) * data.batches_per_epoch();
+    let updates = u64::from(args.runs.run.epochs) * data.batches_per_epoch();
     let config = ClrConfig::new(range.one_cycle(updates)?);
-    let run = task.fit(args.runs.epochs, adam, config, |_, _, _| ())?;
+    let run = task.fit(args.runs.run.epochs, adam, config, |_, _, _| ())?;
     println!(
         "seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates",
         run.test.accuracy(),

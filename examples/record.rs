@@ -21,13 +21,13 @@ use cyclic_optim::adapters::dfdx::{DeadRelus, named_parameters};
 use cyclic_optim::history::{CsvLog, LossPlot, Per, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
 use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, Smoothing, WarmRestarts};
 use dfdx::prelude::{Cpu, ZeroGrads};
-use support::digits::{Data, Runs, Task, train_step, with_pixels};
+use support::digits::{Data, Run, Task, train_step, with_pixels};
 
 /// Train on the digits and record the run in every way there is.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
-    runs: Runs,
+    run: Run,
     /// Folder for everything; made if it is not there, and refused if it holds a run already.
     #[arg(long)]
     out: PathBuf,
@@ -45,7 +45,7 @@ struct Args {
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.runs.data)?;
+        let data = Data::read(&args.run.data)?;
         with_pixels!(data, run(&args, &data))
     })
 }
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 const HISTOGRAMS: u64 = 5;
 
 fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
-    let (epochs, batches) = (u64::from(args.runs.epochs), data.batches_per_epoch());
+    let (epochs, batches) = (u64::from(args.run.epochs), data.batches_per_epoch());
     let updates = epochs * batches;
     let config = match &args.config {
         Some(file) => support::config_file::read(file)?,
@@ -74,7 +74,7 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
     board.text("config", 0, &format!("```json\n{}\n```", serde_json::to_string_pretty(&config)?))?;
     let mut monitor = args.remote.as_ref().map(|url| RemoteMonitor::new(url, Duration::from_secs(5))).transpose()?;
 
-    let seed = args.runs.seeds().next().unwrap_or_default();
+    let seed = args.run.seed;
     let task = Task::<PIXELS>::new(data, seed);
     let (mut model, mut relus) = (task.model(), DeadRelus::new());
     let mut grads = model.alloc_grads();

@@ -18,13 +18,13 @@ use clap::Parser;
 use cyclic_optim::adapters::dfdx::Checkpoint;
 use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, History, OneCycle};
 use dfdx::prelude::{Cpu, ZeroGrads};
-use support::digits::{Data, Runs, Task, train_step, with_pixels};
+use support::digits::{Data, Run, Task, train_step, with_pixels};
 
 /// Train on the digits, save on the way, continue from what was saved.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
-    runs: Runs,
+    run: Run,
     /// The run so far; continued if it is there.
     #[arg(long)]
     checkpoint: PathBuf,
@@ -42,16 +42,16 @@ struct Args {
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.runs.data)?;
+        let data = Data::read(&args.run.data)?;
         with_pixels!(data, run(&args, &data))
     })
 }
 
 fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let batches = data.batches_per_epoch();
-    let updates = u64::from(args.runs.epochs) * batches;
+    let updates = u64::from(args.run.epochs) * batches;
     let config = ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?;
-    let task = Task::<PIXELS>::new(data, args.runs.seeds().next().unwrap_or_default());
+    let task = Task::<PIXELS>::new(data, args.run.seed);
     let mut model = task.model();
     let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config)?.with_history(History::new());
     if args.checkpoint.exists() {

@@ -38,7 +38,7 @@ struct Args {
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        let data = Data::read(&args.runs.data)?;
+        let data = Data::read(&args.runs.run.data)?;
         let mut rows: Vec<Vec<(String, f64)>> = Vec::new();
         for seed in args.runs.seeds() {
             rows.push(with_pixels!(data, run(&args, &data, seed))?);
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Result<Vec<(String, f64)>, Box<dyn Error>> {
-    let updates = u64::from(args.runs.epochs) * data.batches_per_epoch();
+    let updates = u64::from(args.runs.run.epochs) * data.batches_per_epoch();
     let schedule = WarmRestarts::snapshots(args.max_lr, updates, args.snapshots)?;
     let task = Task::<PIXELS>::new(data, seed);
     let mut model = task.model();

@@ -18,9 +18,9 @@ use rand::seq::SliceRandom;
 
 use super::idx::Images;
 
-/// On what to train, for how long and how often: the options of every example that trains.
+/// On what to train and for how long: the options of every example that trains.
 #[derive(clap::Args)]
-pub(crate) struct Runs {
+pub(crate) struct Run {
     /// Folder with the four IDX files; the real MNIST works too.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
     pub(crate) data: PathBuf,
@@ -29,7 +29,14 @@ pub(crate) struct Runs {
     pub(crate) epochs: u32,
     /// Seed of the initial weights and of the order of the images.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(crate) seed: u64,
+}
+
+/// The same, for examples that can do it several times.
+#[derive(clap::Args)]
+pub(crate) struct Runs {
+    #[command(flatten)]
+    pub(crate) run: Run,
     /// Do it all with so many seeds, one after the other, and sum up.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
@@ -38,7 +45,7 @@ pub(crate) struct Runs {
 impl Runs {
     /// The seed of each run.
     pub(crate) fn seeds(&self) -> impl Iterator<Item = u64> {
-        let first = self.seed;
+        let first = self.run.seed;
         (0..self.seeds).map(move |n| first.wrapping_add(n.into()))
     }
 }
@@ -73,6 +80,12 @@ impl Data {
         } else {
             Err(format!("training images have {} pixels, test images {}", train.pixels, test.pixels).into())
         }
+    }
+
+    /// The training images alone: all but every `nth` to learn from, those to test with.
+    pub(crate) fn validation_split(&self, nth: usize) -> Self {
+        let (held_out, kept) = (0..self.train.labels.len()).partition::<Vec<usize>, _>(|index| index % nth == 0);
+        Self { train: self.train.subset(&kept), test: self.train.subset(&held_out) }
     }
 
     /// Pixels of an image.

@@ -52,6 +52,16 @@ impl Images {
         }
         Ok(Self { pixels, values, labels })
     }
+
+    /// Some of the images.
+    pub(crate) fn subset(&self, indices: &[usize]) -> Self {
+        let image = |&index: &usize| &self.values[index * self.pixels..(index + 1) * self.pixels];
+        Self {
+            pixels: self.pixels,
+            values: indices.iter().flat_map(image).copied().collect(),
+            labels: indices.iter().map(|&index| self.labels[index]).collect(),
+        }
+    }
 }
 
 /// The dimensions and the bytes of a file.

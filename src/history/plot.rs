@@ -59,6 +59,18 @@ impl History {
     }
 }
 
+impl Table {
+    /// All series as lines of one SVG picture, with `y` written on their axis.
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError`]: no series has a finite value.
+    pub fn to_svg(&self, title: &str, y: &str) -> Result<String, PlotError> {
+        let lines = Line::colored(self.names().map(|name| (name.into(), points(self, name))));
+        draw(title, self.per().name(), vec![Chart { y, logarithmic: false, lines }])
+    }
+}
+
 impl<S: Schedule> ClrConfig<S> {
     /// What the first `updates` updates of a run will use, as an SVG picture: learning rate and, if it is cycled, momentum.
     ///

@@ -1,0 +1,380 @@
+//! Does cycling the rate pay? Constant rates against cyclic ones on the digits, with Adam and with SGD, over many seeds.
+//!
+//! ```text
+//! cargo run --release --features full --example convergence -- --out target/convergence
+//! ```
+//!
+//! Every arm is tuned alike: the same grid of peak rates, the same seeds, on a fifth of the training images that it does not learn
+//! from. What is chosen there then learns from all training images and is looked at on the test images. The update at which
+//! an accuracy is reached is that of the *mean* over the seeds; the first crossing of single runs would reward jitter.
+//!
+//! Look at the column for 97 %, and at the last lines.
+
+mod support;
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clap::Parser;
+use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::history::{Per, Table};
+use cyclic_optim::range_test::{RangeTest, Suggestion};
+use cyclic_optim::{
+    Adam, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyperparameters, OneCycle, Sgd, Smoothing,
+    WarmRestarts,
+};
+use dfdx::optim::{Momentum, SgdConfig};
+use dfdx::prelude::{Cpu, ZeroGrads};
+use indicatif::{ProgressBar, ProgressStyle};
+use support::digits::{Data, Mlp, Task, train_step};
+
+/// Compare constant and cyclic learning rates on the digits.
+#[derive(Parser)]
+struct Args {
+    /// Folder with the four IDX files of the digits.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
+    data: PathBuf,
+    /// Folder for the table and the pictures; made if it is not there.
+    #[arg(long, default_value = "target/convergence")]
+    out: PathBuf,
+    /// Seeds of the final runs.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Seeds of the runs that choose the rates.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    tuning_seeds: u64,
+}
+
+/// Updates of each run, and between two looks at the accuracy.
+const UPDATES: u64 = 900;
+const LOOK: u64 = 10;
+const STEP_SIZE: u64 = 90;
+const TARGETS: [f64; 3] = [0.95, 0.96, 0.97];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inner {
+    Adam,
+    Sgd,
+}
+
+impl Inner {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Adam => "Adam",
+            Self::Sgd => "Sgd with momentum 0.9",
+        }
+    }
+
+    /// The peak rates that every arm may choose from, each 1.5 times the one before.
+    fn grid(self) -> Vec<f64> {
+        let lowest = if self == Self::Adam { 8e-4 } else { 1e-2 };
+        (0..10).map(|n| lowest * 1.5_f64.powi(n)).collect()
+    }
+
+    fn sgd() -> Sgd<f32, Cpu> {
+        Sgd::new(SgdConfig { momentum: Some(Momentum::Classic(0.9)), ..Default::default() })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arm {
+    Constant,
+    Triangular,
+    Triangular2,
+    ExpRange,
+    OneCycle,
+    WarmRestarts,
+}
+
+impl Arm {
+    const ALL: [Self; 6] =
+        [Self::Constant, Self::Triangular, Self::Triangular2, Self::ExpRange, Self::OneCycle, Self::WarmRestarts];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Constant => "constant",
+            Self::Triangular => "triangular",
+            Self::Triangular2 => "triangular2",
+            Self::ExpRange => "exp_range",
+            Self::OneCycle => "one-cycle",
+            Self::WarmRestarts => "warm restarts",
+        }
+    }
+
+    fn config(self, base_lr: f64, max_lr: f64) -> Result<ClrConfig, ConfigError> {
+        Ok(match self {
+            Self::Constant => Constant::new(max_lr)?.into(),
+            Self::Triangular => Cyclic::triangular(base_lr, max_lr, STEP_SIZE)?.into(),
+            Self::Triangular2 => Cyclic::triangular2(base_lr, max_lr, STEP_SIZE)?.into(),
+            Self::ExpRange => Cyclic::exp_range(base_lr, max_lr, STEP_SIZE, 0.997)?.into(),
+            Self::OneCycle => OneCycle::new(max_lr, UPDATES)?.into(),
+            // Three cycles: 129, 258 and 516 updates.
+            Self::WarmRestarts => WarmRestarts::new(base_lr, max_lr, UPDATES.div_ceil(7))?.with_t_mult(2)?.into(),
+        })
+    }
+
+    /// Over a peak of the grid; the base is a twentieth of it.
+    fn over(self, max_lr: f64) -> Result<ClrConfig, ConfigError> {
+        self.config(max_lr / 20.0, max_lr)
+    }
+}
+
+/// One training run: on which images, with which optimizer, config and seed.
+struct Job<'a> {
+    data: &'a Data,
+    inner: Inner,
+    config: ClrConfig,
+    seed: u64,
+}
+
+/// The accuracy after every `LOOK` updates.
+type Curve = Vec<f64>;
+
+fn main() -> ExitCode {
+    support::exit_code(|| {
+        let args = Args::parse();
+        let data = Data::read(&args.data)?;
+        if data.pixels() != PIXELS {
+            return Err(format!("images of 8 x 8 pixels are needed, these have {}", data.pixels()).into());
+        }
+        fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
+        let split = data.validation_split(5);
+        let mut csv = String::from("optimizer,arm,rates,max_lr,to_95,to_96,to_97,final_mean,final_sd\n");
+        for inner in [Inner::Adam, Inner::Sgd] {
+            compare(&args, inner, &data, &split, &mut csv)?;
+        }
+        let file = args.out.join("convergence.csv");
+        fs::write(&file, csv).map_err(|error| format!("{}: {error}", file.display()))?;
+        println!("written: {}", args.out.display());
+        Ok(())
+    })
+}
+
+const PIXELS: usize = 64;
+
+fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut String) -> Result<(), Box<dyn Error>> {
+    let grid = inner.grid();
+    let seeds = |data, config: &ClrConfig, number| {
+        (0..number).map(|seed| Job { data, inner, config: config.clone(), seed }).collect::<Vec<_>>()
+    };
+
+    // Choose the rates, every arm with the same number of runs. (Other seeds than those of the final runs.)
+    let mut jobs = Vec::new();
+    for arm in Arm::ALL {
+        for &max_lr in &grid {
+            let config = arm.over(max_lr)?;
+            jobs.extend(
+                seeds(split, &config, args.tuning_seeds).into_iter().map(|job| Job { seed: job.seed + 1000, ..job }),
+            );
+        }
+    }
+    let tuned = run_all(&format!("{}: tuning", inner.name()), &jobs, usize::try_from(args.tuning_seeds)?)?;
+    let (base_lr, max_lr, valley) = suggested_range(inner, split)?;
+
+    // Every arm with the range of the range test, the fastest and the best of the grid; and every constant rate.
+    let mut rows: Vec<(Arm, &str, f64, ClrConfig)> = Vec::new();
+    for (n, arm) in Arm::ALL.into_iter().enumerate() {
+        let tuned = &tuned[n * grid.len()..(n + 1) * grid.len()];
+        let (peak, config) = match arm {
+            Arm::Constant => (valley, Arm::Constant.over(valley)?),
+            arm => (max_lr, arm.config(base_lr, max_lr)?),
+        };
+        rows.push((arm, "range test", peak, config));
+        // Those that do not get there come last, the best of them first.
+        let speed = |curve: &Curve| (crossing(curve, 0.97).unwrap_or(u64::MAX), -last(curve));
+        let fastest = (0..grid.len()).min_by(|&a, &b| {
+            let (a, b) = (speed(&tuned[a].mean), speed(&tuned[b].mean));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        });
+        let best = (0..grid.len()).max_by(|&a, &b| last(&tuned[a].mean).total_cmp(&last(&tuned[b].mean)));
+        for (chosen, name) in [(fastest, "grid, fastest"), (best, "grid, best at the end")] {
+            let max_lr = grid[chosen.unwrap_or_default()];
+            rows.push((arm, name, max_lr, arm.over(max_lr)?));
+        }
+    }
+    for &lr in &grid {
+        rows.push((Arm::Constant, "every rate", lr, Arm::Constant.over(lr)?));
+    }
+    let jobs: Vec<Job> = rows.iter().flat_map(|row| seeds(data, &row.3, args.seeds)).collect();
+    let finals = run_all(&format!("{}: final", inner.name()), &jobs, usize::try_from(args.seeds)?)?;
+
+    println!(
+        "\n{}, {} seeds, {UPDATES} updates of 32 images; updates until the mean test accuracy reaches",
+        inner.name(),
+        args.seeds
+    );
+    println!(
+        "\n| arm | rates from | max_lr | 95 % | 96 % | 97 % | after {UPDATES} updates |\n|---|---|---|---|---|---|---|"
+    );
+    for ((arm, from, max_lr, _), result) in rows.iter().zip(&finals) {
+        let reached =
+            TARGETS.map(|target| crossing(&result.mean, target).map_or("-".into(), |update| update.to_string()));
+        let (mean, sd) = (last(&result.mean), result.sd);
+        println!("| {} | {from} | {max_lr:.4} | {} | {mean:.4} ± {sd:.4} |", arm.name(), reached.join(" | "));
+        csv.push_str(&format!(
+            "{},{},\"{from}\",{max_lr},{},{mean},{sd}\n",
+            inner.name(),
+            arm.name(),
+            reached.join(",")
+        ));
+    }
+
+    let fastest = |cyclic: bool| {
+        let of = rows.iter().zip(&finals).filter(|(row, _)| (row.0 != Arm::Constant) == cyclic);
+        of.filter_map(|(row, result)| Some((crossing(&result.mean, 0.97)?, row.0.name(), row.2)))
+            .min_by_key(|row| row.0)
+    };
+    match (fastest(true), fastest(false)) {
+        (Some((cyclic, arm, max_lr)), Some((constant, _, lr))) => println!(
+            "\n97 %: {arm} to {max_lr:.4} after {cyclic} updates, the best constant rate {lr:.4} after {constant}: ratio {:.2}",
+            cyclic as f64 / constant as f64,
+        ),
+        (cyclic, constant) => println!(
+            "\n97 %: reached by a cyclic arm: {}, by a constant rate: {}",
+            cyclic.is_some(),
+            constant.is_some()
+        ),
+    }
+    let end = |arm: Arm| {
+        let of = rows.iter().zip(&finals).filter(|(row, _)| row.0 == arm);
+        of.map(|(_, result)| last(&result.mean)).fold(0.0, f64::max)
+    };
+    let chosen =
+        rows.iter().position(|row| row.0 == Arm::OneCycle && row.1 == "grid, best at the end").unwrap_or_default();
+    println!(
+        "after {UPDATES} updates: one-cycle {:.4}, the best of all constant rates {:.4}",
+        last(&finals[chosen].mean),
+        end(Arm::Constant),
+    );
+    let file = args.out.join(if inner == Inner::Adam { "adam.svg" } else { "sgd.svg" });
+    let mut table = Table::new(Per::Update);
+    for point in 0..finals[0].mean.len() {
+        let fastest = rows.iter().zip(&finals).filter(|(row, _)| row.1 == "grid, fastest");
+        let values: Vec<(&str, f64)> = fastest.map(|(row, result)| (row.0.name(), result.mean[point])).collect();
+        // Where all the lines are still low, there is nothing to compare.
+        let values: Vec<(&str, f64)> = values.into_iter().filter(|value| value.1 > 0.85).collect();
+        table.push((point as u64 + 1) * LOOK, &values);
+    }
+    let svg = table.to_svg(&format!("Digits, {}: mean of {} seeds", inner.name(), args.seeds), "test accuracy")?;
+    fs::write(&file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(())
+}
+
+/// What several seeds of one config have come to.
+struct Summary {
+    mean: Curve,
+    /// Standard deviation of the last accuracy.
+    sd: f64,
+}
+
+fn last(curve: &Curve) -> f64 {
+    curve.last().copied().unwrap_or_default()
+}
+
+/// The update at which a curve first reaches an accuracy.
+fn crossing(curve: &Curve, target: f64) -> Option<u64> {
+    curve.iter().position(|&accuracy| accuracy >= target).map(|point| (point as u64 + 1) * LOOK)
+}
+
+/// Runs all jobs on all cores, and sums them up in groups of `seeds`.
+fn run_all(name: &str, jobs: &[Job], seeds: usize) -> Result<Vec<Summary>, Box<dyn Error>> {
+    let bar = ProgressBar::new(jobs.len() as u64);
+    bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
+    bar.set_message(name.to_owned());
+    let (next, curves) = (AtomicUsize::new(0), Mutex::new(vec![Ok(Curve::new()); jobs.len()]));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, Into::into) {
+            scope.spawn(|| {
+                while let Some((n, job)) = {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    jobs.get(n).map(|job| (n, job))
+                } {
+                    let curve = run(job).map_err(|error| error.to_string());
+                    if let Ok(mut curves) = curves.lock() {
+                        curves[n] = curve;
+                    }
+                    bar.inc(1);
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let curves = curves.into_inner()?.into_iter().collect::<Result<Vec<Curve>, String>>()?;
+    Ok(curves.chunks(seeds).map(|curves| summed_up(curves)).collect())
+}
+
+fn summed_up(curves: &[Curve]) -> Summary {
+    let n = curves.len() as f64;
+    let mean: Curve =
+        (0..curves[0].len()).map(|point| curves.iter().map(|curve| curve[point]).sum::<f64>() / n).collect();
+    let variance = curves.iter().map(|curve| (last(curve) - last(&mean)).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+    Summary { mean, sd: variance.sqrt() }
+}
+
+fn run(job: &Job) -> Result<Curve, Box<dyn Error>> {
+    match job.inner {
+        Inner::Adam => fit(job, Adam::default()),
+        Inner::Sgd => fit(job, Inner::sgd()),
+    }
+}
+
+fn fit<O>(job: &Job, inner: O) -> Result<Curve, Box<dyn Error>>
+where
+    O: InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+{
+    let task = Task::<PIXELS>::new(job.data, job.seed);
+    let mut model = task.model();
+    let mut grads = model.alloc_grads();
+    let mut optimizer = CyclicOptimizer::try_new(inner, job.config.clone())?;
+    let mut curve = Curve::new();
+    for batch in task.all_batches().take(usize::try_from(UPDATES)?) {
+        let loss;
+        (loss, grads) = train_step(&mut model, grads, batch);
+        // A rate that ruins the run ends it: the accuracy stays where it was.
+        if optimizer.apply(&mut model, &mut grads, loss).is_err() {
+            break;
+        }
+        if optimizer.iterations() % LOOK == 0 {
+            curve.push(task.test(&model).accuracy());
+        }
+    }
+    curve.resize(usize::try_from(UPDATES / LOOK)?, last(&curve));
+    Ok(curve)
+}
+
+/// Base and peak by Smith's rule, and the valley, each the median over some seeds. The upper end is divided by 4, for a sweep runs
+/// ahead of the damage that it does.
+fn suggested_range(inner: Inner, data: &Data) -> Result<(f64, f64, f64), Box<dyn Error>> {
+    let mut found = Vec::new();
+    for seed in 2000..2005 {
+        let task = Task::<PIXELS>::new(data, seed);
+        found.push(match inner {
+            Inner::Adam => sweep(&task, &Adam::default())?,
+            Inner::Sgd => sweep(&task, &Inner::sgd())?,
+        });
+    }
+    let median = |value: fn(&[f64; 3]) -> f64| {
+        let mut values: Vec<f64> = found.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let max_lr = median(|found| found[1]) / 4.0;
+    Ok((median(|found| found[0]).min(max_lr / 4.0), max_lr, median(|found| found[2])))
+}
+
+fn sweep<O>(task: &Task<PIXELS>, inner: &O) -> Result<[f64; 3], Box<dyn Error>>
+where
+    O: Clone + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+{
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
+    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
+    let curve = range_test(&task.model(), inner, &test, task.all_batches(), step, |_| Ok(None))?;
+    let curve = curve.smoothed(&Smoothing::exponential(0.8)?);
+    let range = curve.smith_range()?;
+    Ok([range.base_lr.lr, range.max_lr.lr, curve.suggest(Suggestion::Valley)?.lr])
+}
