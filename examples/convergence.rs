@@ -10,10 +10,13 @@
 //!
 //! Look at the column for 97 %, and at the last lines.
 
+#![allow(clippy::cast_precision_loss, reason = "small numbers")]
+
 mod support;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -197,7 +200,7 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
             rows.push((arm, name, max_lr, arm.over(max_lr)?));
         }
     }
-    for &lr in &grid {
+    for &lr in grid.iter().chain([&max_lr]) {
         rows.push((Arm::Constant, "every rate", lr, Arm::Constant.over(lr)?));
     }
     let jobs: Vec<Job> = rows.iter().flat_map(|row| seeds(data, &row.3, args.seeds)).collect();
@@ -216,22 +219,20 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
             TARGETS.map(|target| crossing(&result.mean, target).map_or("-".into(), |update| update.to_string()));
         let (mean, sd) = (last(&result.mean), result.sd);
         println!("| {} | {from} | {max_lr:.4} | {} | {mean:.4} ± {sd:.4} |", arm.name(), reached.join(" | "));
-        csv.push_str(&format!(
-            "{},{},\"{from}\",{max_lr},{},{mean},{sd}\n",
-            inner.name(),
-            arm.name(),
-            reached.join(",")
-        ));
+        let names = (inner.name(), arm.name());
+        writeln!(csv, "{},{},\"{from}\",{max_lr},{},{mean},{sd}", names.0, names.1, reached.join(","))?;
     }
 
     let fastest = |cyclic: bool| {
         let of = rows.iter().zip(&finals).filter(|(row, _)| (row.0 != Arm::Constant) == cyclic);
-        of.filter_map(|(row, result)| Some((crossing(&result.mean, 0.97)?, row.0.name(), row.2)))
-            .min_by_key(|row| row.0)
+        of.filter_map(|(row, result)| Some((crossing(&result.mean, 0.97)?, row, result))).min_by_key(|found| found.0)
     };
     match (fastest(true), fastest(false)) {
-        (Some((cyclic, arm, max_lr)), Some((constant, _, lr))) => println!(
-            "\n97 %: {arm} to {max_lr:.4} after {cyclic} updates, the best constant rate {lr:.4} after {constant}: ratio {:.2}",
+        (Some((cyclic, arm, _)), Some((constant, lr, _))) => println!(
+            "\n97 %: {} to {:.4} after {cyclic} updates, the best constant rate {:.4} after {constant}: ratio {:.2}",
+            arm.0.name(),
+            arm.2,
+            lr.2,
             cyclic as f64 / constant as f64,
         ),
         (cyclic, constant) => println!(
@@ -254,10 +255,11 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
     let file = args.out.join(if inner == Inner::Adam { "adam.svg" } else { "sgd.svg" });
     let mut table = Table::new(Per::Update);
     for point in 0..finals[0].mean.len() {
-        let fastest = rows.iter().zip(&finals).filter(|(row, _)| row.1 == "grid, fastest");
-        let values: Vec<(&str, f64)> = fastest.map(|(row, result)| (row.0.name(), result.mean[point])).collect();
+        let tuned = rows.iter().zip(&finals).filter(|(row, _)| row.1 == "grid, fastest" && row.0 != Arm::Constant);
+        let constant = fastest(false).map(|(_, _, result)| ("constant, the best", result.mean[point]));
+        let values = constant.into_iter().chain(tuned.map(|(row, result)| (row.0.name(), result.mean[point])));
         // Where all the lines are still low, there is nothing to compare.
-        let values: Vec<(&str, f64)> = values.into_iter().filter(|value| value.1 > 0.85).collect();
+        let values: Vec<(&str, f64)> = values.filter(|value| value.1 > 0.85).collect();
         table.push((point as u64 + 1) * LOOK, &values);
     }
     let svg = table.to_svg(&format!("Digits, {}: mean of {} seeds", inner.name(), args.seeds), "test accuracy")?;
@@ -305,7 +307,7 @@ fn run_all(name: &str, jobs: &[Job], seeds: usize) -> Result<Vec<Summary>, Box<d
     });
     bar.finish_and_clear();
     let curves = curves.into_inner()?.into_iter().collect::<Result<Vec<Curve>, String>>()?;
-    Ok(curves.chunks(seeds).map(|curves| summed_up(curves)).collect())
+    Ok(curves.chunks(seeds).map(summed_up).collect())
 }
 
 fn summed_up(curves: &[Curve]) -> Summary {

@@ -154,14 +154,36 @@ where
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
     }
     if chart.lines.len() > 1 {
+        let points = chart.lines.iter().flat_map(|line| &line.points);
+        let places: Vec<_> = points.map(|point| context.backend_coord(point)).collect();
+        let corner = emptiest_corner(&places, area.get_pixel_range());
         context
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(corner)
             .background_style(WHITE.mix(0.85))
             .label_font(("sans-serif", 14))
             .draw()?;
     }
     Ok(())
+}
+
+/// The corner of a chart in which the fewest points lie: there the legend hides least.
+fn emptiest_corner(points: &[(i32, i32)], (x, y): (Range<i32>, Range<i32>)) -> SeriesLabelPosition {
+    let (left, right) = (x.start + (x.end - x.start) * 2 / 5, x.start + (x.end - x.start) * 3 / 4);
+    let (upper, lower) = (y.start + (y.end - y.start) * 2 / 5, y.start + (y.end - y.start) * 3 / 5);
+    let count = |at_right: bool, at_bottom: bool| {
+        let within_x = move |x: i32| if at_right { x > right } else { x < left };
+        let within_y = move |y: i32| if at_bottom { y > lower } else { y < upper };
+        points.iter().filter(|(x, y)| within_x(*x) && within_y(*y)).count()
+    };
+    let corners = [
+        (count(true, false), SeriesLabelPosition::UpperRight),
+        (count(true, true), SeriesLabelPosition::LowerRight),
+        (count(false, false), SeriesLabelPosition::UpperLeft),
+        (count(false, true), SeriesLabelPosition::LowerLeft),
+    ];
+    let emptiest = corners.into_iter().min_by_key(|corner| corner.0);
+    emptiest.map_or(SeriesLabelPosition::UpperRight, |(_, corner)| corner)
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {

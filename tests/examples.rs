@@ -348,3 +348,206 @@ mod resume {
         assert_one_line_error(&none, "snapshots must be at least 1, got 0");
     }
 }
+
+#[cfg(all(
+    feature = "checkpoint",
+    feature = "csv",
+    feature = "plot",
+    feature = "tensorboard",
+    feature = "progress",
+    feature = "remote"
+))]
+mod train {
+    use std::path::Path;
+
+    use super::*;
+
+    fn train(arguments: &[&str]) -> Command {
+        let mut command = example("train");
+        command.args(["--epochs", "2"]).args(arguments);
+        command
+    }
+
+    /// What a run with these flags says.
+    fn said(arguments: &[&str]) -> String {
+        let output = train(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        text(&output.stdout).to_owned()
+    }
+
+    /// The test accuracy at the end.
+    fn accuracy(said: &str) -> f64 {
+        let line = said.lines().last().unwrap();
+        line.strip_prefix("test accuracy ").unwrap().split(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn every_policy_and_optimizer_learns() {
+        for policy in ["constant", "triangular", "triangular2", "exp-range", "one-cycle", "warm-restarts"] {
+            let said = said(&["--policy", policy]);
+            assert_eq!(said.lines().count(), 3);
+            assert!(accuracy(&said) > 0.85, "{policy}: {said}");
+        }
+        for (optimizer, max_lr) in [("adam", "0.01"), ("sgd", "0.1"), ("rmsprop", "0.01")] {
+            let said = said(&["--optimizer", optimizer, "--max-lr", max_lr, "--seed", "3"]);
+            assert!(accuracy(&said) > 0.85, "{optimizer}: {said}");
+        }
+        assert!(accuracy(&said(&["--config", "examples/configs/triangular2.toml"])) > 0.85);
+        assert!(accuracy(&said(&["--optimizer", "sgd", "--momentum", "0.5"])) > 0.3);
+        let cycled = said(&["--policy", "triangular", "--base-lr", "0.002", "--step-size", "30", "--gamma", "0.99"]);
+        assert!(accuracy(&cycled) > 0.85);
+        assert!(accuracy(&said(&["--base-momentum", "0.8", "--max-momentum", "0.95"])) > 0.85);
+        let found = said(&["--range-test"]);
+        assert!(found.starts_with("range test: base_lr ") && accuracy(&found) > 0.7, "{found}");
+    }
+
+    #[test]
+    fn every_output_on_its_own() {
+        let folder = Folder::new("train-outputs");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        said(&["--csv", &path("epochs.csv")]);
+        assert_eq!(fs::read_to_string(path("epochs.csv")).unwrap().lines().count(), 3);
+        let sparse = ["--tensorboard-update-freq", "20", "--tensorboard-histogram-freq", "1"];
+        said(&[&["--tensorboard", &path("board")][..], &sparse].concat());
+        assert_eq!(files(&folder.0.join("board/train")), 1);
+        said(&["--plot", &path("plots")]);
+        assert_eq!(files(&folder.0.join("plots")), 3);
+        assert_eq!(
+            said(&["--progress"]).lines().count(),
+            1,
+            "a bar in place of the lines, and none without a terminal"
+        );
+        assert!(said(&["--remote", "http://127.0.0.1:1/"]).contains("published 0 epochs, 2 failed"));
+        assert!(said(&["--dead-relu"]).contains("layer 1.1: "));
+        let snapshots = said(&["--snapshots", "3"]);
+        assert!(snapshots.contains("snapshot 3: ") && snapshots.contains("ensemble of 3: "), "{snapshots}");
+        let template = path("models/{epoch}-{val_loss:.2}.st");
+        said(&["--model-checkpoint", &template]);
+        assert_eq!(files(&folder.0.join("models")), 2);
+        let template = path("best/{epoch}.st");
+        let best = ["--model-checkpoint-monitor", "val_accuracy", "--model-checkpoint-mode", "max"];
+        let more = ["--model-checkpoint-save-best-only", "--model-checkpoint-save-weights-only"];
+        let last = ["--model-checkpoint-save-freq", "1", "--model-checkpoint-keep-last", "1"];
+        said(&[&["--model-checkpoint", &template][..], &best, &more, &last].concat());
+        assert_eq!(files(&folder.0.join("best")), 1);
+    }
+
+    #[test]
+    fn feedback_stops_and_reduces() {
+        // An accuracy above 1 never comes.
+        let stop = ["--early-stopping", "--early-stopping-patience", "1", "--early-stopping-min-delta", "100"];
+        let stopped = said(&[&stop[..], &["--early-stopping-restore-best-weights"]].concat());
+        assert!(stopped.contains("stopped after update 90: NoImprovement"), "{stopped}");
+        let baseline = [
+            "--early-stopping-mode",
+            "max",
+            "--early-stopping-monitor",
+            "val_accuracy",
+            "--early-stopping-baseline",
+            "2",
+        ];
+        assert!(said(&[&stop[..], &baseline].concat()).contains("stopped"));
+        let reduce =
+            ["--reduce-lr", "--reduce-lr-patience", "1", "--reduce-lr-factor", "0.25", "--reduce-lr-min-delta", "100"];
+        let more = ["--reduce-lr-cooldown", "1", "--reduce-lr-min-lr", "0.0001", "--reduce-lr-mode", "min"];
+        let reduced = said(&[&reduce[..], &more, &["--reduce-lr-monitor", "loss"]].concat());
+        assert!(reduced.contains("epoch 2: the rate is scaled by 0.25"), "{reduced}");
+    }
+
+    /// Everything at once; interrupted after one epoch and continued it leaves the same files.
+    #[test]
+    fn all_together_and_continued() {
+        let folder = Folder::new("train-all");
+        let flags = |name: &str| -> Vec<String> {
+            let path = |file: &str| folder.0.join(name).join(file).to_str().unwrap().to_owned();
+            fs::create_dir_all(folder.0.join(name)).unwrap();
+            let with = [
+                ("--optimizer", "sgd".into()),
+                ("--policy", "triangular2".into()),
+                ("--base-momentum", "0.85".into()),
+                ("--max-momentum", "0.95".into()),
+                ("--tensorboard", path("board")),
+                ("--tensorboard-histogram-freq", "1".into()),
+                ("--csv", path("epochs.csv")),
+                ("--plot", path("plots")),
+                ("--remote", "http://127.0.0.1:1/".into()),
+                ("--checkpoint", path("run.st")),
+                ("--model-checkpoint", path("models/{epoch}.st")),
+                ("--seed", "4".into()),
+            ];
+            let without = [
+                "--range-test",
+                "--progress",
+                "--early-stopping",
+                "--early-stopping-restore-best-weights",
+                "--reduce-lr",
+                "--dead-relu",
+                "--model-checkpoint-save-best-only",
+            ];
+            let with = with.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+            with.chain(without.map(Into::into)).collect()
+        };
+        let run = |name: &str, epochs: &str| {
+            let mut command = example("train");
+            command.args(["--epochs", epochs]).args(flags(name));
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout).to_owned()
+        };
+        let whole = run("whole", "3");
+        run("parts", "1");
+        let continued = run("parts", "3");
+        assert!(continued.contains("continuing from update 45\n"), "{continued}");
+        for file in ["run.st", "epochs.csv", "plots/losses.svg", "plots/epochs.svg"] {
+            let [whole, parts] = ["whole", "parts"].map(|name| fs::read(folder.0.join(name).join(file)).unwrap());
+            assert!(whole == parts, "{file} differs");
+        }
+        assert_eq!(accuracy(&continued), accuracy(&whole));
+        assert_eq!(files(&folder.0.join("whole/models")), files(&folder.0.join("parts/models")));
+    }
+
+    #[test]
+    fn wrong_combinations_are_clear_errors() {
+        for (arguments, expected) in [
+            (&["--config", "x.toml", "--policy", "constant"][..], "cannot be used with"),
+            (&["--range-test", "--max-lr", "1"], "cannot be used with"),
+            (&["--snapshots", "3", "--policy", "constant"], "cannot be used with"),
+            (&["--tensorboard-update-freq", "2"], "--tensorboard <DIR>"),
+            (&["--model-checkpoint-keep-last", "2"], "--model-checkpoint <TEMPLATE>"),
+            (&["--early-stopping-patience", "2"], "--early-stopping"),
+            (&["--reduce-lr-factor", "0.1"], "--reduce-lr"),
+            (&["--base-momentum", "0.1"], "--max-momentum"),
+            (&["--policy", "square"], "possible values: constant"),
+            (&["--epochs", "0"], "cannot be used multiple times"),
+        ] {
+            let output = train(arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+            assert!(text(&output.stderr).contains(expected), "{arguments:?}: {}", text(&output.stderr));
+        }
+        for (arguments, expected) in [
+            (&["--policy", "exp-range", "--gamma", "2"][..], "gamma must lie in (0, 1], got 2"),
+            (&["--policy", "triangular", "--step-size", "0"], "step_size must be at least 1, got 0"),
+            (&["--snapshots", "0"], "snapshots must be at least 1, got 0"),
+            (&["--early-stopping", "--early-stopping-monitor", "f1"], "there is no metric \"f1\" to monitor"),
+            (
+                &["--early-stopping", "--reduce-lr", "--reduce-lr-monitor", "loss"],
+                "--early-stopping-monitor val_loss and --reduce-lr-monitor loss must be the same",
+            ),
+            (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "factor must lie in"),
+            (&["--model-checkpoint", "{f1}.st"], "there is no \"f1\"; there are"),
+            (&["--model-checkpoint", "{epoch"], "a brace has no partner"),
+            (&["--remote", "ftp://host/"], "is no http or https address"),
+            (&["--csv", "/no/such/folder.csv"], "/no/such/folder.csv"),
+            (&["--checkpoint", "/no/such/folder.st"], "/no/such/folder.st"),
+            (&["--config", "no.toml"], "no.toml: "),
+            (&["--data", "/no/such/folder"], "/no/such/folder"),
+        ] {
+            assert_one_line_error(&train(arguments).output().unwrap(), expected);
+        }
+    }
+}

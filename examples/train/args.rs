@@ -1,5 +1,7 @@
 //! The flags, and what schedule and feedback follow from them.
 
+#![allow(clippy::struct_field_names, reason = "the flags have the fields' names")]
+
 use std::error::Error;
 use std::path::PathBuf;
 

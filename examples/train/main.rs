@@ -150,15 +150,7 @@ where
         draw(history, folder)?;
     }
     if args.snapshots.is_some() {
-        let all = ensemble.snapshots().len();
-        for (n, snapshot) in ensemble.snapshots().iter().enumerate() {
-            println!("snapshot {}: test accuracy {:.4}", n + 1, task.test(snapshot).accuracy());
-        }
-        let probabilities = ensemble.predict(all, &task.test_images())?;
-        println!("ensemble of {all}: test accuracy {:.4}", task.score(&probabilities).accuracy());
-        if first > 0 {
-            println!("(snapshots taken before the run was continued are not in it)");
-        }
+        print_ensemble(task, &ensemble, first > 0)?;
     }
     let test = task.test(&model);
     println!(
@@ -168,6 +160,23 @@ where
         test.of,
         optimizer.iterations()
     );
+    Ok(())
+}
+
+fn print_ensemble<const PIXELS: usize>(
+    task: &Task<PIXELS>,
+    ensemble: &SnapshotEnsemble<Mlp<PIXELS>>,
+    continued: bool,
+) -> Result<(), Box<dyn Error>> {
+    for (n, snapshot) in ensemble.snapshots().iter().enumerate() {
+        println!("snapshot {}: test accuracy {:.4}", n + 1, task.test(snapshot).accuracy());
+    }
+    let all = ensemble.snapshots().len();
+    let probabilities = ensemble.predict(all, &task.test_images())?;
+    println!("ensemble of {all}: test accuracy {:.4}", task.score(&probabilities).accuracy());
+    if continued {
+        println!("(snapshots taken before the run was continued are not in it)");
+    }
     Ok(())
 }
 

@@ -33,6 +33,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("shapes/one_cycle.svg")]
+    ///
     /// - at step 0: `start`, exactly (if there is a rise)
     /// - at the turn: `max_lr`; exactly and on a whole step in the dialects that round
     /// - at the last update, `T - 1`: `end`, exactly, in `Exact` and `Pytorch`; fastai and optax would reach it at T

@@ -21,6 +21,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("shapes/sequence.svg")]
+    ///
     /// - at step 0: the first part's value at 0
     /// - at each boundary: the *next* part's value at 0
     /// - after the end: the value that the last part would have next, held. A last part without `steps` goes on by itself.

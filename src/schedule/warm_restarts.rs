@@ -22,6 +22,8 @@ use crate::{ConfigError, check};
 ///
 /// # Shape
 ///
+#[doc = include_str!("shapes/warm_restarts.svg")]
+///
 /// - at step 0 and at each restart: the cycle's peak, exactly
 /// - at the last update of a cycle: above `base_lr`, or exactly `base_lr` with an inclusive end
 /// - after the last of a limited number of cycles: `base_lr`, held

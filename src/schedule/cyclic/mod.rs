@@ -24,6 +24,8 @@ use crate::{ConfigError, check};
 ///
 /// # Shape
 ///
+#[doc = include_str!("../shapes/cyclic.svg")]
+///
 /// - at step 0: `base_lr`, exactly (the peak, if `up_fraction` is 0)
 /// - at each turn: the cycle's peak, exactly (`max_lr` in a cycle of full amplitude); where an `up_fraction` puts the turn
 ///   between two updates, none of them reaches it

@@ -14,6 +14,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("../shapes/constant.svg")]
+    ///
     /// - `lr` at every step; endless
     ///
     /// | parameter | default | purpose | range |

@@ -15,6 +15,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("../shapes/exponential.svg")]
+    ///
     /// - at step 0: `start_lr`, exactly
     /// - endless; it falls to 0 once it is too small for a float
     ///

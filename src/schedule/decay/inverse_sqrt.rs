@@ -15,6 +15,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("../shapes/inverse_sqrt.svg")]
+    ///
     /// - at step 0: `start_lr`, exactly; half of it at `t = 3 timescale`
     /// - endless, towards 0
     ///

@@ -15,6 +15,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("../shapes/linear.svg")]
+    ///
     /// - at step 0: `start_lr`, exactly
     /// - half way: the mean of the two
     /// - at step `steps` and after it: `end_lr`, exactly

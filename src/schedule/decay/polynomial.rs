@@ -15,6 +15,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("../shapes/polynomial.svg")]
+    ///
     /// - at step 0: `start_lr`, exactly
     /// - at step `steps` and after it: `end_lr`, exactly
     ///

@@ -17,6 +17,8 @@ serde_checked! {
     ///
     /// # Shape
     ///
+    #[doc = include_str!("../shapes/step.svg")]
+    ///
     /// - for the first `step_size` updates: `start_lr`, exactly
     /// - endless; it falls to 0 once it is too small for a float
     ///
@@ -89,6 +91,8 @@ serde_checked! {
     /// ```
     ///
     /// # Shape
+    ///
+    #[doc = include_str!("../shapes/multi_step.svg")]
     ///
     /// - before the first milestone: `start_lr`, exactly
     /// - from the last milestone on: `start_lr gamma^n`; endless
