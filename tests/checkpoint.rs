@@ -144,6 +144,39 @@ fn any_model_and_dtype() {
     assert_eq!(fresh.1.momentum, 0.25);
 }
 
+/// Half precision, plain and mixed.
+#[cfg(feature = "f16")]
+#[test]
+fn half_precision_resumes_exactly() {
+    use dfdx::dtypes::{AMP, f16};
+
+    macro_rules! resumes {
+        ($number:ty) => {
+            let device = Cpu::default();
+            let config = || ClrConfig::new(Cyclic::triangular(0.01, 0.1, 3).unwrap());
+            let new = || CyclicOptimizer::new(Adam::<$number, Cpu>::default(), config());
+            let train = |w: &mut Tensor<Rank1<3>, $number, Cpu>,
+                         optimizer: &mut CyclicOptimizer<Adam<$number, Cpu>>| {
+                for _ in 0..5 {
+                    let grads = w.leaky_trace().square().sum().backward();
+                    optimizer.update(w, &grads).unwrap();
+                }
+            };
+            let (mut w, mut optimizer) = (device.ones(), new());
+            train(&mut w, &mut optimizer);
+            let bytes = Checkpoint::to_bytes(&w, &optimizer).unwrap();
+            train(&mut w, &mut optimizer);
+            let (mut v, mut other) = (device.zeros(), new());
+            Checkpoint::from_bytes(bytes).unwrap().restore(&mut v, &mut other).unwrap();
+            train(&mut v, &mut other);
+            assert_eq!(v.as_vec(), w.as_vec());
+            assert!(Checkpoint::to_bytes(&v, &other).unwrap() == Checkpoint::to_bytes(&w, &optimizer).unwrap());
+        };
+    }
+    resumes!(f16);
+    resumes!(AMP<f16>);
+}
+
 fn saved() -> (Model<f32>, CyclicOptimizer<Adam<f32, Cpu>>, Checkpoint) {
     let mut optimizer = CyclicOptimizer::new(Adam::default(), config()).with_history(History::new());
     let mut model = model(1);

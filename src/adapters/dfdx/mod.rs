@@ -8,6 +8,7 @@
 //! - they have a `Default` and need no model to be made: `CyclicOptimizer::new(Adam::default(), config)`; dtype and device
 //!   are inferred at the first update;
 //! - they are `Send`; dfdx's are not;
+//! - their whole state can be saved (`Checkpoint`, with the feature `checkpoint`); dfdx's moments are private;
 //! - through [`apply`](crate::CyclicOptimizer::apply) they update in place and zero the gradients in the same pass.
 //!   dfdx's `update` takes `&Gradients`, whose entries cannot be borrowed from outside of dfdx, so there they work on a
 //!   copy.
@@ -21,6 +22,7 @@
 //! `alloc_grads` and `zero_grads` every entry exists from the start, and dfdx does not report any either.
 
 mod adam;
+mod batch_norm;
 mod best_weights;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
@@ -39,8 +41,10 @@ mod snapshots;
 mod sweep;
 mod update;
 mod watch;
+mod weight_average;
 
 pub use adam::Adam;
+pub use batch_norm::recompute_batch_norm;
 pub use best_weights::BestWeights;
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, Saved, Steps};
@@ -53,6 +57,7 @@ pub use range_test::{RangeTestError, range_test, weight_decay_grid};
 pub use recovery::{Outcome, Recovered, Recovery};
 pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
-pub use snapshots::{EnsembleError, SnapshotEnsemble, Verdict, WeightAverage, recompute_batch_norm};
+pub use snapshots::{EnsembleError, SnapshotEnsemble};
 pub use update::{InPlace, UpdateError};
 pub use watch::{Watch, WatchActivations};
+pub use weight_average::{Verdict, WeightAverage};

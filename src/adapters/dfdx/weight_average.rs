@@ -1,0 +1,206 @@
+//! The average of models.
+
+use core::marker::PhantomData;
+
+use dfdx::dtypes::Dtype;
+use dfdx::nn::tensor_collection::{
+    RecursiveWalker, ScalarOptions, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorRef,
+};
+use dfdx::shapes::Shape;
+use dfdx::tensor::Tensor;
+use dfdx::tensor_ops::Device;
+use num_traits::NumCast;
+
+use crate::schedule::Schedule;
+use crate::{ConfigError, CyclicOptimizer};
+
+/// The running mean of models, parameter by parameter: stochastic weight averaging.
+///
+/// It stands beside prediction averaging, not in its place: the mean of models from different valleys may be worse than each of
+/// them, which [`verdict`](Self::verdict) tells.
+///
+/// # Formula
+///
+/// ```text
+/// average <- average + (model - average) / n        for the n-th model, in the model's own precision
+/// ```
+///
+/// Batch-norm statistics are averaged as everything else, which is not what they would be; recompute them with
+/// [`recompute_batch_norm`](super::recompute_batch_norm).
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::adapters::dfdx::WeightAverage;
+/// use dfdx::prelude::*;
+///
+/// let device = Cpu::default();
+/// let mut average = WeightAverage::<_, f32, Cpu>::new();
+/// for value in [1.0, 2.0, 6.0] {
+///     let model: Tensor<Rank0, f32, _> = device.tensor(value);
+///     average.add(&model)?;
+/// }
+/// assert_eq!((average.model().unwrap().array(), average.models()), (3.0, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # References
+///
+/// P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018, arXiv:1803.05407.
+#[derive(Debug, Clone)]
+pub struct WeightAverage<M, E, D> {
+    average: Option<M>,
+    models: usize,
+    of: PhantomData<(E, D)>,
+}
+
+impl<M, E, D> Default for WeightAverage<M, E, D> {
+    fn default() -> Self {
+        Self { average: None, models: 0, of: PhantomData }
+    }
+}
+
+/// How an averaged model compares with its parts.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Verdict {
+    /// The loss of the average.
+    pub average: f64,
+    /// The losses of the parts.
+    pub parts: Vec<f64>,
+}
+
+impl Verdict {
+    /// Whether the average is worse than the mean of its parts, or is not a number: then averaging hurts.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a count of models")]
+    pub fn hurts(&self) -> bool {
+        let mean = self.parts.iter().sum::<f64>() / self.parts.len() as f64;
+        self.average > mean || (self.average - mean).is_nan()
+    }
+}
+
+impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M, E, D> {
+    /// No models yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes another model into the mean.
+    ///
+    /// # Errors
+    ///
+    /// Those of the device. The mean is then as it was.
+    pub fn add(&mut self, model: &M) -> Result<(), D::Err> {
+        let models = self.models + 1;
+        let average = match &self.average {
+            None => model.clone(),
+            Some(average) => {
+                let mut numbers = Numbers { values: Vec::new() };
+                M::iter_tensors(&mut RecursiveWalker { m: model, f: &mut numbers })?;
+                let mut average = average.clone();
+                let share = E::from_usize(models).map_or(E::ONE, |models| E::ONE / models);
+                let mut towards = Towards { values: numbers.values.into_iter(), share };
+                M::iter_tensors(&mut RecursiveWalker { m: &mut average, f: &mut towards })?;
+                average
+            }
+        };
+        (self.average, self.models) = (Some(average), models);
+        Ok(())
+    }
+
+    /// Takes the model into the mean if the update just made has ended a cycle; says whether it did.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](Self::add).
+    pub fn after_update<O, S: Schedule>(
+        &mut self,
+        optimizer: &CyclicOptimizer<O, S>,
+        model: &M,
+    ) -> Result<bool, D::Err> {
+        if optimizer.at_cycle_end() {
+            self.add(model)?;
+        }
+        Ok(optimizer.at_cycle_end())
+    }
+
+    /// The number of models in the mean.
+    #[must_use]
+    pub fn models(&self) -> usize {
+        self.models
+    }
+
+    /// The mean; `None` before the first model.
+    #[must_use]
+    pub fn model(&self) -> Option<&M> {
+        self.average.as_ref()
+    }
+
+    /// Compares the mean with the models it was made of, by a loss of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// No parts, or no mean.
+    pub fn verdict(&self, parts: &[M], mut loss: impl FnMut(&M) -> f64) -> Result<Verdict, ConfigError> {
+        let average = self.average.as_ref().filter(|_| !parts.is_empty());
+        let average = average.ok_or(ConfigError::Empty { field: "parts" })?;
+        Ok(Verdict { average: loss(average), parts: parts.iter().map(loss).collect() })
+    }
+}
+
+/// The numbers of all tensors, in the order in which they are visited.
+struct Numbers<E> {
+    values: Vec<Vec<E>>,
+}
+
+impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for Numbers<E> {
+    type Viewer = ViewTensorRef;
+    type Err = D::Err;
+    type E2 = E;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, E, D>,
+        tensor: &Tensor<S, E, D>,
+    ) -> Result<Option<Tensor<S, E, D>>, D::Err> {
+        self.values.push(tensor.as_vec());
+        Ok(None)
+    }
+
+    fn visit_scalar<N: NumCast>(&mut self, _: ScalarOptions<N>, _: &N) -> Result<Option<N>, D::Err> {
+        Ok(None)
+    }
+}
+
+/// Moves every tensor by a share of the way towards others.
+struct Towards<E> {
+    values: std::vec::IntoIter<Vec<E>>,
+    share: E,
+}
+
+impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for Towards<E> {
+    type Viewer = ViewTensorMut;
+    type Err = D::Err;
+    type E2 = E;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, E, D>,
+        tensor: &mut Tensor<S, E, D>,
+    ) -> Result<Option<Tensor<S, E, D>>, D::Err> {
+        let mut numbers = tensor.as_vec();
+        for (number, towards) in numbers.iter_mut().zip(self.values.next().unwrap_or_default()) {
+            *number += (towards - *number) * self.share;
+        }
+        tensor.copy_from(&numbers);
+        Ok(None)
+    }
+
+    fn visit_scalar<N: NumCast>(&mut self, _: ScalarOptions<N>, _: &mut N) -> Result<Option<N>, D::Err> {
+        Ok(None)
+    }
+}
