@@ -76,7 +76,7 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
         }
     }
     if end < updates {
-        println!("stopped after update {end} of {updates}");
+        println!("stopped after update {} of {updates}", optimizer.iterations());
         return Ok(());
     }
     let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));

@@ -8,14 +8,23 @@ use std::path::{Path, PathBuf};
 /// Replaces the file at `path` by what `write` writes. Whatever happens on the way, the file that was there stays whole.
 ///
 /// The new file is written beside the old one under a fixed name, so that what a kill leaves behind is overwritten the next
-/// time.
+/// time. Two processes must not write the same file at once.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let beside = beside(path)?;
-    if let Err(error) = write_synced(&beside, write).and_then(|()| fs::rename(&beside, path)) {
-        let _ = fs::remove_file(&beside);
+    replace_through(path, &beside(path)?, write)
+}
+
+/// As [`replace`], with the new file written under a name of the caller's first, in the same folder.
+pub(crate) fn replace_through(
+    path: &Path,
+    beside: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    if let Err(error) = write_synced(beside, write).and_then(|()| fs::rename(beside, path)) {
+        let _ = fs::remove_file(beside);
         return Err(error);
     }
-    sync_folder(path)
+    sync_folder(path);
+    Ok(())
 }
 
 fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
@@ -33,13 +42,13 @@ fn beside(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(beside))
 }
 
-/// Without it, the rename itself may be lost in a power failure. Only Unix lets a folder be synced.
-fn sync_folder(path: &Path) -> io::Result<()> {
+/// Without it, the rename itself may be lost in a power failure. Only Unix lets a folder be synced, and not every file system
+/// there; the file is in its place by now, so that is no failure.
+fn sync_folder(path: &Path) {
     if cfg!(unix) {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()?;
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::config::Forecast;
 use num_traits::ToPrimitive;
 
 use crate::feedback::{Observation, Stop};
-use crate::history::{History, LOSS};
+use crate::history::History;
 use crate::run::Run;
 use crate::schedule::{Cycle, LrRange, Policy, Schedule};
 use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
@@ -135,7 +135,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         let loss = loss.to_f64().unwrap_or(f64::NAN);
         let (Some(used), Some(history)) = (self.run.last(), &mut self.history) else { return };
         if history.updates().index().last() == Some(&used.iteration) {
-            history.note(used.iteration, LOSS, loss);
+            // The same one, or made again after `restore` or `seek`.
+            history.renew(&used, loss);
         } else {
             history.record(&used, loss, &[]);
         }

@@ -61,10 +61,12 @@ pub(crate) struct Chart<'a> {
 /// A number as an axis shows it.
 pub(crate) fn tick(value: f64) -> String {
     if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
-        let digits = format!("{value:.4}");
+        let digits = format!("{value:.6}");
         digits.trim_end_matches('0').trim_end_matches('.').into()
     } else {
-        format!("{value:.1e}").replace(".0e", "e")
+        let digits = format!("{value:.3e}");
+        let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
+        format!("{}e{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'))
     }
 }
 
@@ -105,7 +107,12 @@ fn draw_on(
         // A single point, or an even line, still gets a picture around it.
         let (low, high) = bounds(lines).ok_or(PlotError::Nothing)?;
         if chart.logarithmic {
-            let (low, high) = if low < high { (low / 1.1, high * 1.1) } else { (low / 10.0, high * 10.0) };
+            // A short range may have no power of ten in it, and so no number on its axis.
+            let (low, high) = if high > 100.0 * low {
+                (low / 1.1, high * 1.1)
+            } else {
+                (10_f64.powf(low.log10().floor()), 10_f64.powf((high * 1.001).log10().ceil()))
+            };
             draw_chart(area, chart, x, (low..high).log_scale())?;
         } else {
             let margin = if low < high { (high - low) / 20.0 } else { low.abs().max(1.0) / 2.0 };
@@ -217,9 +224,15 @@ mod tests {
 
     #[test]
     fn ticks_are_short() {
-        for (value, expected) in
-            [(0.0, "0"), (0.05, "0.05"), (-2.5, "-2.5"), (900.0, "900"), (3e-4, "3e-4"), (2.5e7, "2.5e7"), (1e5, "1e5")]
-        {
+        for (value, expected) in [
+            (0.0, "0"),
+            (0.05, "0.05"),
+            (-2.5, "-2.5"),
+            (900.0, "900"),
+            (3e-4, "3e-4"),
+            (2.5e7, "2.5e7"),
+            (102_000.0, "1.02e5"),
+        ] {
             assert_eq!(tick(value), expected);
         }
     }

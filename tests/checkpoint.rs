@@ -237,6 +237,43 @@ fn another_config_is_refused_field_by_field() {
     assert_eq!(constant.iterations(), 0);
 }
 
+/// Momentum that was switched off by hand does not come back by itself.
+#[test]
+fn switched_off_momentum_is_a_difference() {
+    let rmsprop = || RMSprop::<f32, Cpu>::new(RMSpropConfig { momentum: Some(0.5), ..Default::default() });
+    let mut optimizer = CyclicOptimizer::new(rmsprop(), config());
+    optimizer.get_mut().cfg.momentum = None;
+    let mut same = model(1);
+    train_one(&mut same, &mut optimizer);
+    let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&same, &optimizer).unwrap()).unwrap();
+    let mut fresh = CyclicOptimizer::new(rmsprop(), config());
+    let error = checkpoint.restore(&mut same, &mut fresh).unwrap_err().to_string();
+    assert!(error.ends_with("optimizer.momentum was null and is \"scheduled\""), "{error}");
+}
+
+fn train_one(model: &mut Model<f32>, optimizer: &mut CyclicOptimizer<RMSprop<f32, Cpu>>) {
+    let mut with_history = optimizer.clone().with_history(History::new());
+    train(model, &mut with_history, 1);
+    *optimizer = with_history;
+}
+
+/// A state that JSON cannot hold, for a rate that no config gives, is not written at all.
+#[test]
+fn what_could_not_be_read_again_is_not_written() {
+    let folder = Folder::new("unreadable");
+    let path = folder.0.join("run.st");
+    let (model, mut optimizer, _) = saved();
+    Checkpoint::write(&path, &model, &optimizer).unwrap();
+    let before = fs::read(&path).unwrap();
+    optimizer.set_scale(f64::MAX).unwrap();
+    optimizer.set_range(f64::MAX, f64::MAX).unwrap();
+    optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
+    assert_eq!(optimizer.last().unwrap().lr, f64::INFINITY);
+    let error = Checkpoint::write(&path, &model, &optimizer).unwrap_err();
+    assert!(matches!(error, CheckpointError::Document(_)), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
 #[test]
 fn another_optimizer_or_model_is_refused() {
     let (_, _, checkpoint) = saved();

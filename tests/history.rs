@@ -32,6 +32,16 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
     assert_eq!(updates.values("learning_rate").unwrap(), rates);
     assert_eq!(updates.values("momentum").unwrap()[2], 0.8);
     assert_eq!(updates.values("loss").unwrap(), [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]);
+    // Made again after going back, at half the rate.
+    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config()).with_history(History::new());
+    let start = optimizer.state();
+    for scale in [1.0, 0.5] {
+        optimizer.restore(start.clone()).unwrap();
+        optimizer.set_scale(scale).unwrap();
+        optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
+        optimizer.record(scale);
+    }
+    assert_eq!(optimizer.history().unwrap().updates().values("learning_rate").unwrap(), [0.05]);
     // Without a history nothing happens.
     let mut without = CyclicOptimizer::new(Remembers::with_momentum(), config());
     without.update_with(|_| Ok::<_, ()>(())).unwrap();

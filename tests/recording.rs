@@ -96,15 +96,16 @@ mod csv_log {
     fn a_torn_file_is_taken_up_behind_its_last_whole_row() {
         let folder = Folder::new("csv-torn");
         let path = folder.0.join("log.csv");
-        let names = ["loss", "x, \"y\""];
+        let names = ["loss", "x, \"y\"", "präzision\nzwei"];
         let mut log = CsvLog::create(&path, Per::Epoch, &names).unwrap();
         for epoch in 0..4 {
             log.row(epoch, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
         }
+        let header = 2;
         let whole = fs::read(&path).unwrap();
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            let rows = whole[..cut].iter().filter(|&&byte| byte == b'\n').count().saturating_sub(1);
+            let rows = whole[..cut].iter().filter(|&&byte| byte == b'\n').count().saturating_sub(header);
             let mut log = CsvLog::append(&path, Per::Epoch, &names).unwrap();
             assert_eq!(read(&path).len(), rows, "cut at {cut}");
             for epoch in rows..4 {
@@ -118,6 +119,35 @@ mod csv_log {
             drop(CsvLog::resume(&path, Per::Epoch, &names, from).unwrap());
             assert_eq!(read(&path).index(), (0..from).collect::<Vec<_>>());
         }
+    }
+
+    /// A row that cannot get a column of its own leaves all others, and what comes next stands behind them.
+    #[test]
+    fn a_widening_that_fails_loses_nothing() {
+        let folder = Folder::new("csv-narrow");
+        let path = folder.0.join("log.csv");
+        let mut log = CsvLog::create(&path, Per::Epoch, &["loss"]).unwrap();
+        log.row(0, &[("loss", 1.0)]).unwrap();
+        // In the way of the file that is to be written beside.
+        fs::create_dir(folder.0.join(".log.csv.partial")).unwrap();
+        assert!(matches!(log.row(1, &[("accuracy", 0.5)]), Err(CsvError::Io(_))));
+        log.row(2, &[("loss", 2.0)]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n2,2.0\n");
+    }
+
+    /// As Keras and spreadsheets write them.
+    #[test]
+    fn lines_that_end_in_cr_lf_are_whole() {
+        let folder = Folder::new("csv-crlf");
+        let path = folder.0.join("log.csv");
+        fs::write(&path, "epoch,loss\r\n0,1.0\r\n1,2.0\r\n").unwrap();
+        for _ in 0..3 {
+            drop(CsvLog::resume(&path, Per::Epoch, &["loss"], 1).unwrap());
+            assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\r\n0,1.0\r\n");
+        }
+        CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().row(1, &[("loss", 3.0)]).unwrap();
+        assert_eq!(read(&path).values("loss").unwrap(), [1.0, 3.0]);
+        assert!(matches!(CsvLog::append(&path, Per::Epoch, &["loss", "loss"]), Err(CsvError::NotAHistory(_))));
     }
 
     #[test]
@@ -269,7 +299,7 @@ mod tensorboard {
         let mut board = TensorBoard::create(&folder.0).unwrap().with_update_frequency(2).unwrap();
         board.text("config", 0, "lr = **0.1**").unwrap();
         for used in used(5) {
-            board.update(&used, used.iteration as f64, &[("accuracy", 0.5)]).unwrap();
+            board.update(&used, -1.0, &[("accuracy", 0.5), ("loss", used.iteration as f64)]).unwrap();
         }
         board.histogram("0.weight", 0, &[1.0, 2.0, f64::NAN]).unwrap();
         board.epoch(0, &[("loss", f64::NAN), ("val_loss", 0.25), ("val_accuracy", 0.75)]).unwrap();
@@ -337,6 +367,8 @@ mod tensorboard {
         let mut counts = BTreeMap::new();
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
+            // What a kill in the middle of an earlier rewriting has left.
+            fs::write(folder.0.join("train/.rewritten.partial"), "half").unwrap();
             drop(TensorBoard::resume(&folder.0, 3, 1).unwrap());
             // The file that was cut, and not the new one that `resume` makes.
             let mut events = Events::default();
@@ -454,5 +486,9 @@ mod remote {
         let mut monitor = RemoteMonitor::new("https://127.0.0.1:1/", SECOND).unwrap();
         monitor.publish(0, &[]);
         assert_eq!(monitor.finish(5 * SECOND).failed, 1);
+        // As long as it takes.
+        let mut monitor = RemoteMonitor::new("http://127.0.0.1:1/", Duration::MAX).unwrap();
+        monitor.publish(0, &[]);
+        assert_eq!(monitor.finish(Duration::MAX).failed, 1);
     }
 }

@@ -129,6 +129,22 @@ mod ensemble {
         }
     }
 
+    /// A refused update leaves the end of the cycle where it was; there is still one snapshot of it.
+    #[test]
+    fn a_refused_update_makes_no_second_snapshot() {
+        let schedule = WarmRestarts::snapshots(0.1, 4, 2).unwrap();
+        let (mut optimizer, mut model) = (CyclicOptimizer::new(Sgd::default(), schedule), weights(1.0));
+        let (mut ensemble, mut average) = (SnapshotEnsemble::new(), WeightAverage::<_, f32, Cpu>::new());
+        let mut grads = model.alloc_grads();
+        for loss in [1.0, 1.0, f64::NAN, 1.0, f64::NAN, 1.0] {
+            grads = model.trace(grads).square().sum().backward();
+            let _ = optimizer.apply(&mut model, &mut grads, loss);
+            ensemble.after_update(&optimizer, &model);
+            average.after_update(&optimizer, &model).unwrap();
+        }
+        assert_eq!((optimizer.iterations(), ensemble.snapshots().len(), average.models()), (4, 2, 2));
+    }
+
     #[test]
     fn probabilities_are_averaged_not_weights() {
         let device = Cpu::default();
@@ -173,6 +189,11 @@ mod average {
         assert!(average.verdict(&parts, loss(|w| (3.0 - (w - 4.0).abs()).powi(2))).unwrap().hurts());
         assert!(average.verdict(&parts, |_| f64::NAN).unwrap().hurts());
         assert!(average.verdict(&[], |_| 0.0).is_err());
+        let lost = average.verdict(&parts, |model| if model.array()[0] == 7.0 { f64::NAN } else { 1.0 }).unwrap();
+        assert!(!lost.hurts());
+        let mut resumed = WeightAverage::<_, f32, Cpu>::resumed(weights(3.0), 2);
+        resumed.add(&weights(6.0)).unwrap();
+        assert_eq!(resumed.model().unwrap().array(), [4.0, -4.0]);
     }
 
     #[test]
@@ -194,7 +215,8 @@ mod average {
         type Model = (builders::Linear<2, 3>, builders::BatchNorm1D<3>);
         let device = Cpu::seed_from_u64(1);
         let mut model = device.build_module::<Model, f32>();
-        model.1.running_mean = device.tensor([9.0; 3]);
+        // Also out of what a batch of one has left behind.
+        model.1.running_mean = device.tensor([9.0, f32::NAN, f32::INFINITY]);
         let (weight, momentum) = (model.0.weight.array(), model.1.momentum);
         let batches: Vec<Tensor<Rank2<16, 2>, f32, Cpu>> = (0..5).map(|_| device.sample_normal()).collect();
         let mut mean: Tensor<Rank1<3>, f32, _> = device.zeros();

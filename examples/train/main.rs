@@ -135,9 +135,9 @@ where
         println!("stopped after update {}: {stop:?}", optimizer.iterations());
     }
     if args.early_stopping.early_stopping_restore_best_weights {
-        // A run that was continued and has not improved since has no better weights at hand than the last.
-        if let Some(best) = best.into_inner() {
-            model = best;
+        match best.into_inner() {
+            Some(best) => model = best,
+            None => println!("no epoch of this session was the best so far: the last weights stay"),
         }
     }
     if args.dead_relu {
@@ -172,6 +172,10 @@ fn print_ensemble<const PIXELS: usize>(
         println!("snapshot {}: test accuracy {:.4}", n + 1, task.test(snapshot).accuracy());
     }
     let all = ensemble.snapshots().len();
+    if all == 0 {
+        println!("no cycle has ended in this session: there are no snapshots");
+        return Ok(());
+    }
     let probabilities = ensemble.predict(all, &task.test_images())?;
     println!("ensemble of {all}: test accuracy {:.4}", task.score(&probabilities).accuracy());
     if continued {

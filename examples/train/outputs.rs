@@ -107,8 +107,9 @@ pub(crate) fn model_checkpoint(
     if flags.model_checkpoint_save_best_only {
         let (monitor, better) = (&flags.model_checkpoint_monitor, improvement(flags.model_checkpoint_mode, 0.0)?);
         let past = history.and_then(|history| history.epochs().values(monitor)).unwrap_or_default();
-        let best =
-            past.into_iter().fold(None, |best, value| if better.is_better(value, best) { Some(value) } else { best });
+        // Only those epochs at which a file was due.
+        let due = past.into_iter().zip(1..).filter(|(_, epoch)| epoch % flags.model_checkpoint_save_freq == 0);
+        let best = due.fold(None, |best, (value, _)| if better.is_better(value, best) { Some(value) } else { best });
         keep = keep.best_only(monitor, better);
         if let Some(best) = best {
             keep = keep.with_threshold(best)?;

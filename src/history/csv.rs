@@ -212,7 +212,10 @@ impl CsvLog {
         if from.is_none() && file.metadata()?.len() > 0 {
             return Err(CsvError::NotEmpty(path.into()));
         }
-        let columns = columns.iter().map(|&column| column.into()).collect();
+        let columns: Vec<String> = columns.iter().map(|&column| column.into()).collect();
+        if (1..columns.len()).any(|n| columns[..n].contains(&columns[n])) {
+            return Err(CsvError::NotAHistory(columns));
+        }
         let mut log = Self { path: path.into(), per, columns, file, length: 0 };
         log.length = log.whole_rows(from.unwrap_or_default())?;
         log.cut()?;
@@ -233,16 +236,18 @@ impl CsvLog {
         let mut last = [0];
         self.file.read_exact(&mut last)?;
         let torn = last != *b"\n";
+        let expected: Vec<String> = self.header().collect();
+        let header = line(expected.iter().cloned())?;
+        // Before it is read as CSV, for it may be torn in the middle of a name or of a letter.
+        if length < header.len() as u64 && header.starts_with(&std::fs::read(&self.path)?) {
+            return Ok(0);
+        }
         self.file.rewind()?;
         // Fields are counted here, for a torn row may have too few.
         let mut csv = ReaderBuilder::new().flexible(true).from_reader(BufReader::new(&self.file));
         let found: Vec<String> = csv.headers()?.iter().map(Into::into).collect();
         let mut start = csv.position().byte();
-        let expected: Vec<String> = self.header().collect();
         let torn_header = torn && start >= length;
-        if torn_header && line(expected.iter().cloned())?.starts_with(&std::fs::read(&self.path)?) {
-            return Ok(0);
-        }
         if torn_header || found.first() != expected.first() || !expected.iter().all(|column| found.contains(column)) {
             return Err(CsvError::OtherColumns { expected, found });
         }
@@ -265,7 +270,10 @@ impl CsvLog {
             start = end;
         }
         self.columns = found.into_iter().skip(1).collect();
-        Ok(length)
+        // Where a line ends in CR LF, the reader takes it to end between them.
+        self.file.seek(SeekFrom::Start(length))?;
+        let between = self.file.read(&mut last)? == 1 && last == *b"\n";
+        Ok(length + u64::from(between))
     }
 
     /// Adds a row: the metrics of an update or epoch. A metric without a column gets one.
@@ -327,6 +335,8 @@ impl CsvLog {
 
     /// Writes a whole line, or none of it.
     fn write(&mut self, line: &[u8]) -> Result<(), CsvError> {
+        // Not left to what was done to the file before, which may have failed half-way.
+        self.file.seek(SeekFrom::Start(self.length))?;
         if let Err(error) = self.file.write_all(line) {
             self.cut()?;
             return Err(error.into());

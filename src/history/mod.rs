@@ -45,7 +45,8 @@ pub(crate) const GRAD_NORM: &str = "grad_norm";
 /// A record of a run: for each update what it used and its loss, for each epoch the metrics that it was given.
 ///
 /// The series of an update are `learning_rate`, `momentum` (if it is cycled), `loss` and `grad_norm` (if it was taken), and
-/// any other metric by its name. The rate is the one that the update used, not the next one; the loss is the one of its
+/// any other metric by its name. Rows stay in the order in which they were recorded, also after a `restore` or `seek` that
+/// leads back; [`truncate`](Self::truncate) drops what is to be made again. The rate is the one that the update used, not the next one; the loss is the one of its
 /// own batch, not a running mean.
 ///
 /// # Examples
@@ -121,14 +122,25 @@ impl History {
         if used.iteration % self.every != 0 {
             return;
         }
-        self.updates.push(used.iteration, &[(LEARNING_RATE, used.lr), (LOSS, loss)]);
-        for (name, value) in [(MOMENTUM, used.momentum), (GRAD_NORM, used.grad_norm)] {
+        self.updates.push(used.iteration, &[]);
+        self.renew(used, loss);
+        for &(name, value) in metrics {
+            self.updates.set_last(name, value);
+        }
+    }
+
+    /// Says anew what the update recorded last has used.
+    pub(crate) fn renew(&mut self, used: &Applied, loss: f64) {
+        let own = [
+            (LEARNING_RATE, Some(used.lr)),
+            (LOSS, Some(loss)),
+            (MOMENTUM, used.momentum),
+            (GRAD_NORM, used.grad_norm),
+        ];
+        for (name, value) in own {
             if let Some(value) = value {
                 self.updates.set_last(name, value);
             }
-        }
-        for &(name, value) in metrics {
-            self.updates.set_last(name, value);
         }
     }
 

@@ -40,11 +40,15 @@ pub struct Published {
 /// Epochs that may wait for the server.
 const QUEUE: usize = 1024;
 
+/// A century: clocks cannot add any duration.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Sends the metrics of each epoch to a server, as JSON in the body of a POST: `{"epoch": 3, "loss": 0.25, "lr": 0.001}`. NaN
 /// and infinities, which JSON does not have, become `null`.
 ///
 /// A thread of its own does the sending: a server that is slow or gone never holds up the training nor ends it. Nothing is lost
-/// silently: [`published`](Self::published) and [`finish`](Self::finish) say what has arrived, what has not, and why.
+/// silently: [`published`](Self::published) and [`finish`](Self::finish) say what has arrived, what has not, and why. Call
+/// `finish` at the end: what still waits when the program ends is lost with it.
 ///
 /// Redirects are not followed.
 ///
@@ -114,7 +118,8 @@ impl RemoteMonitor {
         if uri.host().is_none_or(str::is_empty) {
             return Err(invalid("it has no host"));
         }
-        let agent: Agent = Agent::config_builder().timeout_global(Some(timeout)).max_redirects(0).build().into();
+        let agent: Agent =
+            Agent::config_builder().timeout_global(Some(timeout.min(LONGEST))).max_redirects(0).build().into();
         let (queue, waiting) = sync_channel::<Vec<u8>>(QUEUE);
         let counts = Arc::new(Counts::default());
         let theirs = Arc::clone(&counts);
@@ -160,7 +165,7 @@ impl RemoteMonitor {
     pub fn finish(self, patience: Duration) -> Published {
         let Self { queue, counts, thread } = self;
         drop(queue);
-        let end = Instant::now() + patience;
+        let end = Instant::now() + patience.min(LONGEST);
         while !thread.is_finished() && Instant::now() < end {
             thread::sleep(Duration::from_millis(2));
         }

@@ -1,6 +1,8 @@
 //! Named series of numbers over one index: what a history holds.
 
 use alloc::borrow::ToOwned;
+#[cfg(feature = "serde")]
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -66,8 +68,8 @@ impl Table {
         if series.iter().any(|series| series.values.len() != index.len()) {
             return Err("the series of a table must be as long as its index");
         }
-        let twice = |(n, one): (usize, &Series)| series[..n].iter().any(|other| other.name == one.name);
-        if series.iter().enumerate().any(twice) {
+        let names: BTreeSet<&str> = series.iter().map(|series| series.name.as_str()).collect();
+        if names.len() < series.len() {
             return Err("the names of a table's series must differ");
         }
         Ok(Self { per, index, series })

@@ -6,7 +6,7 @@ use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::{
     RecursiveWalker, ScalarOptions, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
 };
-use dfdx::shapes::Shape;
+use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::Tensor;
 use dfdx::tensor_ops::Device;
 use num_traits::NumCast;
@@ -16,7 +16,8 @@ use crate::{ConfigError, check};
 /// Computes the running statistics of batch normalisation anew, as the plain means over the batches.
 ///
 /// `forward` runs one batch through the model as in training (`model.forward_mut(batch.leaky_traced())`), and nothing else; no
-/// parameter is changed. A model without batch normalisation stays as it is.
+/// parameter is changed. Every batch counts the same; it needs two values for each channel at least, or it has no variance. A model
+/// without batch normalisation stays as it is.
 ///
 /// # Errors
 ///
@@ -62,8 +63,12 @@ impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for BatchNormMomentum {
     fn visit<S: Shape>(
         &mut self,
         _: TensorOptions<S, E, D>,
-        _: (&mut Tensor<S, E, D>, String),
+        (tensor, path): (&mut Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
+        // A share of 0 of what is not a number is still none.
+        if self.set == Some(1.0) && ["running_mean", "running_var"].iter().any(|name| path.ends_with(name)) {
+            tensor.copy_from(&vec![E::default(); tensor.shape().num_elements()]);
+        }
         Ok(None)
     }
 

@@ -114,8 +114,12 @@ impl Template {
                         known: counts.iter().map(|c| c.0).chain(metrics.iter().map(|m| m.0)).map(Into::into).collect(),
                     })?;
                     let missing = width.saturating_sub(value.len());
-                    name.extend(iter::repeat_n(if *zeros { '0' } else { ' ' }, missing));
-                    name.push_str(&value);
+                    // As in Rust's own formatting: zeros stand behind the sign, and never before NaN.
+                    let zeros = *zeros && value.ends_with(|digit: char| digit.is_ascii_digit());
+                    let (sign, value) = value.split_at(usize::from(zeros && value.starts_with('-')));
+                    name.push_str(sign);
+                    name.extend(iter::repeat_n(if zeros { '0' } else { ' ' }, missing));
+                    name.push_str(value);
                 }
             }
         }
@@ -272,7 +276,8 @@ impl ModelCheckpoint {
     ///
     /// # Errors
     ///
-    /// A key or metric that was not reported; those of writing. The best so far stays as it was.
+    /// A key or metric that was not reported; those of writing: the best so far stays as it was. An older file that cannot be
+    /// removed: the new one is written, and the removal is tried again the next time.
     pub fn save<M, O, S, E, D>(
         &mut self,
         count: u64,
@@ -316,6 +321,7 @@ impl ModelCheckpoint {
             if let Some(oldest) = self.written.pop_front() {
                 match fs::remove_file(&oldest) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                        self.written.push_front(oldest.clone());
                         return Err(CheckpointError::Io { path: oldest, source }.into());
                     }
                     _ => {}
@@ -338,20 +344,21 @@ mod tests {
     #[test]
     fn templates_are_filled() {
         let counts = [("epoch", 7), ("update", 315)];
-        let metrics = [("val_loss", 0.123_456), ("accuracy", f64::NAN)];
+        let metrics = [("val_loss", 0.123_456), ("accuracy", f64::NAN), ("loss", -1.5)];
         for (template, expected) in [
             ("plain", "plain"),
             ("{epoch}", "7"),
             ("a/{epoch:03}-{val_loss:.2}.st", "a/007-0.12.st"),
             ("{update:5}|{val_loss:08.3}|{accuracy}", "  315|0000.123|NaN"),
             ("{{{epoch}}}", "{7}"),
+            ("{loss:07.2} {accuracy:05}", "-001.50   NaN"),
         ] {
             assert_eq!(Template::new(template).unwrap().fill(&counts, &metrics).unwrap(), Path::new(expected));
         }
-        let error = Template::new("{loss}").unwrap().fill(&counts, &metrics).unwrap_err();
+        let error = Template::new("{f1}").unwrap().fill(&counts, &metrics).unwrap_err();
         assert_eq!(
             error.to_string(),
-            r#"template "{loss}": there is no "loss"; there are ["epoch", "update", "val_loss", "accuracy"]"#
+            r#"template "{f1}": there is no "f1"; there are ["epoch", "update", "val_loss", "accuracy", "loss"]"#
         );
         for wrong in ["{", "}", "a}b", "{epoch", "{}", "{:3}", "{epoch:x}", "{epoch:.x}", "{epoch:999}", "{a{b}"] {
             let made = Template::new(wrong);

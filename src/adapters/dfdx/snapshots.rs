@@ -66,11 +66,13 @@ pub enum EnsembleError<Err> {
 #[derive(Debug, Clone)]
 pub struct SnapshotEnsemble<M> {
     snapshots: Vec<M>,
+    /// The updates that had been made when the last one was taken.
+    taken_at: Option<u64>,
 }
 
 impl<M> Default for SnapshotEnsemble<M> {
     fn default() -> Self {
-        Self { snapshots: Vec::new() }
+        Self { snapshots: Vec::new(), taken_at: None }
     }
 }
 
@@ -82,9 +84,15 @@ impl<M: Clone> SnapshotEnsemble<M> {
     }
 
     /// Takes a snapshot if the update just made has ended a cycle; returns its number, counted from 0. The place to write it
-    /// to a file, too.
+    /// to a file, too. Asked again at the same update, as after a refused one, it takes the same snapshot again.
     pub fn after_update<O, S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M) -> Option<usize> {
-        optimizer.at_cycle_end().then(|| self.push(model.clone()))
+        if !optimizer.at_cycle_end() {
+            return None;
+        }
+        if self.taken_at.replace(optimizer.iterations()) == Some(optimizer.iterations()) {
+            self.snapshots.pop();
+        }
+        Some(self.push(model.clone()))
     }
 
     /// Adds a model, for instance one read from a file; returns its number, counted from 0.

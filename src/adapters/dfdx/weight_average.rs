@@ -51,12 +51,14 @@ use crate::{ConfigError, CyclicOptimizer};
 pub struct WeightAverage<M, E, D> {
     average: Option<M>,
     models: usize,
+    /// The updates that had been made when a cycle was last taken in.
+    taken_at: Option<u64>,
     of: PhantomData<(E, D)>,
 }
 
 impl<M, E, D> Default for WeightAverage<M, E, D> {
     fn default() -> Self {
-        Self { average: None, models: 0, of: PhantomData }
+        Self { average: None, models: 0, taken_at: None, of: PhantomData }
     }
 }
 
@@ -71,12 +73,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether the average is worse than the mean of its parts, or is not a number: then averaging hurts.
+    /// Whether the average is worse than the mean of its parts, or is not a number: then averaging hurts. A part that is not a
+    /// number counts as infinitely bad.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a count of models")]
     pub fn hurts(&self) -> bool {
-        let mean = self.parts.iter().sum::<f64>() / self.parts.len() as f64;
-        self.average > mean || (self.average - mean).is_nan()
+        let parts = self.parts.iter().map(|&part| if part.is_nan() { f64::INFINITY } else { part });
+        self.average.is_nan() || self.average > parts.sum::<f64>() / self.parts.len() as f64
     }
 }
 
@@ -87,7 +90,13 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         Self::default()
     }
 
-    /// Takes another model into the mean.
+    /// Goes on with a mean of so many models that was saved.
+    #[must_use]
+    pub fn resumed(average: M, models: usize) -> Self {
+        Self { average: Some(average), models, ..Self::default() }
+    }
+
+    /// Takes another model into the mean. Its tensors have to be contiguous, as those of dfdx's modules are.
     ///
     /// # Errors
     ///
@@ -120,10 +129,13 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         optimizer: &CyclicOptimizer<O, S>,
         model: &M,
     ) -> Result<bool, D::Err> {
-        if optimizer.at_cycle_end() {
+        // Asked again at the same update, as after a refused one, it has been taken.
+        let take = optimizer.at_cycle_end() && self.taken_at != Some(optimizer.iterations());
+        if take {
             self.add(model)?;
+            self.taken_at = Some(optimizer.iterations());
         }
-        Ok(optimizer.at_cycle_end())
+        Ok(take)
     }
 
     /// The number of models in the mean.

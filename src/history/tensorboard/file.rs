@@ -42,17 +42,22 @@ impl EventFile {
             .unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()))
             .map_err(at(folder))?;
         let mut events = Self { path, file, buffer: Vec::new(), length: 0 };
-        events.push(0, What::FileVersion("brain.Event:2".into()));
+        events.push_event(0, What::FileVersion("brain.Event:2".into()));
         events.flush()?;
         Ok(events)
     }
 
     pub(super) fn write(&mut self, step: u64, value: Vec<Value>) -> Result<(), TensorBoardError> {
-        self.push(step, What::Summary(Summary { value }));
+        self.push(step, value);
         if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
-    fn push(&mut self, step: u64, what: What) {
+    /// Keeps values back for the next flush.
+    pub(super) fn push(&mut self, step: u64, value: Vec<Value>) {
+        self.push_event(step, What::Summary(Summary { value }));
+    }
+
+    fn push_event(&mut self, step: u64, what: What) {
         let wall_time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
         let step = i64::try_from(step).unwrap_or(i64::MAX);
         self.buffer.extend(framed(&Event { wall_time, step, what: Some(what) }));
@@ -123,7 +128,9 @@ pub(super) fn keep_before(path: &Path, limit: impl Fn(&str) -> u64) -> Result<()
         return Err(at(path)(io::Error::new(io::ErrorKind::InvalidData, format!("damaged at byte {place}"))));
     }
     if kept != bytes {
-        atomic_file::replace(path, |file| file.write_all(&kept)).map_err(at(path))?;
+        // Under a name that TensorBoard does not take for an event file.
+        let beside = path.with_file_name(".rewritten.partial");
+        atomic_file::replace_through(path, &beside, |file| file.write_all(&kept)).map_err(at(path))?;
     }
     Ok(())
 }

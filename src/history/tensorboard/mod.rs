@@ -34,7 +34,7 @@ pub struct TensorBoardError {
 /// | `update/learning_rate`, `update/momentum`, `update/loss`, `update/grad_norm`, `update/<metric>` | the update, counted from 0 |
 /// | `update/steps_per_second` | the same |
 /// | `epoch/<metric>` | the epoch, counted from 0 |
-/// | histograms and texts: the tag that the caller gives | what the caller gives |
+/// | histograms and texts: the tag that the caller gives, which must not begin with `update/` | the epoch |
 ///
 /// Values are written as single precision, which is what TensorBoard draws; NaN and infinities go in as they are, and
 /// TensorBoard marks them. Records are buffered and reach the file at each epoch, at each text, at [`flush`](Self::flush)
@@ -94,7 +94,8 @@ impl TensorBoard {
     /// Goes on with a run from update `iteration` in epoch `epoch` on, or begins it if there is none: what the event files
     /// hold of later updates and epochs, and a record that was torn, is taken out of them first, and the rest stays.
     ///
-    /// Texts and histograms stay if their step is below `epoch`.
+    /// Histograms and texts stay if their step is below `epoch`. What was written but not flushed when the program was killed is
+    /// missing: [`flush`](Self::flush) before each checkpoint that a run may be continued from.
     ///
     /// # Errors
     ///
@@ -129,7 +130,8 @@ impl TensorBoard {
     ///
     /// # Errors
     ///
-    /// Those of writing; what was written before stays readable.
+    /// Those of writing. What was written before stays readable; what could not be written is kept and written with the next,
+    /// so do not say it twice.
     pub fn update(&mut self, used: &Applied, loss: f64, metrics: &[(&str, f64)]) -> Result<(), TensorBoardError> {
         if used.iteration % self.every != 0 {
             return Ok(());
@@ -147,7 +149,9 @@ impl TensorBoard {
             (GRAD_NORM, used.grad_norm),
             ("steps_per_second", speed),
         ];
-        let own = own.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        // A metric of the caller's by the same name stands for it.
+        let own = own.into_iter().filter(|own| metrics.iter().all(|(name, _)| *name != own.0));
+        let own = own.filter_map(|(name, value)| Some((name, value?)));
         let values =
             own.chain(metrics.iter().copied()).map(|(name, value)| Value::scalar(format!("update/{name}"), value));
         self.train.write(used.iteration, values.collect())
@@ -167,20 +171,21 @@ impl TensorBoard {
                 None => train.push(scalar(name, value)),
             }
         }
-        if !train.is_empty() {
-            self.train.write(epoch, train)?;
-        }
         if !validation.is_empty() {
+            // First, for making the file may fail.
             let file = match &mut self.validation {
                 Some(file) => file,
                 none => none.insert(EventFile::create(&self.folder.join("validation"))?),
             };
-            file.write(epoch, validation)?;
+            file.push(epoch, validation);
+        }
+        if !train.is_empty() {
+            self.train.push(epoch, train);
         }
         self.flush()
     }
 
-    /// Writes the histogram of the finite values, at a step of the caller's.
+    /// Writes the histogram of the finite values of an epoch.
     ///
     /// # Errors
     ///

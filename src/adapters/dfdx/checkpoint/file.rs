@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 use super::dtype::push_bytes;
 use super::dtype::sealed::Bytes;
 
+/// The limit of the safetensors library, which would not read a longer one.
+const MAX_HEADER: usize = 100_000_000;
+
 /// Tensors in the order in which they came, the widest numbers first in the file, so that all of them are aligned.
 #[derive(Debug)]
 pub(super) struct Tensors {
@@ -61,10 +64,16 @@ impl Tensors {
             let before: usize = self.data.range(entry.width + 1..).map(|(_, data)| data.len()).sum();
             let offsets = [before + entry.start, before + entry.end];
             let dtype = serde_json::to_value(entry.dtype)?;
-            header.insert(entry.name.clone(), json!({ "dtype": dtype, "shape": entry.shape, "data_offsets": offsets }));
+            let tensor = json!({ "dtype": dtype, "shape": entry.shape, "data_offsets": offsets });
+            if header.insert(entry.name.clone(), tensor).is_some() {
+                return Err(io::Error::other(format!("two tensors have the name {}", entry.name)));
+            }
         }
         let mut header = serde_json::to_vec(&Value::from(header))?;
         header.resize(header.len().next_multiple_of(8), b' ');
+        if header.len() > MAX_HEADER {
+            return Err(io::Error::other("config and names take more than the 100 MB that a header may have"));
+        }
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         self.data.values().rev().try_for_each(|data| file.write_all(data))

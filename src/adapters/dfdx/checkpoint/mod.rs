@@ -105,7 +105,10 @@ impl CheckpointError {
 ///
 /// - the generator of the dfdx device (dropout, random initialisation), which is private to dfdx: make a device with
 ///   `Cpu::seed_from_u64` from seed and epoch at the beginning of each epoch, and save between epochs;
-/// - the order of the data: draw it as a pure function of seed and epoch, as the examples of this crate do;
+/// - the order of the data: draw it as a pure function of seed and epoch, as the examples of this crate do, and continue with the
+///   same seed, which the file does not know;
+/// - what stands beside the optimizer: [`BestWeights`](super::BestWeights), [`SnapshotEnsemble`](super::SnapshotEnsemble) and
+///   [`WeightAverage`](super::WeightAverage), whose models are to be saved by themselves;
 /// - `dfdx::flush_denormals_to_zero`, which is a setting of the thread: set it again.
 ///
 /// # Examples
@@ -360,8 +363,13 @@ impl Checkpoint {
         let scheduled = |name: &str| {
             name == "lr" || (optimizer.config().momentum().is_some() && matches!(name, "beta1" | "momentum"))
         };
+        // What is scheduled is no difference, but whether it is there at all.
         let own = |mut all: serde_json::Map<String, Value>| {
-            all.retain(|name, _| !scheduled(name));
+            for (name, value) in &mut all {
+                if scheduled(name) && !value.is_null() {
+                    *value = "scheduled".into();
+                }
+            }
             Value::from(all)
         };
         if found.is_empty() {
@@ -393,7 +401,10 @@ struct Packed {
 
 impl Packed {
     fn new(tensors: Tensors, run: Option<RunDocument>) -> Result<Self, CheckpointError> {
-        let text = Document::new(run).to_text(checksum(tensors.list()))?;
+        let sum = checksum(tensors.list());
+        let text = Document::new(run).to_text(sum)?;
+        // What could not be read again must not take the place of what can.
+        Document::from_text(&text, sum)?;
         Ok(Self { tensors, text })
     }
 
