@@ -107,6 +107,19 @@ fn wrapped_against_bare<const N: usize>(sgd_budget: Option<f64>, adam_budget: Op
             |parameters| wrapped.update(parameters, &gradients).unwrap(),
         );
     }
+    // What the machine makes of two things that are the same: the others cannot be known better than this.
+    let mut twins = [(); 2].map(|()| dfdx::optim::Sgd::new(&parameters, SgdConfig::default()));
+    for twin in &mut twins {
+        settle(&mut twin.cfg, 0.5);
+    }
+    let [mut one, mut other] = twins;
+    compare_on(
+        &format!("dfdx Sgd, bare / bare, {N} parameters"),
+        None,
+        &mut parameters,
+        |parameters| one.update(parameters, &gradients).unwrap(),
+        |parameters| other.update(parameters, &gradients).unwrap(),
+    );
     let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
     let mut wrapped = CyclicOptimizer::new(dfdx::optim::Adam::new(&parameters, AdamConfig::default()), triangular());
     compare_on(
