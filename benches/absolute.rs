@@ -1,6 +1,8 @@
 //! Absolute times, by criterion: one step of each running schedule, a preview of a million values, updates of our
 //! optimizers and of dfdx's. Ratios, which travel from machine to machine, are in `ratios`.
 
+#![allow(missing_docs, reason = "criterion's macro makes a public function without a doc comment")]
+
 mod support;
 
 use std::hint::black_box;
