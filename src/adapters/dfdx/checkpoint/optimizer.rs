@@ -23,6 +23,17 @@ pub struct Steps {
 /// An optimizer whose whole state can be saved: [`Adam`], [`Sgd`] and [`RMSprop`] of this crate.
 ///
 /// dfdx's own optimizers are none: their moments are private, and a checkpoint without them would only look like one.
+///
+/// ```compile_fail,E0277
+/// use cyclic_optim::adapters::dfdx::Checkpoint;
+/// use cyclic_optim::{Constant, CyclicOptimizer};
+/// use dfdx::prelude::*;
+///
+/// let model = Cpu::default().build_module::<builders::Linear<2, 1>, f32>();
+/// let theirs = dfdx::optim::Sgd::new(&model, Default::default());
+/// let optimizer = CyclicOptimizer::new(theirs, Constant::new(0.1).unwrap());
+/// Checkpoint::write("run.safetensors", &model, &optimizer).unwrap();
+/// ```
 pub trait Saved<E: Dtype, D: Storage<E>>: sealed::Sealed + Clone {
     /// The kind, as it stands in the file.
     #[doc(hidden)]
