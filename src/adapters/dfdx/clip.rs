@@ -4,17 +4,14 @@
 //! memory from a distribution, which here replays a list. That works on every device and for every dtype, at the price of a
 //! copy to the host and back.
 
-use core::cell::Cell;
-
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorRef};
 use dfdx::optim::UnusedTensors;
 use dfdx::shapes::Shape;
 use dfdx::tensor::{Gradients, Tensor, UniqueId};
 use dfdx::tensor_ops::Device;
-use rand::Rng;
-use rand::distributions::Distribution;
 
+use super::replay::Replay;
 use crate::Clip;
 
 /// Clips gradients by their global norm, then by value, and returns the norm that they had before.
@@ -146,23 +143,10 @@ impl<E: Dtype, D: Device<E>, F: FnMut(&[E]) -> Option<Vec<E>>> TensorVisitor<E, 
         }
         self.grads.try_alloc_for(parameter)?;
         if let Some(values) = (self.change)(&self.grads.get(parameter).as_vec()) {
-            let replay = Replay { values: &values, next: Cell::new(0) };
-            parameter.device().try_fill_with_distr(self.grads.get_or_alloc_mut(parameter)?, replay)?;
+            let replay = Replay::of(&values, |rest| rest.split_first().map(|(&value, rest)| (value, rest)));
+            let gradient = self.grads.get_or_alloc_mut(parameter)?;
+            parameter.device().try_fill_with_distr(gradient, replay)?;
         }
         Ok(None)
-    }
-}
-
-/// A distribution that draws the values of a list, one after the other, and nothing from the generator.
-struct Replay<'a, E> {
-    values: &'a [E],
-    next: Cell<usize>,
-}
-
-impl<E: Dtype> Distribution<E> for Replay<'_, E> {
-    fn sample<R: Rng + ?Sized>(&self, _: &mut R) -> E {
-        let index = self.next.get();
-        self.next.set(index + 1);
-        self.values.get(index).copied().unwrap_or_default()
     }
 }

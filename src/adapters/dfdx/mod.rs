@@ -35,6 +35,7 @@ mod model_checkpoint;
 mod parameters;
 mod range_test;
 mod recovery;
+mod replay;
 mod rmsprop;
 mod sgd;
 mod snapshots;

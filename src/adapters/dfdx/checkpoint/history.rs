@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 
 use super::CheckpointError;
 use super::document::HistoryDocument;
-use super::dtype::{from_bytes, sealed::Bytes};
+use super::dtype::{self, sealed::Bytes};
 use super::file::Tensors;
 use crate::history::{History, Per, Series, Table};
 
@@ -56,7 +56,7 @@ fn key(per: Per, name: &str) -> String {
 fn numbers<N: Bytes>(file: &SafeTensors, per: Per, name: &str) -> Result<Vec<N>, CheckpointError> {
     let name = key(per, name);
     match file.tensor(&name) {
-        Ok(found) if found.dtype() == N::DTYPE => Ok(from_bytes(found.data())),
+        Ok(found) if found.dtype() == N::DTYPE => Ok(dtype::numbers(found.data())),
         Ok(found) => {
             Err(CheckpointError::tensor(&name, format!("should be {:?} and is {:?}", N::DTYPE, found.dtype())))
         }

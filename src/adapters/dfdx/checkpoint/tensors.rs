@@ -1,6 +1,5 @@
 //! The tensors of a model and the moments of its optimizer, out of memory and back.
 
-use core::cell::Cell;
 use core::convert::Infallible;
 use std::borrow::Cow;
 
@@ -15,13 +14,12 @@ use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Gradients, Tensor, UniqueId};
 use dfdx::tensor_ops::Device;
 use num_traits::NumCast;
-use rand::Rng;
-use rand::distributions::Distribution;
 use safetensors::SafeTensors;
 
-use super::dtype::{from_bytes, sealed::Bytes};
+use super::dtype::{numbers, sealed::Bytes, split_first};
 use super::file::Tensors;
 use super::{CheckpointDtype, CheckpointError, Saved};
+use crate::adapters::dfdx::replay::Replay;
 
 /// What an optimizer keeps of the parameters that it updates.
 pub(super) struct State<'a, E: Dtype, D: Device<E>> {
@@ -188,7 +186,10 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Check<'_, E, D> {
             for n in 0..self.moments.len() {
                 let bytes = self.numbers::<E>(moment_key(self.moments[n].0, &path), &shape)?;
                 let moment = self.moments[n].1.get_or_alloc_mut(tensor).map_err(CheckpointError::device)?;
-                tensor.device().try_fill_with_distr(moment, Replay::of(bytes)).map_err(CheckpointError::device)?;
+                tensor
+                    .device()
+                    .try_fill_with_distr(moment, Replay::of(bytes, split_first::<E>))
+                    .map_err(CheckpointError::device)?;
             }
         }
         Ok(None)
@@ -233,7 +234,7 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_> {
         (tensor, path): (&mut Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
         if let Ok(found) = self.file.tensor(&model_key(&path)) {
-            tensor.copy_from(&from_bytes::<E>(found.data()));
+            tensor.copy_from(&numbers::<E>(found.data()));
         }
         Ok(None)
     }
@@ -251,27 +252,6 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_> {
     }
 }
 
-/// A distribution that is none: it gives out the numbers of a file in a row. It is the one way by which dfdx lets data into
-/// a gradient, on every device and bit for bit, and it leaves the device's generator alone.
-struct Replay<'a> {
-    rest: Cell<&'a [u8]>,
-}
-
-impl<'a> Replay<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self { rest: Cell::new(bytes) }
-    }
-}
-
-impl<E: Bytes + Default> Distribution<E> for Replay<'_> {
-    #[inline]
-    fn sample<R: Rng + ?Sized>(&self, _: &mut R) -> E {
-        let Some((number, rest)) = self.rest.get().split_at_checked(size_of::<E>()) else { return E::default() };
-        self.rest.set(rest);
-        E::read(number)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,7 +265,9 @@ mod tests {
         let device = Cpu::seed_from_u64(5);
         let mut w: Tensor<Rank1<6>, f32, _> = device.zeros();
         let mut moment = Gradients::leaky();
-        device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(&bytes)).unwrap();
+        device
+            .try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(&bytes, split_first::<f32>))
+            .unwrap();
         w.copy_from(&odd);
         let write = |w: &_, moment, updated| {
             let tensors = collect(w, State { moments: vec![("m", Cow::Borrowed(moment))], updated }).unwrap();
