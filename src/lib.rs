@@ -13,6 +13,8 @@ pub mod adapters;
 mod atomic_file;
 mod check;
 mod config;
+#[cfg(feature = "csv")]
+mod csv_number;
 mod error;
 pub mod feedback;
 pub mod history;

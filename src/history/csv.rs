@@ -8,6 +8,7 @@ use csv::{ReaderBuilder, StringRecord, WriterBuilder};
 use thiserror::Error;
 
 use super::{History, LEARNING_RATE, LOSS, MOMENTUM, Per, Table};
+use crate::csv_number::csv_number;
 use crate::{Applied, atomic_file};
 
 /// A CSV file that cannot be written, read or gone on with.
@@ -122,13 +123,8 @@ impl History {
     }
 }
 
-/// The shortest text that reads back as the same number.
-fn number(value: f64) -> String {
-    format!("{value:?}")
-}
-
 fn fields(index: u64, values: impl Iterator<Item = Option<f64>>) -> impl Iterator<Item = String> {
-    [index.to_string()].into_iter().chain(values.map(|value| value.map_or(String::new(), number)))
+    [index.to_string()].into_iter().chain(values.map(|value| value.map_or(String::new(), csv_number)))
 }
 
 /// The index and the values of a record.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{LossCurve, LossPoint, WeightDecayGrid};
+use crate::csv_number::csv_number;
 
 impl LossCurve {
     /// Writes `learning_rate,loss,validation_loss`, a line for each point; the last field is empty where there is none.
@@ -40,7 +41,7 @@ impl WeightDecayGrid {
         csv.write_record(["weight_decay", "learning_rate", "loss", "validation_loss"])?;
         for entry in self.entries() {
             for point in entry.curve.points() {
-                csv.write_field(number(entry.weight_decay))?;
+                csv.write_field(csv_number(entry.weight_decay))?;
                 csv.write_record(fields(point))?;
             }
         }
@@ -49,12 +50,7 @@ impl WeightDecayGrid {
 }
 
 fn fields(point: &LossPoint) -> [String; 3] {
-    [number(point.lr), number(point.loss), point.validation.map_or(String::new(), number)]
-}
-
-/// The shortest text that reads back as the same number.
-fn number(value: f64) -> String {
-    format!("{value:?}")
+    [csv_number(point.lr), csv_number(point.loss), point.validation.map_or(String::new(), csv_number)]
 }
 
 #[cfg(test)]
