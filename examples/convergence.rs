@@ -14,27 +14,25 @@
 
 mod support;
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
-use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::adapters::dfdx::InPlace;
 use cyclic_optim::history::{Per, Table};
-use cyclic_optim::range_test::{RangeTest, Suggestion};
+use cyclic_optim::range_test::Suggestion;
 use cyclic_optim::{
-    Adam, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyperparameters, OneCycle, Sgd, Smoothing,
-    WarmRestarts,
+    Adam, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyperparameters, OneCycle, Sgd, WarmRestarts,
 };
 use dfdx::optim::{Momentum, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use indicatif::{ProgressBar, ProgressStyle};
-use support::digits::{Data, Mlp, Task, train_step};
+use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step};
+use support::files;
 
 /// Compare constant and cyclic learning rates on the digits.
 #[derive(Parser)]
@@ -145,14 +143,14 @@ fn main() -> ExitCode {
         if data.pixels() != PIXELS {
             return Err(format!("images of 8 x 8 pixels are needed, these have {}", data.pixels()).into());
         }
-        fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
+        files::make_folder(&args.out)?;
         let split = data.validation_split(5);
         let mut csv = String::from("optimizer,arm,rates,max_lr,to_95,to_96,to_97,final_mean,final_sd\n");
         for inner in [Inner::Adam, Inner::Sgd] {
             compare(&args, inner, &data, &split, &mut csv)?;
         }
         let file = args.out.join("convergence.csv");
-        fs::write(&file, csv).map_err(|error| format!("{}: {error}", file.display()))?;
+        files::write(&file, csv)?;
         println!("written: {}", args.out.display());
         Ok(())
     })
@@ -263,7 +261,7 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         table.push((point as u64 + 1) * LOOK, &values);
     }
     let svg = table.to_svg(&format!("Digits, {}: mean of {} seeds", inner.name(), args.seeds), "test accuracy")?;
-    fs::write(&file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
+    files::write(&file, svg)?;
     Ok(())
 }
 
@@ -349,34 +347,23 @@ where
     Ok(curve)
 }
 
-/// Base and peak by Smith's rule, and the valley, each the median over some seeds. The upper end is divided by 4, for a sweep runs
-/// ahead of the damage that it does.
+/// Base, peak and valley, each the median over some seeds.
 fn suggested_range(inner: Inner, data: &Data) -> Result<(f64, f64, f64), Box<dyn Error>> {
     let mut found = Vec::new();
     for seed in 2000..2005 {
         let task = Task::<PIXELS>::new(data, seed);
-        found.push(match inner {
-            Inner::Adam => sweep(&task, &Adam::default())?,
-            Inner::Sgd => sweep(&task, &Inner::sgd())?,
-        });
+        let curve = match inner {
+            Inner::Adam => sweep(&task, &task.model(), &Adam::default())?,
+            Inner::Sgd => sweep(&task, &task.model(), &Inner::sgd())?,
+        };
+        let (base_lr, max_lr) = careful_range(&curve)?;
+        found.push([base_lr, max_lr, curve.suggest(Suggestion::Valley)?.lr]);
     }
-    let median = |value: fn(&[f64; 3]) -> f64| {
-        let mut values: Vec<f64> = found.iter().map(value).collect();
+    let median = |value: usize| {
+        let mut values: Vec<f64> = found.iter().map(|found| found[value]).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let max_lr = median(|found| found[1]) / 4.0;
-    Ok((median(|found| found[0]).min(max_lr / 4.0), max_lr, median(|found| found[2])))
-}
-
-fn sweep<O>(task: &Task<PIXELS>, inner: &O) -> Result<[f64; 3], Box<dyn Error>>
-where
-    O: Clone + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
-{
-    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
-    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
-    let curve = range_test(&task.model(), inner, &test, task.all_batches(), step, |_| Ok(None))?;
-    let curve = curve.smoothed(&Smoothing::exponential(0.8)?);
-    let range = curve.smith_range()?;
-    Ok([range.base_lr.lr, range.max_lr.lr, curve.suggest(Suggestion::Valley)?.lr])
+    let (base_lr, max_lr, valley) = (median(0), median(1), median(2));
+    Ok((base_lr.min(max_lr / 4.0), max_lr, valley))
 }

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cyclic_optim::{ClrConfig, OneCycle};
 use dfdx::optim::AdamConfig;
 use support::digits::{Data, Runs, Task, summary, with_pixels};
 
@@ -42,7 +41,7 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
     let updates = u64::from(epochs) * data.batches_per_epoch();
     let config = match &args.config {
         Some(file) => support::config_file::read(file)?,
-        None => ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?,
+        None => support::config_file::one_cycle(updates)?,
     };
     let mut runs = Vec::new();
     for seed in args.runs.seeds() {

@@ -12,7 +12,7 @@ mod support;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,6 +22,7 @@ use cyclic_optim::range_test::{RangeTest, Suggestion};
 use cyclic_optim::{Adam, ClrConfig, Smoothing};
 use dfdx::optim::{AdamConfig, WeightDecay};
 use support::digits::{Data, Fitted, Runs, Task, summary, train_step, with_pixels};
+use support::files;
 
 /// Run a learning-rate range test, then train with the schedule that it suggests.
 #[derive(Parser)]
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
         let data = Data::read(&args.runs.run.data)?;
-        fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
+        files::make_folder(&args.out)?;
         let mut runs = Vec::new();
         for seed in args.runs.seeds() {
             runs.push(with_pixels!(data, find_and_fit(&args, &data, seed))?);
@@ -67,7 +68,7 @@ fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Res
         let curve = range_test(&model, &Adam::new(adam), &test, batches, step, |_| Ok(None))?;
         bar.finish_and_clear();
         curve.write_csv(File::create(&csv)?)?;
-        fs::write(&svg, curve.to_svg(&smoothing)?)?;
+        files::write(&svg, curve.to_svg(&smoothing)?)?;
         (curve.smoothed(&smoothing), adam)
     } else {
         let bar = test.progress_bar(args.weight_decays.len() as u64);
@@ -78,7 +79,7 @@ fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Res
         let grid = weight_decay_grid(&model, &optimizer, &test, &args.weight_decays, batches, step, |_| Ok(None))?;
         bar.finish_and_clear();
         grid.write_csv(File::create(&csv)?)?;
-        fs::write(&svg, grid.to_svg(&smoothing, Suggestion::Valley)?)?;
+        files::write(&svg, grid.to_svg(&smoothing, Suggestion::Valley)?)?;
         let smoothed = grid.smoothed(&smoothing);
         for (strength, suggested) in smoothed.suggest(Suggestion::Valley) {
             match suggested {

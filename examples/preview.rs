@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "plot")]
         if let Some(file) = &args.svg {
             let svg = config.to_svg(args.steps)?;
-            return Ok(std::fs::write(file, svg).map_err(|error| format!("{}: {error}", file.display()))?);
+            return Ok(support::files::write(file, svg)?);
         }
         let mut out = BufWriter::new(stdout().lock());
         let mut write = || -> std::io::Result<()> {

@@ -11,17 +11,17 @@
 mod support;
 
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use cyclic_optim::adapters::dfdx::{DeadRelus, named_parameters};
-use cyclic_optim::history::{CsvLog, LossPlot, Per, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
-use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, Smoothing, WarmRestarts};
+use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
+use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, WarmRestarts};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use support::digits::{Data, Run, Task, train_step, with_pixels};
+use support::{files, pictures};
 
 /// Train on the digits and record the run in every way there is.
 #[derive(Parser)]
@@ -58,11 +58,11 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
     let updates = epochs * batches;
     let config = match &args.config {
         Some(file) => support::config_file::read(file)?,
-        None => ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?,
+        None => support::config_file::one_cycle(updates)?,
     };
-    let pictures = args.pictures.as_ref().unwrap_or(&args.out);
-    for folder in [&args.out, pictures] {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let folder = args.pictures.as_ref().unwrap_or(&args.out);
+    for folder in [&args.out, folder] {
+        files::make_folder(folder)?;
     }
     let log = |name: &str, per, columns: &[&str]| {
         let path = args.out.join(name);
@@ -122,14 +122,15 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
         }
     }
     if let Some(history) = optimizer.history() {
-        draw(history, &config, pictures, updates)?;
+        pictures::draw(history, folder)?;
     }
-    println!("written: {} and {}", args.out.display(), pictures.display());
+    draw_schedules(&config, folder, updates)?;
+    println!("written: {} and {}", args.out.display(), folder.display());
     Ok(())
 }
 
-fn draw(history: &History, config: &ClrConfig, folder: &Path, updates: u64) -> Result<(), Box<dyn Error>> {
-    let plot = LossPlot { smoothing: Some(Smoothing::exponential(0.9)?), logarithmic: true, winsorised: false };
+/// The schedule of the run before it was run, and others beside it.
+fn draw_schedules(config: &ClrConfig, folder: &Path, updates: u64) -> Result<(), Box<dyn Error>> {
     let families = [
         ("triangular2", ClrConfig::from(Cyclic::triangular2(0.001, 0.02, updates.div_ceil(10))?)),
         ("one-cycle", OneCycle::new(0.02, updates)?.into()),
@@ -137,14 +138,7 @@ fn draw(history: &History, config: &ClrConfig, folder: &Path, updates: u64) -> R
     ];
     let families = families.each_ref().map(|(name, config)| (*name, config));
     let updates = usize::try_from(updates)?;
-    for (name, svg) in [
-        ("losses", history.losses_to_svg(&plot)?),
-        ("rates", history.rates_to_svg()?),
-        ("epochs", history.epochs_to_svg("loss")?),
-        ("schedule", config.to_svg(updates)?),
-        ("schedules", schedules_to_svg::<Policy>(&families, updates)?),
-    ] {
-        fs::write(folder.join(format!("{name}.svg")), svg)?;
-    }
+    files::write(&folder.join("schedule.svg"), config.to_svg(updates)?)?;
+    files::write(&folder.join("schedules.svg"), schedules_to_svg::<Policy>(&families, updates)?)?;
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cyclic_optim::adapters::dfdx::Checkpoint;
-use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, History, OneCycle};
+use cyclic_optim::{Adam, CyclicOptimizer, History};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use support::digits::{Data, Run, Task, train_step, with_pixels};
 
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let batches = data.batches_per_epoch();
     let updates = u64::from(args.run.epochs) * batches;
-    let config = ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)?;
+    let config = support::config_file::one_cycle(updates)?;
     let task = Task::<PIXELS>::new(data, args.run.seed);
     let mut model = task.model();
     let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config)?.with_history(History::new());

@@ -8,8 +8,6 @@
 
 mod support;
 
-use std::error::Error;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +17,7 @@ use cyclic_optim::{
     ClrConfig, ConfigError, Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay,
     LinearDecay, MultiStepDecay, OneCycle, Policy, PolynomialDecay, Sequence, StepDecay, WarmRestarts,
 };
+use support::files;
 
 /// Draw the shape of every schedule.
 #[derive(Parser)]
@@ -31,15 +30,13 @@ struct Args {
 fn main() -> ExitCode {
     support::exit_code(|| {
         let args = Args::parse();
-        fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
+        files::make_folder(&args.out)?;
         for (name, shapes) in families()? {
             let configs: Vec<(&str, ClrConfig)> =
                 shapes.into_iter().map(|(label, policy)| (label, ClrConfig::new(policy))).collect();
             let configs: Vec<(&str, &ClrConfig)> = configs.iter().map(|(label, config)| (*label, config)).collect();
             let svg = schedules_to_svg::<Policy>(&configs, UPDATES)?;
-            let file = args.out.join(format!("{name}.svg"));
-            fs::write(&file, svg)
-                .map_err(|error| -> Box<dyn Error> { format!("{}: {error}", file.display()).into() })?;
+            files::write(&args.out.join(format!("{name}.svg")), svg)?;
         }
         Ok(())
     })

@@ -66,7 +66,7 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Result<Vec<(
         optimizer.apply(&mut model, &mut grads, loss)?;
         average.after_update(&optimizer, &model).map_err(|error| format!("{error:?}"))?;
         if let (Some(number), Some(folder)) = (ensemble.after_update(&optimizer, &model), &args.out) {
-            std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            support::files::make_folder(folder)?;
             let path = folder.join(format!("snapshot-{}.safetensors", number + 1));
             Checkpoint::write_weights::<_, f32, Cpu>(path, &model)?;
         }

@@ -1,10 +1,10 @@
-//! Reading a `ClrConfig` from a JSON or TOML file.
+//! The config of an example: from a JSON or TOML file, or the default.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use cyclic_optim::ClrConfig;
+use cyclic_optim::{ClrConfig, ConfigError, OneCycle};
 
 /// Reads a config; the file's extension says which format it has. Errors name the file and the field.
 pub(crate) fn read(path: &Path) -> Result<ClrConfig, Box<dyn Error>> {
@@ -24,4 +24,9 @@ pub(crate) fn read(path: &Path) -> Result<ClrConfig, Box<dyn Error>> {
         _ => Err("a config file must end in .json or .toml".into()),
     };
     config.map_err(|error| format!("{file}: {error}").into())
+}
+
+/// The default of the examples: one cycle up to 0.02 over so many updates, momentum running the other way.
+pub(crate) fn one_cycle(updates: u64) -> Result<ClrConfig, ConfigError> {
+    ClrConfig::new(OneCycle::new(0.02, updates)?).with_momentum(0.85, 0.95)
 }

@@ -1,10 +1,13 @@
 //! The job that the examples do: a small network that reads handwritten digits.
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cyclic_optim::{Adam, Applied, ClrConfig, CyclicOptimizer};
+use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::range_test::{LossCurve, NoSuggestion, RangeTest};
+use cyclic_optim::{Adam, Applied, ClrConfig, CyclicOptimizer, Hyperparameters, Smoothing};
 use dfdx::nn::{builders, modules};
 use dfdx::optim::AdamConfig;
 use dfdx::prelude::{
@@ -257,4 +260,26 @@ pub(crate) fn summary(runs: &[Fitted]) -> String {
     let lowest = runs.iter().map(|run| run.test.accuracy()).fold(1.0, f64::min);
     let longest = runs.iter().map(|run| run.time).max().unwrap_or_default().as_secs_f64();
     format!("{} seeds: mean accuracy {mean:.4}, lowest {lowest:.4}, longest training {longest:.2} s", runs.len())
+}
+
+/// The smoothed losses of a range test over the batches of a task.
+pub(crate) fn sweep<O, const PIXELS: usize>(
+    task: &Task<PIXELS>,
+    model: &Mlp<PIXELS>,
+    inner: &O,
+) -> Result<LossCurve, Box<dyn Error>>
+where
+    O: Clone + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+{
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
+    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
+    let curve = range_test(model, inner, &test, task.all_batches(), step, |_| Ok(None))?;
+    Ok(curve.smoothed(&Smoothing::exponential(0.8)?))
+}
+
+/// Base and peak by Smith's rule, but a fourth of its upper end: a sweep runs ahead of the damage that it does, all the more with
+/// momentum.
+pub(crate) fn careful_range(curve: &LossCurve) -> Result<(f64, f64), NoSuggestion> {
+    let range = curve.smith_range()?;
+    Ok((range.base_lr.lr, range.max_lr.lr / 4.0))
 }

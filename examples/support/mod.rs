@@ -5,7 +5,10 @@
 pub(crate) mod config_file;
 #[cfg(feature = "dfdx")]
 pub(crate) mod digits;
+pub(crate) mod files;
 pub(crate) mod idx;
+#[cfg(feature = "plot")]
+pub(crate) mod pictures;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -14,21 +14,19 @@ mod outputs;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::convert::Infallible;
 use std::error::Error;
-use std::fs;
 use std::process::ExitCode;
 
 use args::{Arguments, Kind};
 use clap::Parser;
-use cyclic_optim::adapters::dfdx::{BestWeights, Checkpoint, DeadRelus, InPlace, Saved, SnapshotEnsemble, range_test};
+use cyclic_optim::adapters::dfdx::{BestWeights, Checkpoint, DeadRelus, InPlace, Saved, SnapshotEnsemble};
 use cyclic_optim::history::TrainingBar;
-use cyclic_optim::range_test::RangeTest;
-use cyclic_optim::{Adam, CyclicOptimizer, History, Hyperparameters, RMSprop, Sgd, Smoothing};
+use cyclic_optim::{Adam, CyclicOptimizer, History, Hyperparameters, RMSprop, Sgd};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
-use outputs::{Outputs, draw, model_checkpoint};
-use support::digits::{Data, Mlp, Task, train_step, with_pixels};
+use outputs::{Outputs, model_checkpoint};
+use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step, with_pixels};
+use support::{files, pictures};
 
 fn main() -> ExitCode {
     support::exit_code(|| {
@@ -77,7 +75,7 @@ where
     let (mut best, mut ensemble, mut relus) = (BestWeights::new(), SnapshotEnsemble::new(), DeadRelus::new());
     let bar = args.progress.then(|| TrainingBar::new(epochs, batches));
     if let Some(folder) = &args.plot {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        files::make_folder(folder)?;
     }
 
     let mut grads = model.alloc_grads();
@@ -147,7 +145,7 @@ where
         relus.report().iter().for_each(|layer| println!("{layer}"));
     }
     if let (Some(folder), Some(history)) = (&args.plot, optimizer.history()) {
-        draw(history, folder)?;
+        pictures::draw(history, folder)?;
     }
     if args.snapshots.is_some() {
         print_ensemble(task, &ensemble, first > 0)?;
@@ -184,8 +182,7 @@ fn print_ensemble<const PIXELS: usize>(
     Ok(())
 }
 
-/// Rates between which the network learns: Smith's rule, and a fourth of its upper end, for a sweep runs ahead of the damage that
-/// it does, all the more with momentum.
+/// Rates between which the network learns.
 fn find_range<O, const PIXELS: usize>(
     task: &Task<PIXELS>,
     model: &Mlp<PIXELS>,
@@ -194,12 +191,8 @@ fn find_range<O, const PIXELS: usize>(
 where
     O: Clone + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
 {
-    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
-    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
-    let curve = range_test(model, inner, &test, task.all_batches(), step, |_| Ok(None))?;
-    let range = curve.smoothed(&Smoothing::exponential(0.8)?).smith_range()?;
-    let max_lr = range.max_lr.lr / 4.0;
-    let base_lr = range.base_lr.lr.min(max_lr / 4.0);
+    let (base_lr, max_lr) = careful_range(&sweep(task, model, inner)?)?;
+    let base_lr = base_lr.min(max_lr / 4.0);
     println!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}");
     Ok((base_lr, max_lr))
 }

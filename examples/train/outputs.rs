@@ -1,13 +1,11 @@
 //! Where a run is written to while it goes on.
 
 use std::error::Error;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use cyclic_optim::adapters::dfdx::{ModelCheckpoint, named_parameters};
-use cyclic_optim::history::{CsvLog, LossPlot, Per, RemoteMonitor, TensorBoard};
-use cyclic_optim::{Applied, ClrConfig, History, Smoothing};
+use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard};
+use cyclic_optim::{Applied, ClrConfig, History};
 use dfdx::prelude::{Cpu, TensorCollection};
 
 use crate::args::{Arguments, ModelCheckpointArguments, improvement};
@@ -122,18 +120,4 @@ pub(crate) fn model_checkpoint(
         Some(files) => keep.keep_last(files)?,
         None => keep,
     }))
-}
-
-/// Draws losses, rates and epochs into a folder.
-pub(crate) fn draw(history: &History, folder: &Path) -> Result<(), Box<dyn Error>> {
-    let plot = LossPlot { smoothing: Some(Smoothing::exponential(0.9)?), logarithmic: true, winsorised: false };
-    for (name, svg) in [
-        ("losses", history.losses_to_svg(&plot)?),
-        ("rates", history.rates_to_svg()?),
-        ("epochs", history.epochs_to_svg("loss")?),
-    ] {
-        let file = folder.join(format!("{name}.svg"));
-        fs::write(&file, svg).map_err(|error| format!("{}: {error}", file.display()))?;
-    }
-    Ok(())
 }
