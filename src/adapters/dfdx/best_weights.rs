@@ -28,7 +28,7 @@ use crate::feedback::Observation;
 /// # Ok::<(), cyclic_optim::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct BestWeights<M>(Option<M>);
+pub struct BestWeights<M>(pub(super) Option<M>);
 
 impl<M: Clone> BestWeights<M> {
     /// No model yet.

@@ -48,7 +48,7 @@ pub use adam::Adam;
 pub use batch_norm::recompute_batch_norm;
 pub use best_weights::BestWeights;
 #[cfg(feature = "checkpoint")]
-pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, Saved, Steps};
+pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, PartCounts, RunPart, Saved, Steps};
 pub use clip::clip_gradients;
 pub use dead_relu::{DeadLayer, DeadRelus};
 #[cfg(feature = "checkpoint")]

@@ -65,9 +65,9 @@ pub enum EnsembleError<Err> {
 /// `SnapshotCallbackBuilder` takes the snapshots, of which it makes 7 instead of 5 here, and does not average them.
 #[derive(Debug, Clone)]
 pub struct SnapshotEnsemble<M> {
-    snapshots: Vec<M>,
+    pub(super) snapshots: Vec<M>,
     /// The updates that had been made when the last one was taken.
-    taken_at: Option<u64>,
+    pub(super) taken_at: Option<u64>,
 }
 
 impl<M> Default for SnapshotEnsemble<M> {

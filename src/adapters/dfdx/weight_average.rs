@@ -49,10 +49,10 @@ use crate::{ConfigError, CyclicOptimizer};
 /// P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018, arXiv:1803.05407.
 #[derive(Debug, Clone)]
 pub struct WeightAverage<M, E, D> {
-    average: Option<M>,
-    models: usize,
+    pub(super) average: Option<M>,
+    pub(super) models: usize,
     /// The updates that had been made when a cycle was last taken in.
-    taken_at: Option<u64>,
+    pub(super) taken_at: Option<u64>,
     of: PhantomData<(E, D)>,
 }
 

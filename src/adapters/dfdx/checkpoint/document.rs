@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::CheckpointError;
 use super::file::Listed;
 use super::optimizer::Steps;
+use super::part::PartCounts;
 use crate::ClrState;
 
 /// The version of the format that is written, and the only one that is read.
@@ -38,6 +39,19 @@ pub(super) struct RunDocument {
     pub(super) config: Value,
     pub(super) state: ClrState,
     pub(super) history: Option<HistoryDocument>,
+    /// What was saved beside the optimizer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) parts: Vec<PartDocument>,
+}
+
+/// A part of a run; its models are tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartDocument {
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) models: usize,
+    pub(super) counts: PartCounts,
 }
 
 /// The names of a history's series; their numbers are tensors.

@@ -5,6 +5,7 @@ mod dtype;
 mod file;
 mod history;
 mod optimizer;
+mod part;
 mod tensors;
 
 use std::fmt::Debug;
@@ -19,11 +20,12 @@ use serde_json::Value;
 use thiserror::Error;
 
 pub use self::document::Difference;
-use self::document::{Document, ENTRY, FORMAT, RunDocument, checksum, compare};
+use self::document::{Document, ENTRY, FORMAT, PartDocument, RunDocument, checksum, compare};
 pub use self::dtype::CheckpointDtype;
 use self::file::Tensors;
 pub use self::optimizer::{Saved, Steps};
-use self::tensors::{State, check, collect, fill};
+pub use self::part::{PartCounts, RunPart};
+use self::tensors::{MODEL, State, check, collect, count, fill};
 use crate::schedule::Schedule;
 use crate::{ConfigError, CyclicOptimizer, Hyperparameters, atomic_file};
 
@@ -68,6 +70,14 @@ pub enum CheckpointError {
     /// The run was made with another config; [`Checkpoint::restore_as`] continues it with the present one.
     #[error("the run was saved with another config: {}", list(.0))]
     OtherConfig(Vec<Difference>),
+    /// A part of the run, [`BestWeights`](super::BestWeights) for instance, cannot be saved or restored.
+    #[error("part {name:?} {problem}")]
+    Part {
+        /// The name of the part.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The state in the file is one that no run can be in.
     #[error("the checkpoint's state: {0}")]
     State(ConfigError),
@@ -88,6 +98,10 @@ impl CheckpointError {
     fn tensor(name: &str, problem: impl Into<String>) -> Self {
         Self::Tensor { name: name.into(), problem: problem.into() }
     }
+
+    fn part(name: &str, problem: impl Into<String>) -> Self {
+        Self::Part { name: name.into(), problem: problem.into() }
+    }
 }
 
 /// A run in one file: the model's parameters and buffers, the optimizer's moments and step count, the config, the state of
@@ -99,6 +113,10 @@ impl CheckpointError {
 /// paths that dfdx gives them; its one metadata entry is a JSON document with everything else, a format version, and a
 /// checksum. It is written beside the old one, synced and renamed: a kill or a full disk at any byte leaves the old one whole.
 ///
+/// [`BestWeights`](super::BestWeights), [`SnapshotEnsemble`](super::SnapshotEnsemble) and
+/// [`WeightAverage`](super::WeightAverage) stand beside the optimizer. [`write_with`](Self::write_with) saves them in the same
+/// file as [`RunPart`]s of the run.
+///
 /// # What continues to the same bits
 ///
 /// Every parameter, rate and decision, on the same device and machine type. Outside of this crate's reach are:
@@ -107,8 +125,6 @@ impl CheckpointError {
 ///   `Cpu::seed_from_u64` from seed and epoch at the beginning of each epoch, and save between epochs;
 /// - the order of the data: draw it as a pure function of seed and epoch, as the examples of this crate do, and continue with the
 ///   same seed, which the file does not know;
-/// - what stands beside the optimizer: [`BestWeights`](super::BestWeights), [`SnapshotEnsemble`](super::SnapshotEnsemble) and
-///   [`WeightAverage`](super::WeightAverage), whose models are to be saved by themselves;
 /// - `dfdx::flush_denormals_to_zero`, which is a setting of the thread: set it again.
 ///
 /// # Examples
@@ -174,7 +190,107 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        Self::pack(model, optimizer)?.write(path.as_ref())
+        Self::pack(model, optimizer, &[])?.write(path.as_ref())
+    }
+
+    /// Saves a run together with what stands beside it, each part under a name of your choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write). A name that is empty, contains a dot, or is given twice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::adapters::dfdx::{Checkpoint, SnapshotEnsemble};
+    /// use cyclic_optim::{Adam, CyclicOptimizer, WarmRestarts};
+    /// use dfdx::prelude::*;
+    ///
+    /// let path = std::env::temp_dir().join(format!("cyclic-optim-parts-{}.safetensors", std::process::id()));
+    /// let mut model = Cpu::default().build_module::<builders::Linear<3, 1>, f32>();
+    /// let mut optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), WarmRestarts::snapshots(0.1, 14, 5)?);
+    /// let mut ensemble = SnapshotEnsemble::new();
+    /// ensemble.push(model.clone());
+    /// Checkpoint::write_with(&path, &model, &optimizer, &[("ensemble", &ensemble)])?;
+    ///
+    /// let mut resumed = SnapshotEnsemble::new();
+    /// let checkpoint = Checkpoint::read(&path)?;
+    /// checkpoint.restore_with(&mut model, &mut optimizer, &mut [("ensemble", &mut resumed)])?;
+    /// assert_eq!(resumed.snapshots()[0].weight.array(), ensemble.snapshots()[0].weight.array());
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_with<M, O, S, E, D>(
+        path: impl AsRef<Path>,
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+        parts: &[(&str, &dyn RunPart<M>)],
+    ) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D>,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        Self::pack(model, optimizer, parts)?.write(path.as_ref())
+    }
+
+    /// Continues the run that is saved at `path`, or saves this one there before its first update. Returns the update from
+    /// which a saved run continues, and `None` for a new one.
+    ///
+    /// Call it before any log is opened. A run that is killed at any later moment then continues when it is started again in
+    /// the same way: its logs are either not there yet, or they belong to the run of the checkpoint. `CsvLog::open` and
+    /// `TensorBoard::open` take what this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read) and [`restore_with`](Self::restore_with) if there is a file, otherwise as
+    /// [`write_with`](Self::write_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::adapters::dfdx::{BestWeights, Checkpoint};
+    /// use cyclic_optim::{Adam, CyclicOptimizer, OneCycle};
+    /// use dfdx::prelude::*;
+    ///
+    /// let path = std::env::temp_dir().join(format!("cyclic-optim-start-{}.safetensors", std::process::id()));
+    /// let mut model = Cpu::default().build_module::<builders::Linear<3, 1>, f32>();
+    /// let mut optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), OneCycle::new(0.02, 900)?);
+    /// let mut best = BestWeights::new();
+    /// let mut start = || Checkpoint::resume_or_start(&path, &mut model, &mut optimizer, &mut [("best", &mut best)]);
+    /// assert_eq!(start()?, None);
+    /// assert_eq!(start()?, Some(0)); // killed before its first update, and started again
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume_or_start<M, O, S, E, D>(
+        path: impl AsRef<Path>,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+        parts: &mut [(&str, &mut dyn RunPart<M>)],
+    ) -> Result<Option<u64>, CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let path = path.as_ref();
+        match Self::read(path) {
+            Err(CheckpointError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let parts: Vec<(&str, &dyn RunPart<M>)> = parts.iter().map(|(name, part)| (*name, &**part)).collect();
+                Self::write_with(path, model, optimizer, &parts)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(saved) => {
+                saved.restore_with(model, optimizer, parts)?;
+                Ok(Some(optimizer.iterations()))
+            }
+        }
     }
 
     /// Saves a model alone.
@@ -188,7 +304,10 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        Packed::new(collect::<M, E, D>(model, State::none())?, None)?.write(path.as_ref())
+        let state = State::<E, D>::none();
+        let mut tensors = Tensors::with_room_for::<E>(count(model, &state));
+        collect(MODEL, model, state, &mut tensors)?;
+        Packed::new(tensors, None)?.write(path.as_ref())
     }
 
     /// What [`write`](Self::write) writes. Equal runs give equal bytes.
@@ -204,14 +323,18 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        let Packed { tensors, text } = Self::pack(model, optimizer)?;
+        let Packed { tensors, text } = Self::pack(model, optimizer, &[])?;
         let mut bytes = Vec::new();
         // Writing into memory does not fail.
         tensors.write((ENTRY, &text), &mut bytes).map_err(|error| CheckpointError::Document(error.to_string()))?;
         Ok(bytes)
     }
 
-    fn pack<M, O, S, E, D>(model: &M, optimizer: &CyclicOptimizer<O, S>) -> Result<Packed, CheckpointError>
+    fn pack<M, O, S, E, D>(
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+        parts: &[(&str, &dyn RunPart<M>)],
+    ) -> Result<Packed, CheckpointError>
     where
         M: TensorCollection<E, D>,
         O: Saved<E, D> + Hyperparameters,
@@ -220,7 +343,12 @@ impl Checkpoint {
         D: Device<E>,
     {
         let inner = optimizer.get_ref();
-        let mut tensors = collect(model, State::of(inner))?;
+        let state = State::of(inner);
+        let copies: usize = parts.iter().map(|(_, part)| part.models().len()).sum();
+        let numbers = count(model, &state) + copies * count(model, &State::<E, D>::none());
+        let mut tensors = Tensors::with_room_for::<E>(numbers);
+        collect(MODEL, model, state, &mut tensors)?;
+        let parts = pack_parts(parts, &mut tensors)?;
         let history = optimizer.history().map(|history| history::collect(history, &mut tensors));
         let run = RunDocument {
             optimizer: O::KIND.into(),
@@ -230,6 +358,7 @@ impl Checkpoint {
             config: config_of(optimizer)?,
             state: optimizer.state(),
             history,
+            parts,
         };
         Packed::new(tensors, Some(run))
     }
@@ -273,8 +402,9 @@ impl Checkpoint {
     /// # Errors
     ///
     /// A model of another shape, type or with other names; another kind of optimizer; a config or hyper-parameters that differ, each
-    /// field of which is named. Nothing has changed then. A range, scale or envelope that was set is state and no difference,
-    /// and so are the rate and the cycled momentum of the inner optimizer.
+    /// field of which is named; a part in the file, which only [`restore_with`](Self::restore_with) can restore. Nothing has
+    /// changed then. A range, scale or envelope that was set is state and no difference, and so are the rate and the cycled
+    /// momentum of the inner optimizer.
     pub fn restore<M, O, S, E, D>(
         &self,
         model: &mut M,
@@ -287,14 +417,36 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        let differences = self.differences(optimizer)?;
-        if !differences.is_empty() {
-            return Err(CheckpointError::OtherConfig(differences));
-        }
+        self.check_same(optimizer, &[])?;
         self.restore_as(model, optimizer)
     }
 
+    /// Continues the run together with what stands beside it: the parts in the file and those given are the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore`](Self::restore). A part that is missing on one side, is of another kind, or does not fit the model. Nothing
+    /// has changed then.
+    pub fn restore_with<M, O, S, E, D>(
+        &self,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+        parts: &mut [(&str, &mut dyn RunPart<M>)],
+    ) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+        self.check_same(optimizer, &names)?;
+        self.restore_as_with(model, optimizer, parts)
+    }
+
     /// Continues the run with the config and the hyper-parameters that `optimizer` has now: another schedule, a longer horizon.
+    /// Parts in the file are left out.
     ///
     /// # Errors
     ///
@@ -318,14 +470,97 @@ impl Checkpoint {
             return Err(CheckpointError::OtherConfig(vec![difference]));
         }
         let file = self.tensors()?;
-        let (moments, parameters) = check(model, O::MOMENTS, &file)?;
+        let (moments, parameters) = check(MODEL, model, O::MOMENTS, &file)?;
         let history = run.history.as_ref().map(|document| history::read(document, &file)).transpose()?;
         // Before the first update there are no moments, and any model may be updated.
         let updated = if run.updated { parameters } else { Vec::new() };
         let inner = optimizer.get_ref().with_state(run.steps, moments, updated);
         optimizer.continue_from(inner, run.state.clone(), history).map_err(CheckpointError::State)?;
-        fill(model, &file);
+        fill(MODEL, model, &file);
         Ok(())
+    }
+
+    /// Continues the run with the present config, as [`restore_as`](Self::restore_as), and restores those parts that the file
+    /// holds under the names given. The other parts stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As [`restore_as`](Self::restore_as). A part of another kind, or that does not fit the model. Nothing has changed then.
+    pub fn restore_as_with<M, O, S, E, D>(
+        &self,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+        parts: &mut [(&str, &mut dyn RunPart<M>)],
+    ) -> Result<(), CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        O: Saved<E, D> + Hyperparameters,
+        S: Schedule,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let mut read = Vec::new();
+        for (name, part) in parts.iter() {
+            read.push(self.read_part(name, &**part, model)?);
+        }
+        self.restore_as(model, optimizer)?;
+        for ((_, part), read) in parts.iter_mut().zip(read) {
+            if let Some((models, counts)) = read {
+                part.restore(models, counts);
+            }
+        }
+        Ok(())
+    }
+
+    /// The saved contents of a part; `None` if the file does not hold it.
+    fn read_part<M, E, D>(
+        &self,
+        name: &str,
+        part: &dyn RunPart<M>,
+        model: &M,
+    ) -> Result<Option<(Vec<M>, PartCounts)>, CheckpointError>
+    where
+        M: TensorCollection<E, D> + Clone,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let Some(saved) = self.run()?.parts.iter().find(|saved| saved.name == name) else { return Ok(None) };
+        if saved.kind != part.kind() {
+            return Err(CheckpointError::part(name, format!("was saved as {} and is {}", saved.kind, part.kind())));
+        }
+        part.check(saved.models, saved.counts).map_err(|problem| CheckpointError::part(name, problem))?;
+        let file = self.tensors()?;
+        let mut models = Vec::new();
+        for n in 0..saved.models {
+            let prefix = part_prefix(name, n);
+            check(&prefix, model, &[], &file)?;
+            let mut read = model.clone();
+            fill(&prefix, &mut read, &file);
+            models.push(read);
+        }
+        Ok(Some((models, saved.counts)))
+    }
+
+    /// Checks that the saved run has the config, the hyper-parameters and the parts of the present one.
+    fn check_same<O, S, E, D>(&self, optimizer: &CyclicOptimizer<O, S>, parts: &[&str]) -> Result<(), CheckpointError>
+    where
+        O: Saved<E, D>,
+        S: Schedule + Serialize,
+        E: CheckpointDtype,
+        D: Device<E>,
+    {
+        let differences = self.differences(optimizer)?;
+        if !differences.is_empty() {
+            return Err(CheckpointError::OtherConfig(differences));
+        }
+        let saved = &self.run()?.parts;
+        if let Some(left) = saved.iter().find(|saved| !parts.contains(&saved.name.as_str())) {
+            return Err(CheckpointError::part(&left.name, "is in the file and was not given: pass it to restore_with"));
+        }
+        match parts.iter().find(|name| saved.iter().all(|saved| saved.name != **name)) {
+            Some(missing) => Err(CheckpointError::part(missing, "is not in the file")),
+            None => Ok(()),
+        }
     }
 
     /// Takes the weights alone, whether or not a run was saved with them.
@@ -340,8 +575,8 @@ impl Checkpoint {
         D: Device<E>,
     {
         let file = self.tensors()?;
-        check(model, &[], &file)?;
-        fill(model, &file);
+        check(MODEL, model, &[], &file)?;
+        fill(MODEL, model, &file);
         Ok(())
     }
 
@@ -387,6 +622,39 @@ impl Checkpoint {
     fn tensors(&self) -> Result<SafeTensors<'_>, CheckpointError> {
         SafeTensors::deserialize(&self.bytes).map_err(|error| CheckpointError::NotACheckpoint(error.to_string()))
     }
+}
+
+fn part_prefix(name: &str, model: usize) -> String {
+    format!("part.{name}.{model}.")
+}
+
+/// Puts the models of the parts beside the tensors; gives what else is to be saved of them.
+fn pack_parts<M, E, D>(
+    parts: &[(&str, &dyn RunPart<M>)],
+    tensors: &mut Tensors,
+) -> Result<Vec<PartDocument>, CheckpointError>
+where
+    M: TensorCollection<E, D>,
+    E: CheckpointDtype,
+    D: Device<E>,
+{
+    let mut packed: Vec<PartDocument> = Vec::new();
+    for &(name, part) in parts {
+        // Dots separate the levels of a tensor's name.
+        if name.is_empty() || name.contains('.') {
+            return Err(CheckpointError::part(name, "needs a name without dots"));
+        }
+        if packed.iter().any(|packed| packed.name == name) {
+            return Err(CheckpointError::part(name, "is given twice"));
+        }
+        let models = part.models();
+        for (n, model) in models.iter().enumerate() {
+            collect(&part_prefix(name, n), *model, State::none(), tensors)?;
+        }
+        let (name, kind) = (name.into(), part.kind().into());
+        packed.push(PartDocument { name, kind, models: models.len(), counts: part.counts() });
+    }
+    Ok(packed)
 }
 
 fn config_of<O, S: Schedule + Serialize>(optimizer: &CyclicOptimizer<O, S>) -> Result<Value, CheckpointError> {

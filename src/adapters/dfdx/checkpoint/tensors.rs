@@ -43,32 +43,43 @@ impl<'a, E: Dtype, D: Device<E>> State<'a, E, D> {
     }
 }
 
-const MODEL: &str = "model.";
+/// The prefix of the run's own model.
+pub(super) const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
-
-fn model_key(path: &str) -> String {
-    format!("{MODEL}{path}")
-}
 
 fn moment_key(moment: &str, path: &str) -> String {
     format!("{OPTIMIZER}{moment}.{path}")
 }
 
-/// The tensors and scalars of `model`, and what belongs to its parameters in an optimizer's state.
-pub(super) fn collect<M, E, D>(model: &M, state: State<'_, E, D>) -> Result<Tensors, CheckpointError>
+/// The numbers that [`collect`] adds for a model and an optimizer's state.
+pub(super) fn count<M, E, D>(model: &M, state: &State<'_, E, D>) -> usize
+where
+    M: TensorCollection<E, D>,
+    E: Dtype,
+    D: Device<E>,
+{
+    model.num_trainable_params() * (1 + state.moments.len())
+}
+
+/// Adds the tensors and scalars of `model` under `prefix`, and what belongs to its parameters in an optimizer's state.
+pub(super) fn collect<M, E, D>(
+    prefix: &str,
+    model: &M,
+    state: State<'_, E, D>,
+    tensors: &mut Tensors,
+) -> Result<(), CheckpointError>
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
     D: Device<E>,
 {
-    let numbers = model.num_trainable_params() * (1 + state.moments.len());
-    let mut collect = Collect { tensors: Tensors::with_room_for::<E>(numbers), state, seen: UnusedTensors::default() };
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut collect })?;
-    Ok(collect.tensors)
+    let mut collect = Collect { prefix, tensors, state, seen: UnusedTensors::default() };
+    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut collect }).map(|_| ())
 }
 
 struct Collect<'a, E: Dtype, D: Device<E>> {
-    tensors: Tensors,
+    prefix: &'a str,
+    tensors: &'a mut Tensors,
     state: State<'a, E, D>,
     /// The last parameter. (dfdx gives out a tensor's id in this form only.)
     seen: UnusedTensors,
@@ -91,14 +102,15 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D>
         options: TensorOptions<S, E, D>,
         (tensor, path): (&Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, CheckpointError> {
-        self.push(model_key(&path), tensor);
+        let key = format!("{}{path}", self.prefix);
+        self.push(key.clone(), tensor);
         if options.do_gradient_update && !self.state.moments.is_empty() {
             self.seen.ids.clear();
             self.seen.add(tensor);
             // Its moments would be zeros, and nobody would notice.
             if !self.state.updated.is_empty() && !self.state.updated.contains(&self.seen.ids[0]) {
                 let problem = "is no parameter of the model that the optimizer has updated";
-                return Err(CheckpointError::tensor(&model_key(&path), problem));
+                return Err(CheckpointError::tensor(&key, problem));
             }
             for n in 0..self.state.moments.len() {
                 let (name, moments) = &mut self.state.moments[n];
@@ -117,7 +129,7 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D>
         _: ScalarOptions<N>,
         (scalar, path): (&N, String),
     ) -> Result<Option<N>, CheckpointError> {
-        let name = model_key(&path);
+        let name = format!("{}{path}", self.prefix);
         let value = scalar.to_f64().ok_or_else(|| CheckpointError::tensor(&name, "is no number"))?;
         self.tensors.push(name, Vec::new(), &[value]);
         Ok(None)
@@ -127,17 +139,22 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D>
 /// The moments in a file, in the order of their names, and the ids of the parameters that they belong to.
 pub(super) type Found<E, D> = (Vec<Gradients<E, D>>, Vec<UniqueId>);
 
-/// Checks that a file holds just the tensors of `model` and the moments of the names given.
-pub(super) fn check<M, E, D>(model: &M, names: &[&str], file: &SafeTensors) -> Result<Found<E, D>, CheckpointError>
+/// Checks that a file holds under `prefix` just the tensors of `model`, and the moments of the names given.
+pub(super) fn check<M, E, D>(
+    prefix: &str,
+    model: &M,
+    names: &[&str],
+    file: &SafeTensors,
+) -> Result<Found<E, D>, CheckpointError>
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
     D: Device<E>,
 {
     let moments = names.iter().map(|&name| (name, Gradients::leaky())).collect();
-    let mut check = Check { file, moments, seen: Vec::new(), parameters: UnusedTensors::default() };
+    let mut check = Check { prefix, file, moments, seen: Vec::new(), parameters: UnusedTensors::default() };
     M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut check })?;
-    let prefixes: &[&str] = if names.is_empty() { &[MODEL] } else { &[MODEL, OPTIMIZER] };
+    let prefixes: &[&str] = if names.is_empty() { &[prefix] } else { &[prefix, OPTIMIZER] };
     for name in file.names() {
         if prefixes.iter().any(|prefix| name.starts_with(prefix)) && !check.seen.iter().any(|seen| seen == name) {
             return Err(CheckpointError::tensor(name, "is in the file and has no place in this model or optimizer"));
@@ -147,6 +164,7 @@ where
 }
 
 struct Check<'a, E: Dtype, D: Device<E>> {
+    prefix: &'a str,
     file: &'a SafeTensors<'a>,
     moments: Vec<(&'a str, Gradients<E, D>)>,
     seen: Vec<String>,
@@ -180,7 +198,7 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Check<'_, E, D> {
         (tensor, path): (&Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, CheckpointError> {
         let shape: Vec<usize> = tensor.shape().concrete().into();
-        self.numbers::<E>(model_key(&path), &shape)?;
+        self.numbers::<E>(format!("{}{path}", self.prefix), &shape)?;
         if options.do_gradient_update {
             self.parameters.add(tensor);
             for n in 0..self.moments.len() {
@@ -200,7 +218,7 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Check<'_, E, D> {
         _: ScalarOptions<N>,
         (_, path): (&N, String),
     ) -> Result<Option<N>, CheckpointError> {
-        let name = model_key(&path);
+        let name = format!("{}{path}", self.prefix);
         match N::from(f64::read(self.numbers::<f64>(name.clone(), &[])?)) {
             Some(_) => Ok(None),
             None => Err(CheckpointError::tensor(&name, "does not fit")),
@@ -208,17 +226,18 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Check<'_, E, D> {
     }
 }
 
-/// Puts what a file holds into `model`, after [`check`] has found that it fits: nothing can fail any more.
-pub(super) fn fill<M, E, D>(model: &mut M, file: &SafeTensors)
+/// Puts what a file holds under `prefix` into `model`, after [`check`] has found that it fits: nothing can fail any more.
+pub(super) fn fill<M, E, D>(prefix: &str, model: &mut M, file: &SafeTensors)
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
     D: Device<E>,
 {
-    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Fill { file } });
+    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Fill { prefix, file } });
 }
 
 struct Fill<'a> {
+    prefix: &'a str,
     file: &'a SafeTensors<'a>,
 }
 
@@ -233,7 +252,7 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_> {
         _: TensorOptions<S, E, D>,
         (tensor, path): (&mut Tensor<S, E, D>, String),
     ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
-        if let Ok(found) = self.file.tensor(&model_key(&path)) {
+        if let Ok(found) = self.file.tensor(&format!("{}{path}", self.prefix)) {
             tensor.copy_from(&numbers::<E>(found.data()));
         }
         Ok(None)
@@ -244,7 +263,7 @@ impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_> {
         _: ScalarOptions<N>,
         (scalar, path): (&mut N, String),
     ) -> Result<Option<N>, Infallible> {
-        let found = self.file.tensor(&model_key(&path));
+        let found = self.file.tensor(&format!("{}{path}", self.prefix));
         if let Some(value) = found.ok().and_then(|found| N::from(f64::read(found.data()))) {
             *scalar = value;
         }
@@ -270,7 +289,8 @@ mod tests {
             .unwrap();
         w.copy_from(&odd);
         let write = |w: &_, moment, updated| {
-            let tensors = collect(w, State { moments: vec![("m", Cow::Borrowed(moment))], updated }).unwrap();
+            let mut tensors = Tensors::with_room_for::<f32>(12);
+            collect(MODEL, w, State { moments: vec![("m", Cow::Borrowed(moment))], updated }, &mut tensors).unwrap();
             assert!(tensors.list().all(|tensor| tensor.3 == bytes));
             let mut file = Vec::new();
             tensors.write(("key", "text"), &mut file).unwrap();
@@ -279,8 +299,8 @@ mod tests {
         let file = write(&w, &moment, &[]);
         let read = SafeTensors::deserialize(&file).unwrap();
         let mut v: Tensor<Rank1<6>, f32, _> = device.zeros();
-        let (moments, updated) = check(&v, &["m"], &read).unwrap();
-        fill(&mut v, &read);
+        let (moments, updated) = check(MODEL, &v, &["m"], &read).unwrap();
+        fill(MODEL, &mut v, &read);
         assert_eq!(write(&v, &moments[0], &updated), file);
         let (drawn, expected): (Tensor<Rank1<6>, f32, _>, Tensor<Rank1<6>, f32, _>) =
             (device.sample_normal(), Cpu::seed_from_u64(5).sample_normal());
@@ -295,8 +315,9 @@ mod tests {
         let (moment, mut ids) = (Gradients::leaky(), UnusedTensors::default());
         ids.add(&w);
         let state = || State { moments: vec![("m", Cow::Owned(moment.clone()))], updated: &ids.ids };
-        assert!(collect(&w, state()).is_ok());
-        let error = collect(&v, state()).unwrap_err().to_string();
+        let mut tensors = Tensors::with_room_for::<f32>(24);
+        assert!(collect(MODEL, &w, state(), &mut tensors).is_ok());
+        let error = collect(MODEL, &v, state(), &mut tensors).unwrap_err().to_string();
         assert_eq!(error, "tensor model. is no parameter of the model that the optimizer has updated");
     }
 }

@@ -1,0 +1,194 @@
+//! Best weights, snapshots and averages that are saved with a run: a run that was interrupted ends with the same ones.
+
+#![cfg(feature = "checkpoint")]
+
+mod support;
+
+use cyclic_optim::adapters::dfdx::{
+    BestWeights, Checkpoint, CheckpointError, PartCounts, RunPart, SnapshotEnsemble, WeightAverage,
+};
+use cyclic_optim::feedback::EarlyStopping;
+use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, WarmRestarts};
+use dfdx::prelude::*;
+use support::Folder;
+
+type Model = modules::Linear<3, 2, f32, Cpu>;
+
+fn model(seed: u64) -> Model {
+    Cpu::seed_from_u64(seed).build_module::<builders::Linear<3, 2>, f32>()
+}
+
+/// A run with everything that keeps models beside the optimizer.
+struct Run {
+    model: Model,
+    optimizer: CyclicOptimizer<Adam<f32, Cpu>>,
+    best: BestWeights<Model>,
+    ensemble: SnapshotEnsemble<Model>,
+    average: WeightAverage<Model, f32, Cpu>,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let config = ClrConfig::new(WarmRestarts::snapshots(0.1, 30, 5).unwrap())
+            .with_early_stopping(EarlyStopping::new(50).unwrap())
+            .unwrap();
+        Self {
+            model: model(seed),
+            optimizer: CyclicOptimizer::new(Adam::default(), config),
+            best: BestWeights::new(),
+            ensemble: SnapshotEnsemble::new(),
+            average: WeightAverage::new(),
+        }
+    }
+
+    /// Trains until `until`, on data that are a function of the update alone.
+    fn train(&mut self, until: u64) {
+        let mut grads = self.model.alloc_grads();
+        while self.optimizer.iterations() < until {
+            let device = Cpu::seed_from_u64(500 + self.optimizer.iterations());
+            let x: Tensor<Rank2<4, 3>, f32, _> = device.sample_normal();
+            let loss = self.model.forward(x.trace(grads)).square().mean();
+            let value = loss.array();
+            grads = loss.backward();
+            self.optimizer.apply(&mut self.model, &mut grads, value).unwrap();
+            self.ensemble.after_update(&self.optimizer, &self.model);
+            self.average.after_update(&self.optimizer, &self.model).unwrap();
+            // The best report comes early, so that most of the interruptions lie behind it.
+            let metric = self.optimizer.iterations().abs_diff(4);
+            self.best.keep(&self.optimizer.observe(metric), &self.model);
+        }
+    }
+
+    fn parts(&self) -> [(&str, &dyn RunPart<Model>); 3] {
+        [("best", &self.best), ("ensemble", &self.ensemble), ("average", &self.average)]
+    }
+
+    /// All models, as numbers.
+    fn numbers(&self) -> Vec<(String, Vec<u32>, PartCounts)> {
+        let bits = |models: Vec<&Model>| {
+            let numbers = models.iter().flat_map(|model| [model.weight.as_vec(), model.bias.as_vec()].concat());
+            numbers.map(f32::to_bits).collect()
+        };
+        self.parts().iter().map(|(name, part)| ((*name).into(), bits(part.models()), part.counts())).collect()
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_with_the_same_parts() {
+    let folder = Folder::new("parts");
+    let path = folder.0.join("run.st");
+    let mut whole = Run::new(1);
+    whole.train(30);
+    assert_eq!((whole.ensemble.snapshots().len(), whole.average.models()), (5, 5));
+    for stop in 0..30 {
+        let mut first = Run::new(1);
+        first.train(stop);
+        Checkpoint::write_with(&path, &first.model, &first.optimizer, &first.parts()).unwrap();
+        let mut resumed = Run::new(2);
+        let Run { model, optimizer, best, ensemble, average } = &mut resumed;
+        let parts: &mut [(&str, &mut dyn RunPart<_>)] =
+            &mut [("average", average), ("best", best), ("ensemble", ensemble)];
+        assert_eq!(Checkpoint::resume_or_start(&path, model, optimizer, parts).unwrap(), Some(stop));
+        assert_eq!(resumed.numbers(), first.numbers(), "stopped at {stop}");
+        resumed.train(30);
+        assert_eq!(resumed.numbers(), whole.numbers(), "stopped at {stop}");
+    }
+}
+
+/// Whatever the moment of a kill, the same call starts the run or continues it.
+#[test]
+fn a_run_is_saved_before_its_first_update() {
+    let folder = Folder::new("parts-start");
+    let path = folder.0.join("run.st");
+    let mut run = Run::new(1);
+    let start = |run: &mut Run| {
+        let Run { model, optimizer, best, .. } = run;
+        Checkpoint::resume_or_start(&path, model, optimizer, &mut [("best", best)])
+    };
+    assert_eq!(start(&mut run).unwrap(), None);
+    let mut again = Run::new(2);
+    assert_eq!(start(&mut again).unwrap(), Some(0));
+    assert_eq!(again.model.weight.array(), run.model.weight.array());
+    std::fs::write(&path, "no checkpoint").unwrap();
+    assert!(matches!(start(&mut again), Err(CheckpointError::NotACheckpoint(_))));
+    assert_eq!(std::fs::read(&path).unwrap(), b"no checkpoint", "what is no checkpoint is left alone");
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let folder = Folder::new("parts-wrong");
+    let path = folder.0.join("run.st");
+    let mut run = Run::new(1);
+    run.train(20);
+    Checkpoint::write_with(&path, &run.model, &run.optimizer, &[("best", &run.best), ("mean", &run.average)]).unwrap();
+    let saved = Checkpoint::read(&path).unwrap();
+    let mut other = Run::new(2);
+    let before = other.numbers();
+    let Run { model, optimizer, best, ensemble, average } = &mut other;
+
+    let message = |result: Result<(), CheckpointError>| result.unwrap_err().to_string();
+    let left_out = "part \"best\" is in the file and was not given: pass it to restore_with";
+    assert_eq!(message(saved.restore(model, optimizer)), left_out);
+    assert_eq!(message(saved.restore_with(model, optimizer, &mut [("mean", average)])), left_out);
+    let parts: &mut [(&str, &mut dyn RunPart<_>)] = &mut [("best", best), ("mean", average), ("more", ensemble)];
+    assert_eq!(message(saved.restore_with(model, optimizer, parts)), "part \"more\" is not in the file");
+    let parts: &mut [(&str, &mut dyn RunPart<_>)] = &mut [("best", ensemble), ("mean", average)];
+    assert_eq!(
+        message(saved.restore_with(model, optimizer, parts)),
+        "part \"best\" was saved as best_weights and is snapshot_ensemble"
+    );
+    // With the present config, parts that only one side has stay as they are.
+    saved.restore_as_with(model, optimizer, &mut [("more", ensemble)]).unwrap();
+    assert_eq!(other.numbers(), before);
+
+    for (parts, expected) in [
+        (&[("a.b", &run.best as &dyn RunPart<_>)][..], "part \"a.b\" needs a name without dots"),
+        (&[("", &run.best)], "part \"\" needs a name without dots"),
+        (&[("a", &run.best), ("a", &run.ensemble)], "part \"a\" is given twice"),
+    ] {
+        assert_eq!(message(Checkpoint::write_with(&path, &run.model, &run.optimizer, parts)), expected);
+    }
+    assert!(Checkpoint::read(&path).is_ok(), "the file from before is whole");
+}
+
+/// Contents that no part can have, and models of another shape: nothing is changed.
+#[test]
+fn contents_that_do_not_fit_are_refused() {
+    struct Odd(Vec<Model>, PartCounts);
+
+    impl RunPart<Model> for Odd {
+        fn kind(&self) -> &'static str {
+            "weight_average"
+        }
+        fn models(&self) -> Vec<&Model> {
+            self.0.iter().collect()
+        }
+        fn counts(&self) -> PartCounts {
+            self.1
+        }
+        fn restore(&mut self, models: Vec<Model>, counts: PartCounts) {
+            (self.0, self.1) = (models, counts);
+        }
+    }
+
+    let folder = Folder::new("parts-odd");
+    let path = folder.0.join("run.st");
+    let mut run = Run::new(1);
+    for (models, averaged, expected) in [
+        (2, Some(2), "part \"mean\" holds 2 models where one is possible"),
+        (1, Some(0), "part \"mean\" holds 1 models as the mean of 0"),
+        (0, Some(3), "part \"mean\" holds 0 models as the mean of 3"),
+        (1, None, "part \"mean\" does not say how many models were averaged"),
+    ] {
+        let odd = Odd(vec![model(3); models], PartCounts { averaged, taken_at: None });
+        Checkpoint::write_with(&path, &run.model, &run.optimizer, &[("mean", &odd)]).unwrap();
+        let saved = Checkpoint::read(&path).unwrap();
+        let error = saved.restore_with(&mut run.model, &mut run.optimizer, &mut [("mean", &mut run.average)]);
+        assert_eq!(error.unwrap_err().to_string(), expected);
+        assert_eq!((run.average.models(), run.average.model().is_none()), (0, true));
+        // A part of a user's own is saved and restored in the same way.
+        let mut own = Odd(Vec::new(), PartCounts::default());
+        saved.restore_with(&mut run.model, &mut run.optimizer, &mut [("mean", &mut own)]).unwrap();
+        assert_eq!((own.0.len(), own.1.averaged), (models, averaged));
+    }
+}
