@@ -30,7 +30,9 @@ mod state;
 
 #[cfg(feature = "dfdx")]
 pub use adapters::dfdx::{Adam, RMSprop, Sgd, UpdateError};
-pub use config::{Bounds, Clip, ClrConfig, Forecast, Guard, MomentumRange};
+#[cfg(feature = "checkpoint")]
+pub use adapters::dfdx::{Checkpoint, CheckpointError, ModelCheckpoint};
+pub use config::{Bounds, Clip, ClrConfig, Forecast, Guard, IntoConfig, MomentumRange};
 pub use error::ConfigError;
 pub use history::History;
 pub use hyper::{Hyper, Hyperparameters, Unsupported};
@@ -38,9 +40,9 @@ pub use optimizer::CyclicOptimizer;
 #[cfg(feature = "plot")]
 pub use picture::PlotError;
 pub use schedule::{
-    Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, InverseSqrtDecay,
-    InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy, PolynomialDecay, Position,
-    Ramp, ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
+    Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, IntoPolicy,
+    InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy,
+    PolynomialDecay, Position, Ramp, ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
 };
 pub use smoothing::{Smoothing, winsorised, winsorising_bounds};
 pub use state::{Applied, ClrState};

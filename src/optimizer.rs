@@ -7,7 +7,7 @@ use crate::feedback::{Observation, Stop};
 use crate::history::History;
 use crate::run::Run;
 use crate::schedule::{Cycle, LrRange, Policy, Schedule};
-use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, check};
+use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, IntoConfig, check};
 
 /// An optimizer with its learning-rate schedule inside: it counts its own updates, and each of them uses the rate and
 /// the momentum that the schedule says.
@@ -72,7 +72,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// Where [`try_new`](Self::try_new) gives an error.
     #[expect(clippy::panic, reason = "documented; `try_new` is the form that does not")]
-    pub fn new(inner: O, config: impl Into<ClrConfig<S>>) -> Self {
+    pub fn new(inner: O, config: impl IntoConfig<S>) -> Self {
         match Self::try_new(inner, config) {
             Ok(optimizer) => optimizer,
             Err(error) => panic!("{error}"),
@@ -84,8 +84,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// # Errors
     ///
     /// Momentum is to be cycled and `inner` has none, or a custom schedule does not begin with a rate and a momentum.
-    pub fn try_new(inner: O, config: impl Into<ClrConfig<S>>) -> Result<Self, ConfigError> {
-        let config = config.into();
+    pub fn try_new(inner: O, config: impl IntoConfig<S>) -> Result<Self, ConfigError> {
+        let config = config.into_config();
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
         if config.momentum().is_some() {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;

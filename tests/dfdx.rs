@@ -565,3 +565,19 @@ fn what_apply_does_not_use_it_does_not_report() {
     let used = optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
     assert_eq!((used.momentum, optimizer.last()), (None, Some(used)));
 }
+
+/// Two optimizers on two sub-modules cannot share one set of gradients: the first update drops the second's.
+#[test]
+fn an_update_drops_the_gradients_of_other_models() {
+    let device = Cpu::default();
+    let (mut first, mut second): (Tensor<Rank0, f32, _>, Tensor<Rank0, f32, _>) =
+        (device.tensor(1.0), device.tensor(2.0));
+    let optimizer = || CyclicOptimizer::new(Sgd::default(), Constant::new(0.1).unwrap());
+    let gradients = || (first.leaky_trace() * second.clone()).backward();
+    let mut shared = gradients();
+    let mut own = gradients();
+    optimizer().apply(&mut first, &mut shared, 2.0).unwrap();
+    assert!(matches!(optimizer().apply(&mut second, &mut shared, 2.0), Err(UpdateError::UnusedParams(_))));
+    optimizer().apply(&mut second, &mut own, 2.0).unwrap();
+    assert!((second.array() - 1.9).abs() < 1e-6);
+}

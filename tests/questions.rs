@@ -3,8 +3,8 @@
 mod support;
 
 use cyclic_optim::{
-    ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, LinearDecay, LrRange, OneCycle, Part, Point, Policy,
-    Position, ScaleMode, ScaledCyclic, Schedule, Sequence, WarmRestarts,
+    ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, IntoConfig, LinearDecay, LrRange, OneCycle, Part, Point,
+    Policy, Position, ScaleMode, ScaledCyclic, Schedule, Sequence, WarmRestarts,
 };
 use support::Remembers;
 
@@ -15,7 +15,7 @@ fn triangle() -> Cyclic {
 
 const OTHER: LrRange = LrRange { base_lr: 2.0, max_lr: 4.0 };
 
-fn optimizer(config: impl Into<ClrConfig>) -> CyclicOptimizer<Remembers> {
+fn optimizer(config: impl IntoConfig<Policy>) -> CyclicOptimizer<Remembers> {
     CyclicOptimizer::new(Remembers::with_momentum(), config)
 }
 

@@ -8,8 +8,8 @@ pub use run::Forecast;
 
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
 use crate::schedule::{
-    Constant, CosineDecay, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay,
-    OneCycle, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
+    Constant, CosineDecay, Cyclic, ExponentialDecay, IntoPolicy, InverseSqrtDecay, InverseTimeDecay, LinearDecay,
+    MultiStepDecay, OneCycle, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
 };
 use crate::{ConfigError, check};
 
@@ -128,8 +128,8 @@ pub struct Bounds {
 
 impl ClrConfig {
     /// A config over a schedule of this crate, and nothing else.
-    pub fn new(schedule: impl Into<Policy>) -> Self {
-        Self::custom(schedule.into())
+    pub fn new(schedule: impl IntoPolicy) -> Self {
+        Self::custom(schedule.into_policy())
     }
 }
 
@@ -325,9 +325,34 @@ impl<S: Schedule> ClrConfig<S> {
     }
 }
 
+/// A schedule of this crate or a [`ClrConfig`]: what [`CyclicOptimizer::new`](crate::CyclicOptimizer::new) takes.
+///
+/// Implement it for a type of your own that stands for a config.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a schedule of this crate nor a `ClrConfig`",
+    note = "constructors of schedules and the `with_..` methods return a `Result`: add `?` or `.unwrap()`",
+    note = "for a schedule of your own use `ClrConfig::custom`"
+)]
+pub trait IntoConfig<S> {
+    /// The config.
+    fn into_config(self) -> ClrConfig<S>;
+}
+
+impl<S> IntoConfig<S> for ClrConfig<S> {
+    fn into_config(self) -> ClrConfig<S> {
+        self
+    }
+}
+
 // One impl for each source type: a blanket one over all schedules would leave the optimizer's type open.
 macro_rules! from_schedules {
     ($($schedule:ty),+ $(,)?) => {$(
+        impl IntoConfig<Policy> for $schedule {
+            fn into_config(self) -> ClrConfig {
+                self.into()
+            }
+        }
+
         impl From<$schedule> for ClrConfig {
             fn from(schedule: $schedule) -> Self {
                 Self::new(schedule)

@@ -16,6 +16,13 @@ pub struct LossPlot {
     pub winsorised: bool,
 }
 
+impl Default for LossPlot {
+    /// The losses on a logarithmic axis, and over them their exponential mean with a weight of 0.9.
+    fn default() -> Self {
+        Self { smoothing: Smoothing::exponential(0.9).ok(), logarithmic: true, winsorised: false }
+    }
+}
+
 impl History {
     /// The loss of each update as an SVG picture, and, darker, the smoothed one.
     ///

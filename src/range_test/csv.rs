@@ -10,7 +10,7 @@ impl LossCurve {
     ///
     /// ```
     /// # use cyclic_optim::range_test::RangeTest;
-    /// let curve = RangeTest::linear(0.0, 0.5, 2)?.run(|lr| Ok::<_, ()>(Some(1.0 - lr))).unwrap();
+    /// let curve = RangeTest::linear(0.0, 0.5, 2)?.run(|lr| Some(1.0 - lr))?;
     /// let mut text = Vec::new();
     /// curve.write_csv(&mut text)?;
     /// assert_eq!(text, b"learning_rate,loss,validation_loss\n0.0,1.0,\n0.5,0.5,\n");

@@ -21,7 +21,7 @@ use crate::{ConfigError, check};
 ///     let mut loss = 1.0 + weight_decay;
 ///     test.run(|lr| {
 ///         loss *= 1.0 - lr * (0.5 - lr);
-///         Ok::<_, ()>(Some(loss))
+///         Some(loss)
 ///     })
 /// })?.unwrap();
 /// let best = grid.best(Suggestion::Valley)?;

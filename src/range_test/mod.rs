@@ -11,8 +11,8 @@
 //! let mut loss = 1.0_f64;
 //! let curve = test.run(|lr| {
 //!     loss *= if lr > 0.3 { 3.0 } else { 1.0 - lr.min(0.1) };
-//!     Ok::<_, ()>(Some(loss))
-//! }).unwrap();
+//!     Some(loss)
+//! })?;
 //! let range = curve.smith_range()?;
 //! assert!(range.base_lr.lr < 0.03 && range.max_lr.lr > 0.25 && range.max_lr.lr < 0.4);
 //! let ready = range.cyclic(200)?; // from base_lr to max_lr in 200 updates, and back
@@ -28,6 +28,7 @@
 #[cfg(feature = "csv")]
 mod csv;
 mod grid;
+mod into_result;
 mod loss_curve;
 #[cfg(feature = "plot")]
 mod plot;
@@ -37,6 +38,7 @@ mod suggestion;
 mod sweep;
 
 pub use grid::{BestPair, GridEntry, WeightDecayGrid};
+pub use into_result::IntoResult;
 pub use loss_curve::{LossCurve, LossPoint, StopReason};
 pub use suggestion::{NoSuggestion, SmithRange, Suggested, Suggestion};
 pub use sweep::{Interrupted, RangeTest};

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::{LossCurve, LossPoint, StopReason};
+use super::{IntoResult, LossCurve, LossPoint, StopReason};
 use crate::feedback::divergence::Divergence;
 use crate::schedule::curve;
 use crate::{ConfigError, check};
@@ -261,8 +261,11 @@ impl RangeTest {
     /// # Errors
     ///
     /// Those of the closure, with the curve up to there.
-    pub fn run<E>(&self, train: impl FnMut(f64) -> Result<Option<f64>, E>) -> Result<LossCurve, Interrupted<E>> {
-        self.run_validated(train, || Ok(None))
+    pub fn run<T>(&self, mut train: impl FnMut(f64) -> T) -> Result<LossCurve, Interrupted<T::Err>>
+    where
+        T: IntoResult<Option<f64>>,
+    {
+        self.run_validated(|lr| train(lr).into_result(), || Ok(None))
     }
 
     /// As [`run`](Self::run), with a second closure that is called at the end of each step and may return a validation
@@ -271,11 +274,17 @@ impl RangeTest {
     /// # Errors
     ///
     /// Those of the closures, with the curve up to there.
-    pub fn run_validated<E>(
+    pub fn run_validated<T, V>(
         &self,
-        mut train: impl FnMut(f64) -> Result<Option<f64>, E>,
-        mut validate: impl FnMut() -> Result<Option<f64>, E>,
-    ) -> Result<LossCurve, Interrupted<E>> {
+        mut train: impl FnMut(f64) -> T,
+        mut validate: impl FnMut() -> V,
+    ) -> Result<LossCurve, Interrupted<T::Err>>
+    where
+        T: IntoResult<Option<f64>>,
+        V: IntoResult<Option<f64>, Err = T::Err>,
+    {
+        let mut train = |lr| train(lr).into_result();
+        let mut validate = || validate().into_result();
         let mut points = Vec::new();
         let mut divergence = self.divergence.map(|factor| Divergence::new(factor, 0.01, self.divergence_alpha));
         let mut stop = StopReason::EndOfRange;
@@ -469,9 +478,9 @@ mod tests {
         let mut batches = 0;
         let train = |_| {
             batches += 1;
-            Ok::<_, ()>(Some(f64::NAN))
+            Some(f64::NAN)
         };
-        let curve = test.run_validated(train, || panic!("there is nothing to validate")).unwrap();
+        let curve = test.run_validated(train, || -> Option<f64> { panic!("there is nothing to validate") }).unwrap();
         assert_eq!((batches, curve.stop_reason()), (1, StopReason::NotFinite));
     }
 

@@ -45,7 +45,7 @@ pub use decay::{
     PolynomialDecay, StepDecay,
 };
 pub use one_cycle::{Dialect, OneCycle};
-pub use policy::Policy;
+pub use policy::{IntoPolicy, Policy};
 pub use questions::{CycleBounds, Extremes, Preview};
 pub(crate) use ramp::Cursor;
 pub use ramp::Ramp;
@@ -115,6 +115,11 @@ impl Point {
 /// let config = ClrConfig::custom(Octaves(0.6));
 /// # let _ = config;
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a schedule",
+    note = "constructors of schedules return a `Result`: add `?` or `.unwrap()`",
+    note = "implement `Schedule` for a type of your own; `from_fn` makes one of a function"
+)]
 pub trait Schedule {
     /// The learning rate of update `step`, counted from 0.
     fn value_at(&self, step: u64) -> f64;

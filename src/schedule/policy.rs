@@ -32,6 +32,12 @@ macro_rules! policies {
             fn from(schedule: $kind) -> Self {
                 Self::$kind(schedule)
             }
+        }
+
+        impl IntoPolicy for $kind {
+            fn into_policy(self) -> Policy {
+                self.into()
+            }
         })+
 
         impl Schedule for Policy {
@@ -76,6 +82,23 @@ macro_rules! policies {
             }
         }
     };
+}
+
+/// A schedule of this crate: what [`ClrConfig::new`](crate::ClrConfig::new) and [`Part::new`](super::Part::new) take.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a schedule of this crate",
+    note = "constructors of schedules return a `Result`: add `?` or `.unwrap()`",
+    note = "for a schedule of your own use `ClrConfig::custom`"
+)]
+pub trait IntoPolicy {
+    /// The schedule as a [`Policy`].
+    fn into_policy(self) -> Policy;
+}
+
+impl IntoPolicy for Policy {
+    fn into_policy(self) -> Policy {
+        self
+    }
 }
 
 policies! {

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Constant, CosineDecay, Cycle, InverseSqrtDecay, LinearDecay, LrRange, Policy, Position, Ramp, Schedule,
+    Constant, CosineDecay, Cycle, IntoPolicy, InverseSqrtDecay, LinearDecay, LrRange, Policy, Position, Ramp, Schedule,
     serde_checked,
 };
 use crate::ConfigError;
@@ -72,13 +72,13 @@ pub struct Part {
 
 impl Part {
     /// `schedule` for `steps` updates.
-    pub fn new(schedule: impl Into<Policy>, steps: u64) -> Self {
-        Self { schedule: schedule.into(), steps: Some(steps) }
+    pub fn new(schedule: impl IntoPolicy, steps: u64) -> Self {
+        Self { schedule: schedule.into_policy(), steps: Some(steps) }
     }
 
     /// `schedule` for the rest of the run: only for the last part.
-    pub fn endless(schedule: impl Into<Policy>) -> Self {
-        Self { schedule: schedule.into(), steps: None }
+    pub fn endless(schedule: impl IntoPolicy) -> Self {
+        Self { schedule: schedule.into_policy(), steps: None }
     }
 }
 

@@ -4,7 +4,7 @@ use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::optim::{AdamConfig, Optimizer, OptimizerUpdateError};
 use dfdx::shapes::Shape;
-use dfdx::tensor::{Gradients, Storage, Tensor};
+use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::sweep::{self, Kernel, Pass};
@@ -43,7 +43,7 @@ use super::sweep::{self, Kernel, Pass};
 ///
 /// D. P. Kingma and J. Ba, *Adam*, 2015, arXiv:1412.6980; dfdx 0.13 `optim::Adam`.
 #[derive(Debug, Clone)]
-pub struct Adam<E, D: Storage<E>> {
+pub struct Adam<E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters, read afresh at each update.
     pub cfg: AdamConfig,
     pub(super) t: i32,

@@ -7,7 +7,7 @@ use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::Tensor;
 use dfdx::tensor_ops::Device;
 
-use super::watch::{Watch, WatchActivations};
+use super::watch::{ActivationObserver, WatchActivations};
 
 /// Finds dead units: those whose activation is 0 over a whole set of inputs, so that no gradient ever reaches their weights.
 ///
@@ -86,7 +86,7 @@ impl DeadRelus {
     ///
     /// Those of the model.
     pub fn watch<X, M: WatchActivations<X>>(&mut self, model: &M, input: X) -> Result<M::Output, M::Error> {
-        model.try_forward_watched(input, &mut Watch::new(self))
+        model.try_forward_watched(input, &mut ActivationObserver::new(self))
     }
 
     /// Looks at activations of a layer. Their units lie along axis 1 of a batch of features or of images (rank 2 and 4), along

@@ -20,6 +20,12 @@
 //! all of them they take them to be there: one that goes missing later counts as a gradient of zeros, for dfdx lets
 //! nobody outside of it ask whether an entry exists, and finding out takes two copies of all gradients. In a loop around
 //! `alloc_grads` and `zero_grads` every entry exists from the start, and dfdx does not report any either.
+//!
+//! # Several optimizers on one set of gradients
+//!
+//! Each update keeps the gradients of its own model and drops all others, as dfdx's `zero_grads` does. So two optimizers on
+//! two sub-modules cannot share one `Gradients`: after the first [`apply`](crate::CyclicOptimizer::apply) the second finds
+//! none. Give each its own gradients (clone them before the first update), or use one optimizer for the whole model.
 
 mod adam;
 mod batch_norm;
@@ -60,5 +66,5 @@ pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
 pub use snapshots::{EnsembleError, SnapshotEnsemble};
 pub use update::{InPlace, UpdateError};
-pub use watch::{Watch, WatchActivations};
+pub use watch::{ActivationObserver, WatchActivations};
 pub use weight_average::{Verdict, WeightAverage};

@@ -10,7 +10,7 @@ use num_traits::ToPrimitive;
 use thiserror::Error;
 
 use super::InPlace;
-use crate::range_test::{Interrupted, LossCurve, RangeTest, WeightDecayGrid};
+use crate::range_test::{Interrupted, IntoResult, LossCurve, RangeTest, WeightDecayGrid};
 use crate::{ConfigError, Hyper, Hyperparameters, Unsupported};
 
 /// Why a range test on a dfdx model could not be run to its end. The model and the optimizer are as they were.
@@ -52,8 +52,8 @@ enum StepError<Err, DeviceErr> {
 /// Runs a range test on clones of `model` and `optimizer`, moments included: both stay bit for bit as they were.
 ///
 /// `train` gets the cloned model, gradients to trace with and a batch; it returns the batch's loss and the gradients after
-/// the backward pass. `validate` is called after each step and may return a validation loss: `|_| Ok(None)` for none. The
-/// test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the curve is, too.
+/// the backward pass. `validate` is called after each step and may return a validation loss: `|_| None` for none. Both may
+/// return a `Result`, with the same type of error. The test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the curve is, too.
 ///
 /// Of a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner one: `optimizer.get_ref()`.
 ///
@@ -90,22 +90,24 @@ enum StepError<Err, DeviceErr> {
 ///     std::iter::repeat((x, y)),
 ///     |model, grads, (x, y)| {
 ///         let loss = mse_loss(model.forward(x.trace(grads)), y);
-///         Ok::<_, std::convert::Infallible>((loss.array(), loss.backward()))
+///         (loss.array(), loss.backward())
 ///     },
-///     |_| Ok(None),
+///     |_| None, // no validation loss
 /// )?;
 /// assert!(curve.points().len() > 10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn range_test<M, O, D, E, B, L, Err>(
+pub fn range_test<M, O, D, E, B, L, T, V>(
     model: &M,
     optimizer: &O,
     test: &RangeTest,
     batches: impl IntoIterator<Item = B>,
-    train: impl FnMut(&mut M, Gradients<E, D>, B) -> Result<(L, Gradients<E, D>), Err>,
-    validate: impl FnMut(&M) -> Result<Option<f64>, Err>,
-) -> Result<LossCurve, RangeTestError<Err, D::Err>>
+    train: impl FnMut(&mut M, Gradients<E, D>, B) -> T,
+    validate: impl FnMut(&M) -> V,
+) -> Result<LossCurve, RangeTestError<T::Err, D::Err>>
 where
+    T: IntoResult<(L, Gradients<E, D>)>,
+    V: IntoResult<Option<f64>, Err = T::Err>,
     M: TensorCollection<E, D> + Clone,
     O: InPlace<M, D, E> + Hyperparameters + Clone,
     D: Device<E>,
@@ -123,16 +125,18 @@ where
 /// # Errors
 ///
 /// See [`RangeTestError`]; of the first sweep that fails.
-pub fn weight_decay_grid<M, O, D, E, I, L, Err>(
+pub fn weight_decay_grid<M, O, D, E, I, L, T, V>(
     model: &M,
     optimizer: &O,
     test: &RangeTest,
     weight_decays: &[f64],
     mut batches: impl FnMut() -> I,
-    mut train: impl FnMut(&mut M, Gradients<E, D>, I::Item) -> Result<(L, Gradients<E, D>), Err>,
-    mut validate: impl FnMut(&M) -> Result<Option<f64>, Err>,
-) -> Result<WeightDecayGrid, RangeTestError<Err, D::Err>>
+    mut train: impl FnMut(&mut M, Gradients<E, D>, I::Item) -> T,
+    mut validate: impl FnMut(&M) -> V,
+) -> Result<WeightDecayGrid, RangeTestError<T::Err, D::Err>>
 where
+    T: IntoResult<(L, Gradients<E, D>)>,
+    V: IntoResult<Option<f64>, Err = T::Err>,
     M: TensorCollection<E, D> + Clone,
     O: InPlace<M, D, E> + Hyperparameters + Clone,
     D: Device<E>,
@@ -151,15 +155,17 @@ where
 }
 
 /// One sweep over a model and an optimizer of its own.
-fn sweep<M, O, D, E, B, L, Err>(
+fn sweep<M, O, D, E, B, L, T, V>(
     model: M,
     mut optimizer: O,
     test: &RangeTest,
     batches: impl IntoIterator<Item = B>,
-    mut train: impl FnMut(&mut M, Gradients<E, D>, B) -> Result<(L, Gradients<E, D>), Err>,
-    mut validate: impl FnMut(&M) -> Result<Option<f64>, Err>,
-) -> Result<LossCurve, RangeTestError<Err, D::Err>>
+    mut train: impl FnMut(&mut M, Gradients<E, D>, B) -> T,
+    mut validate: impl FnMut(&M) -> V,
+) -> Result<LossCurve, RangeTestError<T::Err, D::Err>>
 where
+    T: IntoResult<(L, Gradients<E, D>)>,
+    V: IntoResult<Option<f64>, Err = T::Err>,
     M: TensorCollection<E, D>,
     O: InPlace<M, D, E> + Hyperparameters,
     D: Device<E>,
@@ -178,7 +184,7 @@ where
         |lr| {
             let (Some(batch), Some(traced)) = (batches.next(), grads.take()) else { return Ok(None) };
             let model = &mut *model.borrow_mut();
-            let (loss, mut found) = train(model, traced, batch).map_err(StepError::Closure)?;
+            let (loss, mut found) = train(model, traced, batch).into_result().map_err(StepError::Closure)?;
             let loss = loss.to_f64().unwrap_or(f64::NAN);
             // The test ends with this loss: there is nothing to update any more.
             if loss.is_finite() {
@@ -188,7 +194,7 @@ where
             grads = Some(found);
             Ok(Some(loss))
         },
-        || validate(&model.borrow()).map_err(StepError::Closure),
+        || validate(&model.borrow()).into_result().map_err(StepError::Closure),
     );
     curve.map_err(|Interrupted { error, curve }| match error {
         StepError::Closure(error) => RangeTestError::Closure { error, curve },

@@ -4,7 +4,7 @@ use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::optim::{Optimizer, OptimizerUpdateError, RMSpropConfig};
 use dfdx::shapes::Shape;
-use dfdx::tensor::{Gradients, Storage, Tensor};
+use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::sweep::{self, Kernel, Pass};
@@ -42,7 +42,7 @@ use super::sweep::{self, Kernel, Pass};
 ///
 /// T. Tieleman and G. Hinton, *RMSprop*, 2012; dfdx 0.13 `optim::RMSprop`.
 #[derive(Debug, Clone)]
-pub struct RMSprop<E, D: Storage<E>> {
+pub struct RMSprop<E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters, read afresh at each update.
     pub cfg: RMSpropConfig,
     pub(super) step: u64,

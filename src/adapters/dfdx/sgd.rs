@@ -4,7 +4,7 @@ use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::optim::{Optimizer, OptimizerUpdateError, SgdConfig};
 use dfdx::shapes::Shape;
-use dfdx::tensor::{Gradients, Storage, Tensor};
+use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::sweep::{self, Kernel, Pass};
@@ -43,7 +43,7 @@ use super::sweep::{self, Kernel, Pass};
 ///
 /// I. Sutskever et al., *On the importance of initialization and momentum*, 2013; dfdx 0.13 `optim::Sgd`.
 #[derive(Debug, Clone)]
-pub struct Sgd<E, D: Storage<E>> {
+pub struct Sgd<E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters, read afresh at each update.
     pub cfg: SgdConfig,
     pub(super) velocity: Gradients<E, D>,

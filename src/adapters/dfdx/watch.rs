@@ -10,12 +10,12 @@ use super::DeadRelus;
 
 /// Where a forward pass is, and who looks at it.
 #[derive(Debug)]
-pub struct Watch<'a> {
+pub struct ActivationObserver<'a> {
     detector: &'a mut DeadRelus,
     path: String,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> ActivationObserver<'a> {
     pub(super) fn new(detector: &'a mut DeadRelus) -> Self {
         Self { detector, path: String::new() }
     }
@@ -66,7 +66,7 @@ pub trait WatchActivations<Input>: Module<Input> {
     /// # Errors
     ///
     /// Those of `try_forward`.
-    fn try_forward_watched(&self, input: Input, _watch: &mut Watch) -> Result<Self::Output, Self::Error> {
+    fn try_forward_watched(&self, input: Input, _watch: &mut ActivationObserver) -> Result<Self::Output, Self::Error> {
         self.try_forward(input)
     }
 }
@@ -75,7 +75,7 @@ impl<S: Shape, E: Dtype, D: Device<E>, T: Tape<E, D>> WatchActivations<Tensor<S,
     fn try_forward_watched(
         &self,
         input: Tensor<S, E, D, T>,
-        watch: &mut Watch,
+        watch: &mut ActivationObserver,
     ) -> Result<Self::Output, <Self as Module<Tensor<S, E, D, T>>>::Error> {
         let output = self.try_forward(input)?;
         watch.observe(&output);
@@ -115,7 +115,7 @@ where
     X: WithEmptyTape + TryAdd<X>,
     F: WatchActivations<X> + Module<X, Output = X, Error = X::Err>,
 {
-    fn try_forward_watched(&self, input: X, watch: &mut Watch) -> Result<X, X::Err> {
+    fn try_forward_watched(&self, input: X, watch: &mut ActivationObserver) -> Result<X, X::Err> {
         let branch = watch.inside("0", |watch| self.0.try_forward_watched(input.with_empty_tape(), watch))?;
         branch.try_add(input)
     }
@@ -125,7 +125,7 @@ impl<X, M, const N: usize> WatchActivations<X> for modules::Repeated<M, N>
 where
     M: WatchActivations<X> + Module<X, Output = X>,
 {
-    fn try_forward_watched(&self, mut input: X, watch: &mut Watch) -> Result<X, <M as Module<X>>::Error> {
+    fn try_forward_watched(&self, mut input: X, watch: &mut ActivationObserver) -> Result<X, <M as Module<X>>::Error> {
         for (n, module) in self.modules.iter().enumerate().take(N) {
             input = watch.inside(&n.to_string(), |watch| module.try_forward_watched(input, watch))?;
         }
@@ -144,7 +144,7 @@ macro_rules! tuple {
             fn try_forward_watched(
                 &self,
                 x: X,
-                watch: &mut Watch,
+                watch: &mut ActivationObserver,
             ) -> Result<<Self as Module<X>>::Output, <Self as Module<X>>::Error> {
                 $(let x = watch.inside(stringify!($index), |watch| self.$index.try_forward_watched(x, watch))?;)+
                 Ok(x)
