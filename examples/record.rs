@@ -64,13 +64,11 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
     for folder in [&args.out, folder] {
         files::make_folder(folder)?;
     }
-    let log = |name: &str, per, columns: &[&str]| {
-        let path = args.out.join(name);
-        CsvLog::create(&path, per, columns).map_err(|error| format!("{}: {error}", path.display()))
-    };
+    // No checkpoint is written, so every run is a new one: it is continued from nothing.
+    let log = |name: &str, per, columns: &[&str]| CsvLog::open(args.out.join(name), per, columns, None);
     let mut update_log = log("updates.csv", Per::Update, &["learning_rate", "momentum", "loss"])?;
     let mut epoch_log = log("epochs.csv", Per::Epoch, &["loss", "val_loss", "val_accuracy"])?;
-    let mut board = TensorBoard::create(args.out.join("tensorboard"))?;
+    let mut board = TensorBoard::open(args.out.join("tensorboard"), None)?;
     board.text("config", 0, &format!("```json\n{}\n```", serde_json::to_string_pretty(&config)?))?;
     let mut monitor = args.remote.as_ref().map(|url| RemoteMonitor::new(url, Duration::from_secs(5))).transpose()?;
 

@@ -1,76 +1,316 @@
 //! Files that are whole or not there: written beside, synced, renamed.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::{Builder, NamedTempFile};
+
+/// Every temporary file is named `.cyclic-optim-`, six random letters, `.partial`. The name does not repeat the target's: it
+/// must not be too long, and must not hold what makes TensorBoard take it for an event file.
+const PREFIX: &str = ".cyclic-optim-";
+const SUFFIX: &str = ".partial";
+
+/// A temporary file that was not written to for this long belongs to a writer that was killed.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
 /// Replaces the file at `path` by what `write` writes. Whatever happens on the way, the file that was there stays whole.
 ///
-/// The new file is written beside the old one under a fixed name, so that what a kill leaves behind is overwritten the next
-/// time. Two processes must not write the same file at once.
-pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    replace_through(path, &beside(path)?, write)
-}
-
-/// As [`replace`], with the new file written under a name of the caller's first, in the same folder.
-pub(crate) fn replace_through(
-    path: &Path,
-    beside: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> io::Result<()> {
-    if let Err(error) = write_synced(beside, write).and_then(|()| fs::rename(beside, path)) {
-        let _ = fs::remove_file(beside);
-        return Err(error);
+/// The new file is written beside the old one under a name that no other writer has, so several processes may write the same
+/// file at once: each write is whole, and the last one stays. It is removed on an error. What killed writers left in the folder is
+/// removed by a later write, an hour after it was last written to.
+///
+/// Symlinks are followed: the file that they lead to is replaced. On Unix the permissions of a file that is replaced are
+/// kept, and a new one gets those that the umask leaves. What is not a regular file is refused.
+pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
+    let (target, old) = resolve(path)?;
+    if target.file_name().is_none() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
     }
-    sync_folder(path);
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary =
+        Builder::new().prefix(PREFIX).suffix(SUFFIX).make_in(folder, |path| create_new(path, old.is_some()))?;
+    remove_abandoned(folder, &temporary);
+    if let Some(old) = old {
+        keep_permissions(temporary.as_file(), &old)?;
+    }
+    let mut writer = BufWriter::new(temporary.as_file());
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
+    temporary.as_file().sync_all()?;
+    temporary.persist(&target).map_err(|error| error.error)?;
+    sync_folder(folder);
     Ok(())
 }
 
-fn write_synced(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
-    let mut writer = BufWriter::new(File::create(path)?);
-    write(&mut writer)?;
-    writer.flush()?;
-    writer.get_ref().sync_all()
+/// The metadata of the regular file at `path`, `None` if nothing is there.
+///
+/// # Errors
+///
+/// A folder, a device, a pipe or a socket: to open some of these waits for ever, to write to others destroys something.
+pub(crate) fn regular(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(Some(found)),
+        Ok(found) => {
+            let what = if found.is_dir() { "this is a folder" } else { "this is a device, a pipe or a socket" };
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{what}; name a regular file")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-fn beside(path: &Path) -> io::Result<PathBuf> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut beside = OsString::from(".");
-    beside.push(name);
-    beside.push(".partial");
-    Ok(path.with_file_name(beside))
+/// Where the symlinks at `path` lead, and what is there. The last one may lead to a file that is not there yet.
+fn resolve(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
+    // Refuses loops of symlinks, too.
+    let found = regular(path)?;
+    let mut target = path.to_path_buf();
+    while fs::symlink_metadata(&target).is_ok_and(|found| found.is_symlink()) {
+        let link = fs::read_link(&target)?;
+        target = target.parent().unwrap_or(Path::new("")).join(link);
+    }
+    Ok((target, found))
+}
+
+/// A new file at `path`; nothing that is there is opened or followed. A private one can be read by nobody else, also not before
+/// it gets the permissions of the file that it is to replace.
+fn create_new(path: &Path, private: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    if private {
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = private;
+    options.open(path)
+}
+
+#[cfg(unix)]
+fn keep_permissions(new: &File, old: &Metadata) -> io::Result<()> {
+    // Some file systems have one mode for all files, and refuse any call that sets it.
+    if new.metadata()?.permissions() == old.permissions() { Ok(()) } else { new.set_permissions(old.permissions()) }
+}
+
+/// Elsewhere the one permission is that to write, and a file that is read-only cannot be replaced.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
+fn keep_permissions(_: &File, _: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+/// Removes what killed writers left in the folder. No failure of the write: what cannot be removed stays.
+///
+/// A file is abandoned if it was last written to an hour before `own` was made. Both times come from the file system, which may
+/// have another clock than this machine.
+fn remove_abandoned(folder: &Path, own: &NamedTempFile<File>) {
+    let Ok(now) = own.as_file().metadata().and_then(|own| own.modified()) else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let abandoned = is_temporary(&entry.file_name())
+            // Of the entry itself, not of what a symlink leads to.
+            && entry.metadata().is_ok_and(|found| {
+                let written = found.modified().ok();
+                found.is_file() && written.and_then(|written| now.duration_since(written).ok()) > Some(ABANDONED)
+            });
+        if abandoned {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
 /// Without it, the rename itself may be lost in a power failure. Only Unix lets a folder be synced, and not every file system
 /// there; the file is in its place by now, so that is no failure.
-fn sync_folder(path: &Path) {
+fn sync_folder(folder: &Path) {
     if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn put(path: &Path, text: &str) -> io::Result<()> {
+        replace(path, |file| file.write_all(text.as_bytes()))
+    }
 
     #[test]
     fn a_failure_leaves_the_old_file_and_nothing_else() {
-        let folder = std::env::temp_dir().join(format!("cyclic-optim-atomic-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("file");
-        replace(&path, |writer| writer.write_all(b"old")).unwrap();
+        let folder = folder();
+        let path = folder.path().join("file");
+        put(&path, "old").unwrap();
         let failed = replace(&path, |writer| {
             writer.write_all(b"new, but only in p")?;
             Err(io::ErrorKind::StorageFull.into())
         });
         assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
-        replace(&path, |writer| writer.write_all(b"new")).unwrap();
+        assert_eq!(names(folder.path()), ["file"]);
+        put(&path, "new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(replace(Path::new("/"), |_| Ok(())).unwrap_err().kind(), io::ErrorKind::InvalidInput);
-        fs::remove_dir_all(&folder).unwrap();
+        let error = put(&folder.path().join("no/file"), "").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!error.to_string().contains("partial"), "the caller names the file: {error}");
+    }
+
+    /// Each writer has a file of its own, also within one process, and each write is whole.
+    #[test]
+    fn a_write_within_a_write_of_the_same_file() {
+        let folder = folder();
+        let path = folder.path().join("file");
+        replace(&path, |outer| {
+            outer.write_all(b"outer, ")?;
+            put(&path, "inner")?;
+            assert_eq!(fs::read(&path)?, b"inner");
+            outer.write_all(b"whole")
+        })
+        .unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"outer, whole");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_name_as_long_as_a_name_can_be() {
+        let folder = folder();
+        let path = folder.path().join("n".repeat(255));
+        put(&path, "text").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"text");
+    }
+
+    #[test]
+    fn what_killed_writers_left_goes_after_an_hour() {
+        let folder = folder();
+        let left = |name: &str, minutes: u64| {
+            let file = File::create_new(folder.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(60 * minutes)).unwrap();
+        };
+        left(".cyclic-optim-abandon.partial", 61);
+        left(".cyclic-optim-writing.partial", 59);
+        left(".cyclic-optim-other.part", 100);
+        left("of-the-user.partial", 100);
+        put(&folder.path().join("file"), "text").unwrap();
+        assert_eq!(
+            names(folder.path()),
+            [".cyclic-optim-other.part", ".cyclic-optim-writing.partial", "file", "of-the-user.partial"]
+        );
+    }
+
+    #[test]
+    fn folders_are_refused() {
+        let folder = folder();
+        for path in [folder.path(), Path::new("/"), Path::new("."), Path::new("..")] {
+            let error = put(path, "text").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            assert_eq!(error.to_string(), "this is a folder; name a regular file");
+        }
+        assert_eq!(put(&folder.path().join("no/.."), "").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        use std::os::unix::net::UnixListener;
+
+        use super::*;
+
+        fn mode(path: &Path) -> u32 {
+            fs::metadata(path).unwrap().permissions().mode() & 0o7777
+        }
+
+        #[test]
+        fn symlinks_are_followed_to_the_last() {
+            let folder = folder();
+            let path = |name: &str| folder.path().join(name);
+            fs::create_dir(path("far")).unwrap();
+            symlink("far", path("near")).unwrap();
+            symlink("near/second", path("first")).unwrap();
+            symlink("file", path("far/second")).unwrap();
+            // Also to a file that is not there yet.
+            for text in ["new", "replaced"] {
+                put(&path("first"), text).unwrap();
+                assert_eq!(fs::read_to_string(path("far/file")).unwrap(), text);
+                assert!(fs::symlink_metadata(path("first")).unwrap().is_symlink());
+                assert!(fs::symlink_metadata(path("far/second")).unwrap().is_symlink());
+            }
+            assert_eq!(names(&path("far")), ["file", "second"]);
+            symlink("round", path("round")).unwrap();
+            put(&path("round"), "text").unwrap_err();
+            symlink("far", path("folder")).unwrap();
+            put(&path("folder"), "text").unwrap_err();
+        }
+
+        #[test]
+        fn the_mode_is_kept() {
+            let folder = folder();
+            let path = folder.path().join("file");
+            put(&path, "new").unwrap();
+            let usual = folder.path().join("usual");
+            File::create(&usual).unwrap();
+            assert_eq!(mode(&path), mode(&usual));
+            for kept in [0o600, 0o640, 0o666, 0o444, 0o755] {
+                fs::set_permissions(&path, fs::Permissions::from_mode(kept)).unwrap();
+                replace(&path, |file| {
+                    let partial = names(folder.path()).into_iter().find(|name| is_temporary(name.as_ref())).unwrap();
+                    assert_eq!(mode(&folder.path().join(partial)), kept, "before anything is in it");
+                    file.write_all(b"replaced")
+                })
+                .unwrap();
+                assert_eq!(mode(&path), kept);
+            }
+        }
+
+        #[test]
+        fn what_is_no_regular_file_is_refused() {
+            let folder = folder();
+            let path = folder.path().join("socket");
+            let _listener = UnixListener::bind(&path).unwrap();
+            let fifo = folder.path().join("fifo");
+            assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+            let link = folder.path().join("link");
+            symlink(&fifo, &link).unwrap();
+            for path in [&path, &fifo, &link] {
+                let before = fs::symlink_metadata(path).unwrap().file_type();
+                let error = put(path, "text").unwrap_err();
+                assert_eq!(error.to_string(), "this is a device, a pipe or a socket; name a regular file");
+                assert_eq!(fs::symlink_metadata(path).unwrap().file_type(), before);
+            }
+            assert_eq!(names(folder.path()), ["fifo", "link", "socket"]);
+        }
+
+        /// What stands at the temporary's name is neither opened nor followed.
+        #[test]
+        fn a_planted_symlink_is_not_followed() {
+            let folder = folder();
+            let victim = folder.path().join("victim");
+            fs::write(&victim, "precious").unwrap();
+            let planted = folder.path().join(".cyclic-optim-aaaaaa.partial");
+            symlink(&victim, &planted).unwrap();
+            assert_eq!(create_new(&planted, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            // The name of the former version.
+            symlink(&victim, folder.path().join(".file.partial")).unwrap();
+            put(&folder.path().join("file"), "text").unwrap();
+            assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        }
     }
 }

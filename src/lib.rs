@@ -27,6 +27,8 @@ mod run;
 pub mod schedule;
 mod smoothing;
 mod state;
+#[cfg(any(feature = "csv", feature = "tensorboard"))]
+mod whole_append;
 
 #[cfg(feature = "dfdx")]
 pub use adapters::dfdx::{Adam, RMSprop, Sgd, UpdateError};

@@ -210,7 +210,7 @@ mod record {
         let said = text(&output.stdout);
         assert!(said.contains("layer 0.1: ") && said.contains("published 0 epochs, 2 failed"), "{said}");
         assert_eq!(text(&output.stderr), "", "a bar has no business where there is no terminal");
-        assert_one_line_error(&record(&out, "2").output().unwrap(), "exists and is not empty");
+        assert_one_line_error(&record(&out, "2").output().unwrap(), "updates.csv: holds a run already");
         assert_one_line_error(&record(Path::new("/dev/null/x"), "2").output().unwrap(), "/dev/null/x: ");
         let other = record(&folder.0.join("other"), "2").args(["--remote", "ftp://host/"]).output().unwrap();
         assert_one_line_error(&other, "is no http or https address");
@@ -236,7 +236,7 @@ mod record {
             let updates = rows(&path);
             assert!(updates.index().iter().copied().eq(0..updates.len() as u64));
             assert!(updates.len() as u64 >= bytes / 70, "{} rows of {bytes} bytes", updates.len());
-            drop(TensorBoard::resume(out.join("tensorboard"), u64::MAX, u64::MAX).unwrap());
+            drop(TensorBoard::open(out.join("tensorboard"), Some((u64::MAX, u64::MAX))).unwrap());
         }
     }
 
@@ -257,7 +257,7 @@ mod record {
         assert!(updates.len() > 100 && updates.index().iter().copied().eq(0..updates.len() as u64));
         let text = fs::read(folder.0.join("updates.csv")).unwrap();
         assert_eq!(text.last(), Some(&b'\n'));
-        drop(TensorBoard::resume(folder.0.join("tensorboard"), u64::MAX, u64::MAX).unwrap());
+        drop(TensorBoard::open(folder.0.join("tensorboard"), Some((u64::MAX, u64::MAX))).unwrap());
     }
 }
 

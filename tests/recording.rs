@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cyclic_optim::history::{CsvError, CsvLog, Per, Table};
+use cyclic_optim::history::{CsvError, CsvLog, CsvLogError, Per, Table};
 use cyclic_optim::{Applied, ClrConfig, Cyclic, History};
 use support::Folder;
 
@@ -28,7 +28,7 @@ mod csv_log {
     fn every_row_is_in_the_file_at_once() {
         let folder = Folder::new("csv-rows");
         let path = folder.0.join("log.csv");
-        let mut log = CsvLog::create(&path, Per::Update, &["learning_rate", "momentum", "loss"]).unwrap();
+        let mut log = CsvLog::open(&path, Per::Update, &["learning_rate", "momentum", "loss"], None).unwrap();
         for (n, used) in used(5).iter().enumerate() {
             log.update(used, 1.0 / (n as f64 + 1.0)).unwrap();
             assert_eq!(read(&path).len(), n + 1);
@@ -42,16 +42,20 @@ mod csv_log {
     fn nothing_that_is_there_is_overwritten() {
         let folder = Folder::new("csv-there");
         let path = folder.0.join("log.csv");
-        CsvLog::create(&path, Per::Epoch, &["loss"]).unwrap().row(0, &[("loss", 1.0)]).unwrap();
+        CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap().row(0, &[("loss", 1.0)]).unwrap();
         let before = fs::read(&path).unwrap();
-        assert!(matches!(CsvLog::create(&path, Per::Epoch, &["loss"]), Err(CsvError::NotEmpty(_))));
+        let error = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap_err();
+        assert!(matches!(error.source, CsvError::NotEmpty), "{error}");
         for (per, columns) in [(Per::Epoch, &["loss", "accuracy"][..]), (Per::Update, &["loss"])] {
             let error = CsvLog::append(&path, per, columns).unwrap_err();
-            assert!(matches!(&error, CsvError::OtherColumns { found, .. } if found == &["epoch", "loss"]), "{error}");
+            assert!(
+                matches!(&error.source, CsvError::OtherColumns { found, .. } if found == &["epoch", "loss"]),
+                "{error}"
+            );
         }
         assert_eq!(fs::read(&path).unwrap(), before);
-        let error = CsvLog::create(folder.0.join("no/such/log.csv"), Per::Epoch, &[]).unwrap_err();
-        assert!(matches!(error, CsvError::Io(_)), "{error}");
+        let error = CsvLog::open(folder.0.join("no/such/log.csv"), Per::Epoch, &[], None).unwrap_err();
+        assert!(matches!(error.source, CsvError::Io(_)), "{error}");
     }
 
     #[test]
@@ -60,7 +64,7 @@ mod csv_log {
         let path = folder.0.join("log.csv");
         let (name, values) =
             ("a \"loss\", they say\nor not", [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324]);
-        let mut log = CsvLog::create(&path, Per::Epoch, &[name]).unwrap();
+        let mut log = CsvLog::open(&path, Per::Epoch, &[name], None).unwrap();
         for (epoch, value) in values.into_iter().enumerate() {
             log.row(epoch as u64, &[(name, value)]).unwrap();
             // Taken up again after each.
@@ -79,7 +83,7 @@ mod csv_log {
     fn a_column_that_comes_later_is_added_and_nothing_lost() {
         let folder = Folder::new("csv-wider");
         let path = folder.0.join("log.csv");
-        let mut log = CsvLog::create(&path, Per::Epoch, &["loss"]).unwrap();
+        let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
         log.row(0, &[("loss", 1.0)]).unwrap();
         log.row(1, &[("val_loss", 2.0), ("loss", 1.5), ("val_loss", 2.5)]).unwrap();
         log.row(2, &[("accuracy", 0.5)]).unwrap();
@@ -97,7 +101,7 @@ mod csv_log {
         let folder = Folder::new("csv-torn");
         let path = folder.0.join("log.csv");
         let names = ["loss", "x, \"y\"", "präzision\nzwei"];
-        let mut log = CsvLog::create(&path, Per::Epoch, &names).unwrap();
+        let mut log = CsvLog::open(&path, Per::Epoch, &names, None).unwrap();
         for epoch in 0..4 {
             log.row(epoch, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
         }
@@ -116,7 +120,7 @@ mod csv_log {
         // From a checkpoint that is older than the file.
         for from in 0..=4 {
             fs::write(&path, &whole).unwrap();
-            drop(CsvLog::resume(&path, Per::Epoch, &names, from).unwrap());
+            drop(CsvLog::open(&path, Per::Epoch, &names, Some(from)).unwrap());
             assert_eq!(read(&path).index(), (0..from).collect::<Vec<_>>());
         }
     }
@@ -125,12 +129,14 @@ mod csv_log {
     #[test]
     fn a_widening_that_fails_loses_nothing() {
         let folder = Folder::new("csv-narrow");
-        let path = folder.0.join("log.csv");
-        let mut log = CsvLog::create(&path, Per::Epoch, &["loss"]).unwrap();
+        let path = folder.0.join("here/log.csv");
+        fs::create_dir(folder.0.join("here")).unwrap();
+        let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
         log.row(0, &[("loss", 1.0)]).unwrap();
-        // In the way of the file that is to be written beside.
-        fs::create_dir(folder.0.join(".log.csv.partial")).unwrap();
-        assert!(matches!(log.row(1, &[("accuracy", 0.5)]), Err(CsvError::Io(_))));
+        // The folder takes no new file, for it is elsewhere.
+        fs::rename(folder.0.join("here"), folder.0.join("elsewhere")).unwrap();
+        assert!(matches!(log.row(1, &[("accuracy", 0.5)]).unwrap_err().source, CsvError::Io(_)));
+        fs::rename(folder.0.join("elsewhere"), folder.0.join("here")).unwrap();
         log.row(2, &[("loss", 2.0)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n2,2.0\n");
     }
@@ -142,12 +148,11 @@ mod csv_log {
         let path = folder.0.join("log.csv");
         fs::write(&path, "epoch,loss\r\n0,1.0\r\n1,2.0\r\n").unwrap();
         for _ in 0..3 {
-            drop(CsvLog::resume(&path, Per::Epoch, &["loss"], 1).unwrap());
+            drop(CsvLog::open(&path, Per::Epoch, &["loss"], Some(1)).unwrap());
             assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\r\n0,1.0\r\n");
         }
         CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().row(1, &[("loss", 3.0)]).unwrap();
         assert_eq!(read(&path).values("loss").unwrap(), [1.0, 3.0]);
-        assert!(matches!(CsvLog::append(&path, Per::Epoch, &["loss", "loss"]), Err(CsvError::NotAHistory(_))));
     }
 
     #[test]
@@ -156,19 +161,158 @@ mod csv_log {
         let path = folder.0.join("log.csv");
         for (text, expected) in [
             ("epoch,loss\n0,1.0\n1,x\n2,1.0\n", "line 3: \"x\" is not a number"),
-            ("epoch,loss\n0,1.0\n1\n2,1.0\n", "line 3: 1 fields instead of 2"),
+            ("epoch,loss\r\n0,1.0\r\n1,x\r\n2,1.0\r\n", "line 3: \"x\" is not a number"),
+            ("epoch,\"lo\nss\"\n0,1.0\n1,x\n2,1.0", "line 4: \"x\" is not a number"),
+            ("epoch,loss\n0,1.0\n\n1\n2,1.0\n", "line 4: 1 fields instead of 2"),
+            ("epoch,loss\n0,1.0\n1,2,3\n2,1.0", "line 3: 3 fields instead of 2"),
             ("epoch,loss\n-1,1.0\n", "line 2: \"-1\" is not a number"),
+            // A quote without its partner does not take the rows behind it.
+            ("epoch,loss\n0,1\n1,\"3\n2,5\n3,7\n4,9", "line 3: \"\\\"3\" is not a number"),
+            ("epoch,loss\n0,1\n1,3\"\n2,5\n3,7\n4,9", "line 3: \"3\\\"\" is not a number"),
+            ("epoch,loss\n0,1\n\"1,3\n2,5\n3,7\n4,\"9\n", "line 3: \"\\\"1\" is not a number"),
+            ("epoch,\"loss\n0,1\n1,3\n2,5\n", "line 1: a quote has no partner"),
+            // As a power failure may leave it, and more was written behind it.
+            ("epoch,loss\n0,1\n\0\0\0\0\n2,5\n", "line 3: \"\\0\\0\\0\\0\" is not a number"),
         ] {
             fs::write(&path, text).unwrap();
-            assert_eq!(CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap_err().to_string(), expected);
+            let column = if text.contains("ss\"") { "lo\nss" } else { "loss" };
+            for first in [None, Some(0), Some(2)] {
+                let error = match first {
+                    None => CsvLog::append(&path, Per::Epoch, &[column]),
+                    first => CsvLog::open(&path, Per::Epoch, &[column], first),
+                };
+                assert_eq!(error.unwrap_err().source.to_string(), expected);
+                assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            }
             assert_eq!(Table::read_csv(text.as_bytes()).unwrap_err().to_string(), expected);
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
+        // The same, in a file of three columns.
+        let text = "epoch,loss,val\n0,1,2\n1,\"3,4\n2,5,6\n3,7,8\n4,9,9";
+        fs::write(&path, text).unwrap();
+        let error = CsvLog::append(&path, Per::Epoch, &["loss", "val"]).unwrap_err();
+        assert!(matches!(error.source, CsvError::Row { line: 3, .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
         for text in ["", "step,loss\n", "epoch,loss,loss\n"] {
             assert!(matches!(Table::read_csv(text.as_bytes()), Err(CsvError::NotAHistory(_))), "{text:?}");
         }
         assert_eq!(Table::read_csv("epoch,loss\n0,NA\n".as_bytes()).unwrap().get("loss"), Some(&[None][..]));
         assert_eq!(Table::read_csv("epoch\n0\n".as_bytes()).unwrap().len(), 1);
+        // As a spreadsheet may quote them.
+        let table = Table::read_csv("epoch,loss\n\"0\",\"1.5\"\n1,2".as_bytes()).unwrap();
+        assert_eq!((table.index(), table.values("loss").unwrap()), (&[0, 1][..], vec![1.5, 2.0]));
+    }
+
+    #[test]
+    fn appending_keeps_the_largest_index() {
+        let folder = Folder::new("csv-largest");
+        let path = folder.0.join("log.csv");
+        let text = format!("epoch,loss\n0,1.0\n{},2.0\n1,3.0\n", u64::MAX);
+        fs::write(&path, format!("{text}2,4")).unwrap();
+        drop(CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        drop(CsvLog::open(&path, Per::Epoch, &["loss"], Some(u64::MAX)).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n");
+    }
+
+    #[test]
+    fn no_column_twice() {
+        let folder = Folder::new("csv-twice");
+        let path = folder.0.join("log.csv");
+        let error = CsvLog::open(&path, Per::Epoch, &["loss", "accuracy", "loss"], None).unwrap_err();
+        assert!(matches!(error.source, CsvError::NotAHistory(_)), "{error}");
+        assert!(!path.exists());
+        let text = "epoch,loss,loss\n0,1.0,2.0\n";
+        fs::write(&path, text).unwrap();
+        for columns in [&["loss"][..], &["loss", "loss"], &[]] {
+            let error = CsvLog::append(&path, Per::Epoch, columns).unwrap_err();
+            assert!(matches!(error.source, CsvError::NotAHistory(_)), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    /// As `> log.csv` and a log rotation do.
+    #[test]
+    fn a_log_that_something_else_truncates_stays_readable() {
+        let folder = Folder::new("csv-truncated");
+        let path = folder.0.join("log.csv");
+        let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
+        for epoch in 0..3 {
+            log.row(epoch, &[("loss", 1.0)]).unwrap();
+        }
+        let truncate = |length| fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        truncate(17);
+        log.row(3, &[("loss", 2.0)]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n3,2.0\n");
+        truncate(0);
+        log.row(4, &[("loss", 3.0)]).unwrap();
+        log.row(5, &[("loss", 4.0), ("accuracy", 0.5)]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss,accuracy\n4,3.0,\n5,4.0,0.5\n");
+        truncate(0);
+        log.row(6, &[("loss", 5.0), ("a", 0.5)]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss,accuracy,a\n6,5.0,,0.5\n");
+    }
+
+    #[test]
+    fn an_error_names_its_file_once() {
+        let folder = Folder::new("csv-named");
+        let path = folder.0.join("log.csv");
+        let said = |error: CsvLogError| {
+            let text = error.to_string();
+            assert_eq!(text.matches("log.csv").count(), 1, "{text}");
+            text.strip_prefix(&format!("{}: ", path.display())).expect(&text).to_owned()
+        };
+        let open = |from| said(CsvLog::open(&path, Per::Epoch, &["loss"], from).unwrap_err());
+        fs::write(&path, "epoch,loss\n").unwrap();
+        assert_eq!(open(None), "holds a run already; name another file, or continue that run from its checkpoint");
+        fs::write(&path, "epoch,x\n").unwrap();
+        let columns = r#"has the columns ["epoch", "x"], which are not ["epoch", "loss"]; name another file"#;
+        assert_eq!(open(Some(0)), columns);
+        fs::write(&path, "epoch,loss,loss\n").unwrap();
+        assert!(open(Some(0)).starts_with("not a history: "));
+        fs::write(&path, "epoch,loss\nx\n").unwrap();
+        assert_eq!(open(Some(0)), "line 2: \"x\" is not a number");
+        fs::remove_file(&path).unwrap();
+        let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], Some(0)).unwrap();
+        fs::remove_dir_all(&folder.0).unwrap();
+        let missing = std::io::Error::from_raw_os_error(2).to_string();
+        assert_eq!(said(log.row(0, &[("accuracy", 1.0)]).unwrap_err()), missing);
+        assert_eq!(open(Some(0)), missing);
+        fs::create_dir_all(&path).unwrap();
+        assert_eq!(open(Some(0)), "this is a folder; name a regular file");
+    }
+
+    /// A pipe would wait for a reader, a device would be written to.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let folder = Folder::new("csv-fifo");
+        let path = folder.0.join("log.csv");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for from in [None, Some(1)] {
+            let error = CsvLog::open(&path, Per::Epoch, &["loss"], from).unwrap_err();
+            assert!(
+                error.to_string().ends_with("this is a device, a pipe or a socket; name a regular file"),
+                "{error}"
+            );
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_wider_file_keeps_its_place_and_its_mode() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let folder = Folder::new("csv-link");
+        let (path, target) = (folder.0.join("log.csv"), folder.0.join("kept/far.csv"));
+        fs::create_dir(folder.0.join("kept")).unwrap();
+        symlink("kept/far.csv", &path).unwrap();
+        let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        log.row(0, &[("loss", 1.0), ("accuracy", 0.5)]).unwrap();
+        log.row(1, &[("loss", 2.0)]).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&target).unwrap(), "epoch,loss,accuracy\n0,1.0,0.5\n1,2.0,\n");
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     /// /dev/full is the kernel's own full disk.
@@ -296,7 +440,7 @@ mod tensorboard {
     #[test]
     fn an_independent_reader_finds_every_value() {
         let folder = Folder::new("board");
-        let mut board = TensorBoard::create(&folder.0).unwrap().with_update_frequency(2).unwrap();
+        let mut board = TensorBoard::open(&folder.0, None).unwrap().with_update_frequency(2).unwrap();
         board.text("config", 0, "lr = **0.1**").unwrap();
         for used in used(5) {
             board.update(&used, -1.0, &[("accuracy", 0.5), ("loss", used.iteration as f64)]).unwrap();
@@ -339,12 +483,20 @@ mod tensorboard {
         };
         for (from, cut) in [(0, 20), (7, 0), (10, 3), (12, 200), (20, 0)] {
             let folder = folder.0.join(from.to_string());
-            write(&mut TensorBoard::create(&folder).unwrap(), 0);
+            write(&mut TensorBoard::open(&folder, None).unwrap(), 0);
             let train = fs::read_dir(folder.join("train")).unwrap().next().unwrap().unwrap().path();
             let bytes = fs::read(&train).unwrap();
             fs::write(&train, &bytes[..bytes.len() - cut]).unwrap();
-            assert!(TensorBoard::create(&folder).unwrap_err().to_string().contains("holds a run already"));
-            write(&mut TensorBoard::resume(&folder, from as u64, from as u64 / 5).unwrap(), from);
+            let error = TensorBoard::open(&folder, None).unwrap_err();
+            assert_eq!(error.source.kind(), std::io::ErrorKind::AlreadyExists);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "{}: holds a run already; name another folder, or continue that run from its checkpoint",
+                    folder.join("train").display()
+                )
+            );
+            write(&mut TensorBoard::open(&folder, Some((from as u64, from as u64 / 5))).unwrap(), from);
             let (train, validation) = (read_folder(&folder.join("train")), read_folder(&folder.join("validation")));
             for tag in ["update/loss", "update/learning_rate", "update/momentum"] {
                 assert_eq!(steps(&train, tag), (0..20).collect::<Vec<_>>(), "{tag} from {from}");
@@ -357,7 +509,7 @@ mod tensorboard {
     #[test]
     fn every_prefix_of_a_file_is_readable_up_to_its_last_whole_record() {
         let folder = Folder::new("board-torn");
-        let mut board = TensorBoard::create(&folder.0).unwrap();
+        let mut board = TensorBoard::open(&folder.0, None).unwrap();
         for used in used(3) {
             board.update(&used, 1.0, &[]).unwrap();
         }
@@ -368,8 +520,8 @@ mod tensorboard {
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             // What a kill in the middle of an earlier rewriting has left.
-            fs::write(folder.0.join("train/.rewritten.partial"), "half").unwrap();
-            drop(TensorBoard::resume(&folder.0, 3, 1).unwrap());
+            fs::write(folder.0.join("train/.cyclic-optim-aaaaaa.partial"), "half").unwrap();
+            drop(TensorBoard::open(&folder.0, Some((3, 1))).unwrap());
             // The file that was cut, and not the new one that `resume` makes.
             let mut events = Events::default();
             read_into(&fs::read(&path).unwrap(), &mut events);
@@ -380,18 +532,58 @@ mod tensorboard {
         let mut damaged = whole.clone();
         damaged[40] ^= 1;
         fs::write(&path, &damaged).unwrap();
-        let error = TensorBoard::resume(&folder.0, 3, 1).unwrap_err();
+        let error = TensorBoard::open(&folder.0, Some((3, 1))).unwrap_err();
         assert!(error.to_string().contains("damaged at byte 40"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), damaged);
+    }
+
+    /// An event file behind a symlink, and private: what a continued run cuts out, it cuts out of the target.
+    #[cfg(unix)]
+    #[test]
+    fn a_rewritten_file_keeps_its_place_and_its_mode() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let folder = Folder::new("board-link");
+        let mut board = TensorBoard::open(&folder.0, None).unwrap();
+        for used in used(5) {
+            board.update(&used, 1.0, &[]).unwrap();
+        }
+        drop(board);
+        let path = fs::read_dir(folder.0.join("train")).unwrap().next().unwrap().unwrap().path();
+        let target = folder.0.join("moved");
+        fs::rename(&path, &target).unwrap();
+        symlink(&target, &path).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        drop(TensorBoard::open(&folder.0, Some((3, 1))).unwrap());
+        assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        let mut events = Events::default();
+        read_into(&fs::read(&target).unwrap(), &mut events);
+        assert_eq!(steps(&events, "update/loss"), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_file_that_something_else_truncates_gets_no_zeros() {
+        let folder = Folder::new("board-truncated");
+        let mut board = TensorBoard::open(&folder.0, None).unwrap();
+        board.epoch(0, &[("loss", 1.0)]).unwrap();
+        let path = fs::read_dir(folder.0.join("train")).unwrap().next().unwrap().unwrap().path();
+        // To its first record, the version.
+        let first = 16 + u64::from_le_bytes(fs::read(&path).unwrap()[..8].try_into().unwrap());
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(first).unwrap();
+        board.epoch(1, &[("loss", 2.0)]).unwrap();
+        let mut events = Events::default();
+        read_into(&fs::read(&path).unwrap(), &mut events);
+        assert_eq!(events.scalars, [(1, "epoch/loss".into(), 2.0)]);
     }
 
     #[test]
     fn what_cannot_be_written_is_an_error() {
         let folder = Folder::new("board-file");
         fs::write(folder.0.join("train"), "a file, no folder").unwrap();
-        let error = TensorBoard::create(&folder.0).unwrap_err();
+        let error = TensorBoard::open(&folder.0, None).unwrap_err();
         assert!(error.to_string().contains("train"), "{error}");
-        let board = TensorBoard::create(folder.0.join("other")).unwrap();
+        let board = TensorBoard::open(folder.0.join("other"), None).unwrap();
         assert!(board.with_update_frequency(0).is_err());
     }
 }

@@ -26,8 +26,7 @@ impl Outputs {
         let flags = &args.tensorboard;
         let mut board = None;
         if let Some(folder) = &flags.tensorboard {
-            let opened =
-                if update == 0 { TensorBoard::create(folder) } else { TensorBoard::resume(folder, update, epoch) };
+            let opened = TensorBoard::open(folder, (update > 0).then_some((update, epoch)));
             let mut opened = opened?.with_update_frequency(flags.tensorboard_update_freq)?;
             if update == 0 {
                 opened.text("config", 0, &format!("```json\n{}\n```", serde_json::to_string_pretty(config)?))?;
@@ -35,14 +34,7 @@ impl Outputs {
             board = Some(opened);
         }
         let columns = ["loss", "val_loss", "val_accuracy"];
-        let log = |path: &std::path::PathBuf| {
-            let log = if update == 0 {
-                CsvLog::create(path, Per::Epoch, &columns)
-            } else {
-                CsvLog::resume(path, Per::Epoch, &columns, epoch)
-            };
-            log.map_err(|error| format!("{}: {error}", path.display()))
-        };
+        let log = |path| CsvLog::open(path, Per::Epoch, &columns, (update > 0).then_some(epoch));
         Ok(Self {
             board,
             histogram_freq: flags.tensorboard_histogram_freq,

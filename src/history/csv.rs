@@ -1,28 +1,28 @@
 //! Histories as CSV: whole, and row by row while the run goes on.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use csv::{ReaderBuilder, StringRecord, WriterBuilder};
+use csv::{ReaderBuilder, WriterBuilder};
 use thiserror::Error;
 
 use super::{History, LEARNING_RATE, LOSS, MOMENTUM, Per, Table};
 use crate::csv_number::csv_number;
-use crate::{Applied, atomic_file};
+use crate::{Applied, atomic_file, whole_append};
 
-/// A CSV file that cannot be written, read or gone on with.
+/// CSV that cannot be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CsvError {
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// There is something in the file already, which a new log would overwrite.
-    #[error("{} exists and is not empty: append to it, or name another file", .0.display())]
-    NotEmpty(PathBuf),
-    /// The file has other columns than those that are to be appended.
-    #[error("the file has the columns {found:?}, which are not {expected:?}")]
+    /// The file is not empty, and a new log would overwrite it.
+    #[error("holds a run already; name another file, or continue that run from its checkpoint")]
+    NotEmpty,
+    /// The file has other columns than those asked for.
+    #[error("has the columns {found:?}, which are not {expected:?}; name another file")]
     OtherColumns {
         /// The columns asked for, that of the index first.
         expected: Vec<String>,
@@ -42,16 +42,19 @@ pub enum CsvError {
     },
 }
 
+/// A log that could not be opened or written: which file, and why.
+#[derive(Debug, Error)]
+#[error("{}: {source}", .path.display())]
+pub struct CsvLogError {
+    /// The file.
+    pub path: PathBuf,
+    /// What went wrong.
+    pub source: CsvError,
+}
+
 impl From<csv::Error> for CsvError {
     fn from(error: csv::Error) -> Self {
-        let line = error.position().map_or(0, csv::Position::line);
-        match error.into_kind() {
-            csv::ErrorKind::Io(error) => Self::Io(error),
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                Self::Row { line, problem: format!("{len} fields instead of {expected_len}") }
-            }
-            other => Self::Row { line, problem: format!("{other:?}") },
-        }
+        Self::Io(error.into())
     }
 }
 
@@ -90,19 +93,18 @@ impl Table {
     ///
     /// Those of the reader, and whatever is not of this form, with its line.
     pub fn read_csv(reader: impl Read) -> Result<Self, CsvError> {
-        let mut csv = csv::Reader::from_reader(reader);
-        let columns: Vec<String> = csv.headers()?.iter().map(Into::into).collect();
+        let mut lines = Lines::new(BufReader::new(reader));
+        lines.read_header()?;
+        let columns = lines.names()?;
         let per = [Per::Update, Per::Epoch].into_iter().find(|per| Some(per.name()) == columns.first().map(|c| &**c));
-        let twice = (1..columns.len()).any(|n| columns[1..n].contains(&columns[n]));
-        let Some(per) = per.filter(|_| !twice) else { return Err(CsvError::NotAHistory(columns)) };
+        let Some(per) = per.filter(|_| !twice(&columns[1..])) else { return Err(CsvError::NotAHistory(columns)) };
         let mut table = Self::new(per);
         // Also those that turn out to have no values.
         for name in &columns[1..] {
             table.named(name, 0);
         }
-        let mut record = StringRecord::new();
-        while csv.read_record(&mut record)? {
-            let (index, values) = parse(&record)?;
+        while lines.read()? {
+            let Some((index, values)) = lines.row(columns.len())? else { continue };
             let metrics: Vec<(&str, f64)> =
                 columns[1..].iter().zip(values).filter_map(|(name, value)| Some((name.as_str(), value?))).collect();
             table.push(index, &metrics);
@@ -127,24 +129,110 @@ fn fields(index: u64, values: impl Iterator<Item = Option<f64>>) -> impl Iterato
     [index.to_string()].into_iter().chain(values.map(|value| value.map_or(String::new(), csv_number)))
 }
 
-/// The index and the values of a record.
-fn parse(record: &StringRecord) -> Result<(u64, Vec<Option<f64>>), CsvError> {
-    let line = record.position().map_or(0, csv::Position::line);
-    let wrong = |text: &str| CsvError::Row { line, problem: format!("{text:?} is not a number") };
-    let index = record.get(0).unwrap_or_default();
-    let values = record.iter().skip(1).map(|text| match text {
-        "" | "NA" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| wrong(text)),
-    });
-    Ok((index.parse().map_err(|_| wrong(index))?, values.collect::<Result<_, _>>()?))
+fn twice(columns: &[String]) -> bool {
+    (1..columns.len()).any(|n| columns[..n].contains(&columns[n]))
 }
 
-/// A CSV file that grows by a row at a time, each of which is handed to the operating system at once: what kills the
-/// program takes no row with it.
+/// An index and the values of the columns.
+type Row = (u64, Vec<Option<f64>>);
+
+/// The lines of a CSV file, one after the other. A row is one line: a number has no line break, so a quote without its partner
+/// is damage to its own line and must not take the next ones with it.
+struct Lines<R> {
+    reader: R,
+    /// The line read last, with its line break.
+    text: Vec<u8>,
+    /// Its number, counted from 1.
+    number: u64,
+    /// Bytes up to its end.
+    end: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, text: Vec::new(), number: 0, end: 0 }
+    }
+
+    /// Goes on to the next line; whether there is one.
+    fn read(&mut self) -> io::Result<bool> {
+        self.text.clear();
+        self.read_more()
+    }
+
+    /// Adds the next line to this one.
+    fn read_more(&mut self) -> io::Result<bool> {
+        let length = self.reader.read_until(b'\n', &mut self.text)?;
+        self.end += length as u64;
+        self.number += u64::from(length > 0);
+        Ok(length > 0)
+    }
+
+    /// Whether a kill has torn the line: every line is written with its line break.
+    fn is_torn(&self) -> bool {
+        self.text.last().is_some_and(|&last| last != b'\n')
+    }
+
+    /// Goes on to the header. A name in quotes may have line breaks.
+    fn read_header(&mut self) -> io::Result<()> {
+        let mut more = self.read()?;
+        while more && self.has_open_quote() {
+            more = self.read_more()?;
+        }
+        Ok(())
+    }
+
+    fn has_open_quote(&self) -> bool {
+        self.text.iter().fold(false, |open, &byte| open != (byte == b'"'))
+    }
+
+    /// The names of the columns, after [`read_header`](Self::read_header).
+    fn names(&self) -> Result<Vec<String>, CsvError> {
+        let wrong = |problem: &str| CsvError::Row { line: 1, problem: problem.into() };
+        if self.has_open_quote() {
+            return Err(wrong("a quote has no partner"));
+        }
+        let mut csv = ReaderBuilder::new().from_reader(&self.text[..]);
+        let names = csv.headers().map_err(|_| wrong("the names of the columns are not UTF-8"))?;
+        Ok(names.iter().map(Into::into).collect())
+    }
+
+    /// The index and the values in the line; `None` if it is empty.
+    fn row(&self, columns: usize) -> Result<Option<Row>, CsvError> {
+        let text = self.text.strip_suffix(b"\n").unwrap_or(&self.text);
+        let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let number = |field: &str| self.wrong(format!("{field:?} is not a number"));
+        let mut fields =
+            text.split(',').map(|field| field.strip_prefix('"').and_then(|f| f.strip_suffix('"')).unwrap_or(field));
+        let index = fields.next().unwrap_or_default();
+        let index = index.parse().map_err(|_| number(index))?;
+        let values = fields.map(|field| match field {
+            "" | "NA" => Ok(None),
+            field => field.parse().map(Some).map_err(|_| number(field)),
+        });
+        let values: Vec<_> = values.collect::<Result<_, _>>()?;
+        if values.len() + 1 != columns {
+            return Err(self.wrong(format!("{} fields instead of {columns}", values.len() + 1)));
+        }
+        Ok(Some((index, values)))
+    }
+
+    fn wrong(&self, problem: String) -> CsvError {
+        CsvError::Row { line: self.number, problem }
+    }
+}
+
+/// A CSV file that grows by a row at a time. Each row is handed to the operating system at once: no row is lost when the
+/// program is killed.
 ///
-/// Keras' `CSVLogger`, with its faults mended: a file that holds something is never overwritten; appending to a file with
-/// other columns is an error; a metric that comes up later gets a column of its own (the file is then written anew beside
-/// itself) instead of being dropped; a run that goes on leaves no row twice.
+/// [`open`](Self::open) begins a log or continues one. A file that holds another run is never overwritten. A metric that comes up
+/// later gets a column of its own: the file is then replaced as a whole, with its permissions kept. A run that is continued leaves no row
+/// twice.
+///
+/// Rows are appended to wherever the file ends, so that a log which something else truncates stays readable: a file that
+/// was emptied gets its header again.
 ///
 /// # Examples
 ///
@@ -152,124 +240,130 @@ fn parse(record: &StringRecord) -> Result<(u64, Vec<Option<f64>>), CsvError> {
 /// use cyclic_optim::history::{CsvLog, Per, Table};
 ///
 /// let path = std::env::temp_dir().join(format!("cyclic-optim-log-{}.csv", std::process::id()));
-/// let mut log = CsvLog::create(&path, Per::Epoch, &["loss", "val_loss"])?;
+/// let mut log = CsvLog::open(&path, Per::Epoch, &["loss", "val_loss"], None)?;
 /// log.row(0, &[("loss", 0.9)])?;
 /// log.row(1, &[("val_loss", 0.7), ("loss", 0.5)])?;
-/// // Killed and taken up again from epoch 1.
-/// let mut log = CsvLog::resume(&path, Per::Epoch, &["loss", "val_loss"], 1)?;
+/// // The run was killed, and is continued from a checkpoint at the beginning of epoch 1.
+/// let mut log = CsvLog::open(&path, Per::Epoch, &["loss", "val_loss"], Some(1))?;
 /// log.row(1, &[("loss", 0.4), ("accuracy", 0.8)])?;
 /// let text = std::fs::read_to_string(&path)?;
 /// assert_eq!(text, "epoch,loss,val_loss,accuracy\n0,0.9,,\n1,0.4,,0.8\n");
 /// assert_eq!(Table::read_csv(text.as_bytes())?.values("loss").unwrap(), [0.9, 0.4]);
 /// # std::fs::remove_file(&path)?;
-/// # Ok::<(), cyclic_optim::history::CsvError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # References
+///
+/// Keras' `CSVLogger`, which drops a metric that comes up later and writes the rows of a continued run twice.
 #[derive(Debug)]
 pub struct CsvLog {
     path: PathBuf,
     per: Per,
     columns: Vec<String>,
     file: File,
-    /// Where the last whole row ends.
-    length: u64,
+}
+
+/// What a log keeps of the file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Nothing,
+    Before(u64),
+    All,
 }
 
 impl CsvLog {
-    /// A new file with the header written.
+    /// Opens the log of a run: a new one, or one that is continued.
+    ///
+    /// `columns` are the metrics that have a column from the beginning. `continued_from` is the index of the first row that is still
+    /// to come, an update or an epoch as `per` says:
+    ///
+    /// - `None`, a new run: the file must be empty or not there;
+    /// - `Some(n)`, a run that is continued from `n`, for instance from a checkpoint: the rows before the first one of `n` or
+    ///   later are kept, the rest is cut off, and so is a last row that a kill has torn. The file is made if it is not there.
     ///
     /// # Errors
     ///
-    /// A file that is not empty, a folder that is not there or cannot be written.
-    pub fn create(path: impl AsRef<Path>, per: Per, columns: &[&str]) -> Result<Self, CsvError> {
-        Self::open(path.as_ref(), per, columns, None)
+    /// [`NotEmpty`](CsvError::NotEmpty) if a new run finds something in the file; a file that lacks one of the columns, has one
+    /// twice, is damaged before its end, or is not a regular file; a folder that is not there or cannot be written. The file
+    /// is left as it is then.
+    pub fn open(
+        path: impl AsRef<Path>,
+        per: Per,
+        columns: &[&str],
+        continued_from: Option<u64>,
+    ) -> Result<Self, CsvLogError> {
+        let keep = continued_from.map_or(Keep::Nothing, Keep::Before);
+        Self::keeping(path.as_ref(), per, columns, keep)
     }
 
-    /// Goes on with a file from `index` on: what it holds of `index` and later, and a row that was torn in the middle, is cut
-    /// off. Makes the file if it is not there.
+    /// Opens a log and keeps all of its whole rows, whatever their index: for a table that several runs share. Makes the file if
+    /// it is not there.
     ///
     /// # Errors
     ///
-    /// A file that lacks one of the columns or is damaged before its end, a folder that is not there or cannot be written.
-    pub fn resume(path: impl AsRef<Path>, per: Per, columns: &[&str], index: u64) -> Result<Self, CsvError> {
-        Self::open(path.as_ref(), per, columns, Some(index))
+    /// As [`open`](Self::open).
+    pub fn append(path: impl AsRef<Path>, per: Per, columns: &[&str]) -> Result<Self, CsvLogError> {
+        Self::keeping(path.as_ref(), per, columns, Keep::All)
     }
 
-    /// Goes on with a file behind its last whole row. Makes the file if it is not there.
-    ///
-    /// # Errors
-    ///
-    /// As [`resume`](Self::resume).
-    pub fn append(path: impl AsRef<Path>, per: Per, columns: &[&str]) -> Result<Self, CsvError> {
-        Self::open(path.as_ref(), per, columns, Some(u64::MAX))
+    fn keeping(path: &Path, per: Per, columns: &[&str], keep: Keep) -> Result<Self, CsvLogError> {
+        let open = || -> Result<Self, CsvError> {
+            let columns: Vec<String> = columns.iter().map(|&column| column.into()).collect();
+            if twice(&columns) {
+                return Err(CsvError::NotAHistory(header(per, &columns)));
+            }
+            let there = atomic_file::regular(path)?.is_some_and(|found| found.len() > 0);
+            if there && keep == Keep::Nothing {
+                return Err(CsvError::NotEmpty);
+            }
+            let file = open_to_append(path)?;
+            let mut log = Self { path: path.into(), per, columns, file };
+            if there {
+                log.take_up(keep)?;
+            }
+            if log.file.metadata()?.len() == 0 {
+                let header = log.header_line()?;
+                whole_append::append(&mut log.file, path, &header)?;
+            }
+            Ok(log)
+        };
+        open().map_err(|source| CsvLogError { path: path.into(), source })
     }
 
-    fn open(path: &Path, per: Per, columns: &[&str], from: Option<u64>) -> Result<Self, CsvError> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if from.is_none() && file.metadata()?.len() > 0 {
-            return Err(CsvError::NotEmpty(path.into()));
+    /// Takes up the columns of the file, and cuts off the rows that are not to be kept.
+    fn take_up(&mut self, keep: Keep) -> Result<(), CsvError> {
+        let own = self.header_line()?;
+        let mut lines = Lines::new(BufReader::new(&self.file));
+        lines.read_header()?;
+        // A name may be torn at its own line break.
+        if (lines.is_torn() || lines.has_open_quote()) && own.starts_with(&lines.text) {
+            return Ok(whole_append::cut(&self.path, 0)?);
         }
-        let columns: Vec<String> = columns.iter().map(|&column| column.into()).collect();
-        if (1..columns.len()).any(|n| columns[..n].contains(&columns[n])) {
-            return Err(CsvError::NotAHistory(columns));
-        }
-        let mut log = Self { path: path.into(), per, columns, file, length: 0 };
-        log.length = log.whole_rows(from.unwrap_or_default())?;
-        log.cut()?;
-        if log.length == 0 {
-            let header = line(log.header())?;
-            log.write(&header)?;
-        }
-        Ok(log)
-    }
-
-    /// Where the rows before `from` end, and takes up the file's columns. 0 if there is not even a whole header.
-    fn whole_rows(&mut self, from: u64) -> Result<u64, CsvError> {
-        let mut length = self.file.metadata()?.len();
-        if length == 0 {
-            return Ok(0);
-        }
-        self.file.seek(SeekFrom::Start(length - 1))?;
-        let mut last = [0];
-        self.file.read_exact(&mut last)?;
-        let torn = last != *b"\n";
-        let expected: Vec<String> = self.header().collect();
-        let header = line(expected.iter().cloned())?;
-        // Before it is read as CSV, for it may be torn in the middle of a name or of a letter.
-        if length < header.len() as u64 && header.starts_with(&std::fs::read(&self.path)?) {
-            return Ok(0);
-        }
-        self.file.rewind()?;
-        // Fields are counted here, for a torn row may have too few.
-        let mut csv = ReaderBuilder::new().flexible(true).from_reader(BufReader::new(&self.file));
-        let found: Vec<String> = csv.headers()?.iter().map(Into::into).collect();
-        let mut start = csv.position().byte();
-        let torn_header = torn && start >= length;
-        if torn_header || found.first() != expected.first() || !expected.iter().all(|column| found.contains(column)) {
+        let found = lines.names()?;
+        let expected = header(self.per, &self.columns);
+        let has_all =
+            found.first() == expected.first() && expected[1..].iter().all(|column| found[1..].contains(column));
+        if lines.is_torn() || !has_all {
             return Err(CsvError::OtherColumns { expected, found });
         }
-        let mut record = StringRecord::new();
-        while csv.read_record(&mut record)? {
-            let end = csv.position().byte();
-            if end >= length && torn {
-                length = start;
-                break;
+        if twice(&found[1..]) {
+            return Err(CsvError::NotAHistory(found));
+        }
+        let (mut kept, mut cut) = (lines.end, false);
+        while lines.read()? && !lines.is_torn() {
+            // Also behind the cut: damage must not look like a row that may be cut off.
+            let row = lines.row(found.len())?;
+            cut = cut || row.is_some_and(|(index, _)| matches!(keep, Keep::Before(first) if index >= first));
+            if !cut {
+                kept = lines.end;
             }
-            if record.len() != found.len() {
-                let line = record.position().map_or(0, csv::Position::line);
-                let problem = format!("{} fields instead of {}", record.len(), found.len());
-                return Err(CsvError::Row { line, problem });
-            }
-            if parse(&record)?.0 >= from {
-                length = start;
-                break;
-            }
-            start = end;
         }
         self.columns = found.into_iter().skip(1).collect();
-        // Where a line ends in CR LF, the reader takes it to end between them.
-        self.file.seek(SeekFrom::Start(length))?;
-        let between = self.file.read(&mut last)? == 1 && last == *b"\n";
-        Ok(length + u64::from(between))
+        if kept < self.file.metadata()?.len() {
+            whole_append::cut(&self.path, kept)?;
+        }
+        Ok(())
     }
 
     /// Adds a row: the metrics of an update or epoch. A metric without a column gets one.
@@ -277,7 +371,11 @@ impl CsvLog {
     /// # Errors
     ///
     /// Those of writing; the file then ends with the row before, and another try may be made.
-    pub fn row(&mut self, index: u64, metrics: &[(&str, f64)]) -> Result<(), CsvError> {
+    pub fn row(&mut self, index: u64, metrics: &[(&str, f64)]) -> Result<(), CsvLogError> {
+        self.add(index, metrics).map_err(|source| CsvLogError { path: self.path.clone(), source })
+    }
+
+    fn add(&mut self, index: u64, metrics: &[(&str, f64)]) -> Result<(), CsvError> {
         let new = |&&(name, _): &&(&str, f64)| !self.columns.iter().any(|column| column == name);
         let mut added: Vec<String> = Vec::new();
         for (name, _) in metrics.iter().filter(new) {
@@ -290,7 +388,11 @@ impl CsvLog {
         }
         let value = |column: &String| metrics.iter().rev().find(|(name, _)| name == column).map(|&(_, value)| value);
         let row = line(fields(index, self.columns.iter().map(value)))?;
-        self.write(&row)
+        if self.file.metadata()?.len() == 0 {
+            let header = self.header_line()?;
+            whole_append::append(&mut self.file, &self.path, &header)?;
+        }
+        Ok(whole_append::append(&mut self.file, &self.path, &row)?)
     }
 
     /// Adds the row of an update: its `learning_rate`, its `momentum` if it is cycled, its `loss`.
@@ -298,58 +400,47 @@ impl CsvLog {
     /// # Errors
     ///
     /// As [`row`](Self::row).
-    pub fn update(&mut self, used: &Applied, loss: f64) -> Result<(), CsvError> {
+    pub fn update(&mut self, used: &Applied, loss: f64) -> Result<(), CsvLogError> {
         let mut metrics = vec![(LEARNING_RATE, used.lr), (LOSS, loss)];
         metrics.extend(used.momentum.map(|momentum| (MOMENTUM, momentum)));
         self.row(used.iteration, &metrics)
     }
 
-    fn header(&self) -> impl Iterator<Item = String> + '_ {
-        [self.per.name().into()].into_iter().chain(self.columns.iter().cloned())
+    fn header_line(&self) -> Result<Vec<u8>, CsvError> {
+        line(header(self.per, &self.columns))
     }
 
-    /// Writes the file anew with further columns, empty in the rows that are there.
+    /// Replaces the file by one with further columns, empty in the rows that are there.
     fn widen(&mut self, added: &[String]) -> Result<(), CsvError> {
         self.file.rewind()?;
         let mut old = csv::Reader::from_reader(BufReader::new(&self.file));
         let mut columns = self.columns.clone();
         columns.extend(added.iter().cloned());
-        let header = [self.per.name().into()].into_iter().chain(columns.iter().cloned());
         atomic_file::replace(&self.path, |file| {
             let mut new = csv::Writer::from_writer(file);
-            new.write_record(header)?;
+            new.write_record(header(self.per, &columns))?;
             for record in old.records() {
                 new.write_record(record?.iter().chain(added.iter().map(|_| "")))?;
             }
             new.flush()
         })?;
-        self.file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        self.length = self.file.seek(SeekFrom::End(0))?;
+        self.file = open_to_append(&self.path)?;
         self.columns = columns;
         Ok(())
     }
+}
 
-    /// Writes a whole line, or none of it.
-    fn write(&mut self, line: &[u8]) -> Result<(), CsvError> {
-        // Not left to what was done to the file before, which may have failed half-way.
-        self.file.seek(SeekFrom::Start(self.length))?;
-        if let Err(error) = self.file.write_all(line) {
-            self.cut()?;
-            return Err(error.into());
-        }
-        self.length += line.len() as u64;
-        Ok(())
-    }
+/// To append is to write behind what is there at that moment, whatever others did to the file.
+fn open_to_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).open(path)
+}
 
-    /// Cuts off what stands behind the last whole row.
-    fn cut(&mut self) -> io::Result<()> {
-        self.file.set_len(self.length)?;
-        self.file.seek(SeekFrom::Start(self.length)).map(|_| ())
-    }
+fn header(per: Per, columns: &[String]) -> Vec<String> {
+    [per.name().into()].into_iter().chain(columns.iter().cloned()).collect()
 }
 
 /// A line of CSV.
-fn line(fields: impl Iterator<Item = String>) -> Result<Vec<u8>, CsvError> {
+fn line(fields: impl IntoIterator<Item = String>) -> Result<Vec<u8>, CsvError> {
     let mut csv = WriterBuilder::new().from_writer(Vec::new());
     csv.write_record(fields)?;
     csv.into_inner().map_err(|error| error.into_error().into())

@@ -21,7 +21,7 @@ mod table;
 mod tensorboard;
 
 #[cfg(feature = "csv")]
-pub use self::csv::{CsvError, CsvLog};
+pub use self::csv::{CsvError, CsvLog, CsvLogError};
 #[cfg(feature = "plot")]
 pub use plot::{LossPlot, schedules_to_svg};
 #[cfg(feature = "progress")]

@@ -1,13 +1,13 @@
 //! One event file: records in a row.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::TensorBoardError;
 use super::event::{Event, Summary, Value, What, checksum, framed, unframed};
-use crate::atomic_file;
+use crate::{atomic_file, whole_append};
 
 /// Bytes that are kept back before they are written without a flush.
 const BUFFER: usize = 1 << 16;
@@ -18,8 +18,6 @@ pub(super) struct EventFile {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
-    /// Where the last record that is in the file as a whole ends.
-    length: u64,
 }
 
 impl EventFile {
@@ -34,14 +32,14 @@ impl EventFile {
         let (path, file) = (first..)
             .find_map(|number| {
                 let path = folder.join(format!("{PREFIX}{number:010}.cyclic-optim.{process}"));
-                match File::create_new(&path) {
+                match OpenOptions::new().append(true).create_new(true).open(&path) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => None,
                     result => Some(result.map(|file| (path, file))),
                 }
             })
             .unwrap_or_else(|| Err(io::ErrorKind::AlreadyExists.into()))
             .map_err(at(folder))?;
-        let mut events = Self { path, file, buffer: Vec::new(), length: 0 };
+        let mut events = Self { path, file, buffer: Vec::new() };
         events.push_event(0, What::FileVersion("brain.Event:2".into()));
         events.flush()?;
         Ok(events)
@@ -65,12 +63,7 @@ impl EventFile {
 
     /// Writes all that is kept back, or nothing of it: then it is kept for another try.
     pub(super) fn flush(&mut self) -> Result<(), TensorBoardError> {
-        if let Err(error) = self.file.write_all(&self.buffer) {
-            self.file.set_len(self.length).map_err(at(&self.path))?;
-            io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.length)).map_err(at(&self.path))?;
-            return Err(at(&self.path)(error));
-        }
-        self.length += self.buffer.len() as u64;
+        whole_append::append(&mut self.file, &self.path, &self.buffer).map_err(at(&self.path))?;
         self.buffer.clear();
         Ok(())
     }
@@ -90,7 +83,7 @@ fn number(path: &Path) -> Option<u64> {
 }
 
 /// The event files of a folder; none if it is not there.
-pub(super) fn event_files(folder: &Path) -> Result<impl Iterator<Item = PathBuf>, TensorBoardError> {
+pub(super) fn event_files(folder: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>, TensorBoardError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         entries => entries.and_then(Iterator::collect).map_err(at(folder))?,
@@ -100,6 +93,7 @@ pub(super) fn event_files(folder: &Path) -> Result<impl Iterator<Item = PathBuf>
 
 /// Takes out of a file what has a step of at least what `limit` says for its tag, and a record torn at its end.
 pub(super) fn keep_before(path: &Path, limit: impl Fn(&str) -> u64) -> Result<(), TensorBoardError> {
+    atomic_file::regular(path).map_err(at(path))?;
     let bytes = fs::read(path).map_err(at(path))?;
     let (mut rest, mut kept) = (&bytes[..], Vec::with_capacity(bytes.len()));
     while let Some((mut event, length)) = unframed(rest) {
@@ -128,9 +122,7 @@ pub(super) fn keep_before(path: &Path, limit: impl Fn(&str) -> u64) -> Result<()
         return Err(at(path)(io::Error::new(io::ErrorKind::InvalidData, format!("damaged at byte {place}"))));
     }
     if kept != bytes {
-        // Under a name that TensorBoard does not take for an event file.
-        let beside = path.with_file_name(".rewritten.partial");
-        atomic_file::replace_through(path, &beside, |file| file.write_all(&kept)).map_err(at(path))?;
+        atomic_file::replace(path, |file| file.write_all(&kept)).map_err(at(path))?;
     }
     Ok(())
 }

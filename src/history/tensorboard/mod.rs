@@ -14,7 +14,7 @@ use self::file::EventFile;
 use super::{GRAD_NORM, LEARNING_RATE, LOSS, MOMENTUM};
 use crate::{Applied, ConfigError, check};
 
-/// An event file that could not be written or gone on with.
+/// An event file that could not be opened or written: which one, and why.
 #[derive(Debug, Error)]
 #[error("{}: {source}", .path.display())]
 pub struct TensorBoardError {
@@ -48,7 +48,7 @@ pub struct TensorBoardError {
 ///
 /// let folder = std::env::temp_dir().join(format!("cyclic-optim-events-{}", std::process::id()));
 /// let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2)?);
-/// let mut board = TensorBoard::create(&folder)?.with_update_frequency(10)?;
+/// let mut board = TensorBoard::open(&folder, None)?.with_update_frequency(10)?;
 /// for used in config.preview().take(40) {
 ///     board.update(&used, 1.0, &[])?;
 /// }
@@ -74,43 +74,37 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// A new run in `folder`, which is made if it is not there.
+    /// Opens the event files of a run: a new one, or one that is continued. The folder is made if it is not there.
+    ///
+    /// `continued_from` is where the run goes on, as (update, epoch):
+    ///
+    /// - `None`, a new run: the folder must hold no event files;
+    /// - `Some((update, epoch))`, a run that is continued there, for instance from a checkpoint: the values of earlier updates and
+    ///   epochs are kept, the later ones are cut out, and so is a last record that a kill has torn. Histograms and texts are kept if their step
+    ///   is below `epoch`. The files are made if there are none.
+    ///
+    /// What was written but not flushed when the program was killed is missing: [`flush`](Self::flush) before each checkpoint
+    /// that a run may be continued from.
     ///
     /// # Errors
     ///
-    /// A folder that holds a run already (go on with [`resume`](Self::resume), or name another), or cannot be made or written.
-    pub fn create(folder: impl AsRef<Path>) -> Result<Self, TensorBoardError> {
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if a new run finds event files; a file that is damaged before its end,
+    /// which is left as it is; whatever cannot be read or written.
+    pub fn open(folder: impl AsRef<Path>, continued_from: Option<(u64, u64)>) -> Result<Self, TensorBoardError> {
         let folder = folder.as_ref();
         for part in ["train", "validation"] {
             let path = folder.join(part);
-            if file::event_files(&path)?.next().is_some() {
-                let source = io::Error::new(io::ErrorKind::AlreadyExists, "holds a run already");
-                return Err(TensorBoardError { path, source });
-            }
-        }
-        Self::open(folder)
-    }
-
-    /// Goes on with a run from update `iteration` in epoch `epoch` on, or begins it if there is none: what the event files
-    /// hold of later updates and epochs, and a record that was torn, is taken out of them first, and the rest stays.
-    ///
-    /// Histograms and texts stay if their step is below `epoch`. What was written but not flushed when the program was killed is
-    /// missing: [`flush`](Self::flush) before each checkpoint that a run may be continued from.
-    ///
-    /// # Errors
-    ///
-    /// A file that is damaged before its end is left as it is and reported; so is whatever cannot be read or written.
-    pub fn resume(folder: impl AsRef<Path>, iteration: u64, epoch: u64) -> Result<Self, TensorBoardError> {
-        let folder = folder.as_ref();
-        for part in ["train", "validation"] {
-            for file in file::event_files(&folder.join(part))? {
+            for file in file::event_files(&path)? {
+                let Some((iteration, epoch)) = continued_from else {
+                    let problem = "holds a run already; name another folder, or continue that run from its checkpoint";
+                    return Err(TensorBoardError {
+                        path,
+                        source: io::Error::new(io::ErrorKind::AlreadyExists, problem),
+                    });
+                };
                 file::keep_before(&file, |tag| if tag.starts_with("update/") { iteration } else { epoch })?;
             }
         }
-        Self::open(folder)
-    }
-
-    fn open(folder: &Path) -> Result<Self, TensorBoardError> {
         let train = EventFile::create(&folder.join("train"))?;
         Ok(Self { train, validation: None, folder: folder.into(), every: 1, measured: None })
     }

@@ -79,3 +79,47 @@ impl Tensors {
         self.data.values().rev().try_for_each(|data| file.write_all(data))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use safetensors::{SafeTensorError, SafeTensors};
+
+    use super::*;
+
+    /// The header ends at a multiple of 8, as the format recommends, so that every number in the file is aligned.
+    #[test]
+    fn numbers_are_aligned_whatever_the_length_of_the_header() {
+        let mut lengths = Vec::new();
+        for length in 0..16 {
+            let mut tensors = Tensors::with_room_for::<f32>(2);
+            tensors.push("single".into(), vec![2], &[1.0_f32, 2.0]);
+            tensors.push("double".into(), vec![1], &[3.0_f64]);
+            let mut bytes = Vec::new();
+            tensors.write(("entry", &"x".repeat(length)), &mut bytes).unwrap();
+            let header = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
+            assert_eq!(header % 8, 0, "an entry of {length} bytes");
+            assert_eq!(bytes.len(), 8 + header + 16);
+            let read = SafeTensors::deserialize(&bytes).unwrap();
+            let place = |name: &str| read.tensor(name).unwrap().data().as_ptr().addr() - bytes.as_ptr().addr();
+            assert_eq!((place("double") % 8, place("single") % 4), (0, 0));
+            lengths.push(header);
+        }
+        lengths.dedup();
+        assert!(lengths.len() > 1, "lengths on both sides of a multiple of 8");
+    }
+
+    /// A header longer than the library reads.
+    #[test]
+    fn a_header_that_could_not_be_read_is_not_written() {
+        let tensors = Tensors::with_room_for::<f32>(0);
+        let mut bytes = Vec::new();
+        tensors.write(("entry", ""), &mut bytes).unwrap();
+        let longest = MAX_HEADER - bytes[8..].trim_ascii_end().len();
+        let error = tensors.write(("entry", &"x".repeat(longest + 1)), &mut io::sink()).unwrap_err().to_string();
+        assert!(error.contains("100 MB"), "{error}");
+        // The limit is the library's own: of two headers that are not there, only the longer one is too long.
+        let said = |length: usize| SafeTensors::read_metadata(&(length as u64).to_le_bytes()).unwrap_err();
+        assert!(matches!(said(MAX_HEADER), SafeTensorError::InvalidHeaderLength));
+        assert!(matches!(said(MAX_HEADER + 1), SafeTensorError::HeaderTooLarge));
+    }
+}

@@ -41,6 +41,14 @@ pub enum CheckpointError {
         /// What went wrong.
         source: io::Error,
     },
+    /// A file cannot be used for what it holds, or what was to be written to it cannot be.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; neither this nor [`Io`](Self::Io).
+        source: Box<CheckpointError>,
+    },
     /// The file is no safetensors file, or none that this crate has written.
     #[error("not a checkpoint: {0}")]
     NotACheckpoint(String),
@@ -95,6 +103,14 @@ impl CheckpointError {
         Self::Device(format!("{error:?}"))
     }
 
+    /// The same, naming the file.
+    fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Io { .. } | Self::File { .. } => self,
+            error => Self::File { path: path.into(), source: Box::new(error) },
+        }
+    }
+
     fn tensor(name: &str, problem: impl Into<String>) -> Self {
         Self::Tensor { name: name.into(), problem: problem.into() }
     }
@@ -111,7 +127,9 @@ impl CheckpointError {
 ///
 /// The file is a [safetensors] file. Its tensors are `model.<path>`, `optimizer.<moment>.<path>` and `history.<..>`, under the
 /// paths that dfdx gives them; its one metadata entry is a JSON document with everything else, a format version, and a
-/// checksum. It is written beside the old one, synced and renamed: a kill or a full disk at any byte leaves the old one whole.
+/// checksum. It is written beside the old one, synced and renamed: a kill or a full disk at any byte leaves the old one whole, and several
+/// processes may write the same file, of which the last one's stays. A symlink is followed; on Unix the permissions of the file are kept. A
+/// killed writer leaves a file `.cyclic-optim-*.partial` in the folder, which a write an hour later removes.
 ///
 /// [`BestWeights`](super::BestWeights), [`SnapshotEnsemble`](super::SnapshotEnsemble) and
 /// [`WeightAverage`](super::WeightAverage) stand beside the optimizer. [`write_with`](Self::write_with) saves them in the same
@@ -190,7 +208,7 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        Self::pack(model, optimizer, &[])?.write(path.as_ref())
+        Self::write_with(path, model, optimizer, &[])
     }
 
     /// Saves a run together with what stands beside it, each part under a name of your choice.
@@ -233,7 +251,8 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        Self::pack(model, optimizer, parts)?.write(path.as_ref())
+        let path = path.as_ref();
+        Self::pack(model, optimizer, parts).and_then(|packed| packed.write(path)).map_err(|error| error.in_file(path))
     }
 
     /// Continues the run that is saved at `path`, or saves this one there before its first update. Returns the update from
@@ -287,7 +306,7 @@ impl Checkpoint {
             }
             Err(error) => Err(error),
             Ok(saved) => {
-                saved.restore_with(model, optimizer, parts)?;
+                saved.restore_with(model, optimizer, parts).map_err(|error| error.in_file(path))?;
                 Ok(Some(optimizer.iterations()))
             }
         }
@@ -304,10 +323,14 @@ impl Checkpoint {
         E: CheckpointDtype,
         D: Device<E>,
     {
-        let state = State::<E, D>::none();
-        let mut tensors = Tensors::with_room_for::<E>(count(model, &state));
-        collect(MODEL, model, state, &mut tensors)?;
-        Packed::new(tensors, None)?.write(path.as_ref())
+        let path = path.as_ref();
+        let packed = || {
+            let state = State::<E, D>::none();
+            let mut tensors = Tensors::with_room_for::<E>(count(model, &state));
+            collect(MODEL, model, state, &mut tensors)?;
+            Packed::new(tensors, None)
+        };
+        packed().and_then(|packed| packed.write(path)).map_err(|error: CheckpointError| error.in_file(path))
     }
 
     /// What [`write`](Self::write) writes. Equal runs give equal bytes.
@@ -371,7 +394,7 @@ impl Checkpoint {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, CheckpointError> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| CheckpointError::Io { path: path.into(), source })?;
-        Self::from_bytes(bytes)
+        Self::from_bytes(bytes).map_err(|error| error.in_file(path))
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) gave.
