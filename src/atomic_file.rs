@@ -89,17 +89,11 @@ fn create_new(path: &Path, private: bool) -> io::Result<File> {
     options.open(path)
 }
 
-#[cfg(unix)]
+/// Only Unix has permissions that a replaced file could lose.
 fn keep_permissions(new: &File, old: &Metadata) -> io::Result<()> {
     // Some file systems have one mode for all files, and refuse any call that sets it.
-    if new.metadata()?.permissions() == old.permissions() { Ok(()) } else { new.set_permissions(old.permissions()) }
-}
-
-/// Elsewhere the one permission is that to write, and a file that is read-only cannot be replaced.
-#[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
-fn keep_permissions(_: &File, _: &Metadata) -> io::Result<()> {
-    Ok(())
+    let same = new.metadata()?.permissions() == old.permissions();
+    if same || !cfg!(unix) { Ok(()) } else { new.set_permissions(old.permissions()) }
 }
 
 /// Removes what killed writers left in the folder. No failure of the write: what cannot be removed stays.

@@ -10,12 +10,13 @@ use std::path::Path;
 pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let end = file.metadata()?.len();
     file.write_all(bytes).or_else(|error| {
-        cut(path, end)?;
+        cut(file, path, end)?;
         Err(error)
     })
 }
 
-/// Cuts off what stands behind `length` bytes. Not every platform lets a file that was opened to append be cut.
-pub(crate) fn cut(path: &Path, length: u64) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.set_len(length)
+/// Cuts off what stands behind `length` bytes.
+pub(crate) fn cut(file: &File, path: &Path, length: u64) -> io::Result<()> {
+    // Windows does not let a file be cut that was opened to append.
+    if cfg!(windows) { OpenOptions::new().write(true).open(path)?.set_len(length) } else { file.set_len(length) }
 }

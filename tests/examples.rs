@@ -240,6 +240,27 @@ mod record {
         }
     }
 
+    /// Killed while it opens its files: what is there is nothing, or can be continued from the beginning.
+    #[test]
+    fn a_kill_in_the_first_moments_leaves_nothing_in_the_way() {
+        let folder = Folder::new("record-begun");
+        for moment in 0..20 {
+            let out = folder.0.join(moment.to_string());
+            let mut child = record(&out, "200").stdout(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5 * moment));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            fs::create_dir_all(&out).unwrap();
+            for (name, per) in [("updates.csv", Per::Update), ("epochs.csv", Per::Epoch)] {
+                let path = out.join(name);
+                CsvLog::open(&path, per, &["loss"], Some(0)).unwrap().row(0, &[("loss", 1.0)]).unwrap();
+                let table = rows(&path);
+                assert_eq!((table.index(), table.values("loss").unwrap()), (&[0][..], vec![1.0]), "{moment}");
+            }
+            drop(TensorBoard::open(out.join("tensorboard"), Some((0, 0))).unwrap());
+        }
+    }
+
     /// A disk that is full midway: no file grows beyond 16 KiB.
     #[cfg(target_os = "linux")]
     #[test]

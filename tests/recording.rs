@@ -263,7 +263,10 @@ mod csv_log {
         };
         let open = |from| said(CsvLog::open(&path, Per::Epoch, &["loss"], from).unwrap_err());
         fs::write(&path, "epoch,loss\n").unwrap();
-        assert_eq!(open(None), "holds a run already; name another file, or continue that run from its checkpoint");
+        assert_eq!(
+            open(None),
+            "holds a run already; name another file, remove this one, or continue that run from its checkpoint"
+        );
         fs::write(&path, "epoch,x\n").unwrap();
         let columns = r#"has the columns ["epoch", "x"], which are not ["epoch", "loss"]; name another file"#;
         assert_eq!(open(Some(0)), columns);
@@ -492,7 +495,7 @@ mod tensorboard {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "{}: holds a run already; name another folder, or continue that run from its checkpoint",
+                    "{}: holds a run already; name another folder, remove this one, or continue that run from its checkpoint",
                     folder.join("train").display()
                 )
             );

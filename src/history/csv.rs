@@ -19,7 +19,7 @@ pub enum CsvError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The file is not empty, and a new log would overwrite it.
-    #[error("holds a run already; name another file, or continue that run from its checkpoint")]
+    #[error("holds a run already; name another file, remove this one, or continue that run from its checkpoint")]
     NotEmpty,
     /// The file has other columns than those asked for.
     #[error("has the columns {found:?}, which are not {expected:?}; name another file")]
@@ -338,7 +338,7 @@ impl CsvLog {
         lines.read_header()?;
         // A name may be torn at its own line break.
         if (lines.is_torn() || lines.has_open_quote()) && own.starts_with(&lines.text) {
-            return Ok(whole_append::cut(&self.path, 0)?);
+            return Ok(whole_append::cut(&self.file, &self.path, 0)?);
         }
         let found = lines.names()?;
         let expected = header(self.per, &self.columns);
@@ -361,7 +361,7 @@ impl CsvLog {
         }
         self.columns = found.into_iter().skip(1).collect();
         if kept < self.file.metadata()?.len() {
-            whole_append::cut(&self.path, kept)?;
+            whole_append::cut(&self.file, &self.path, kept)?;
         }
         Ok(())
     }

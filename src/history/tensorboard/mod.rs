@@ -96,7 +96,7 @@ impl TensorBoard {
             let path = folder.join(part);
             for file in file::event_files(&path)? {
                 let Some((iteration, epoch)) = continued_from else {
-                    let problem = "holds a run already; name another folder, or continue that run from its checkpoint";
+                    let problem = "holds a run already; name another folder, remove this one, or continue that run from its checkpoint";
                     return Err(TensorBoardError {
                         path,
                         source: io::Error::new(io::ErrorKind::AlreadyExists, problem),
