@@ -27,6 +27,8 @@ mod run;
 pub mod schedule;
 mod smoothing;
 mod state;
+#[cfg(feature = "dfdx")]
+mod training;
 #[cfg(any(feature = "csv", feature = "tensorboard"))]
 mod whole_append;
 

@@ -147,6 +147,7 @@ fn parts_that_do_not_fit_are_refused() {
         (&[("", &run.best)], "part \"\" needs a name without dots"),
         (&[("a", &run.best), ("a", &run.ensemble)], "part \"a\" is given twice"),
     ] {
+        let expected = format!("{}: {expected}", path.display());
         assert_eq!(message(Checkpoint::write_with(&path, &run.model, &run.optimizer, parts)), expected);
     }
     assert!(Checkpoint::read(&path).is_ok(), "the file from before is whole");

@@ -3,14 +3,10 @@
 use core::convert::Infallible;
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, ScalarOptions, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
-};
-use dfdx::shapes::{HasShape, Shape};
-use dfdx::tensor::Tensor;
+use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
-use num_traits::NumCast;
 
+use super::walk::{Item, walk_mut};
 use crate::{ConfigError, check};
 
 /// Computes the running statistics of batch normalisation anew, as the plain means over the batches.
@@ -21,7 +17,7 @@ use crate::{ConfigError, check};
 ///
 /// # Errors
 ///
-/// No batches, and those of the device.
+/// No batches.
 pub fn recompute_batch_norm<M, B, E, D>(
     model: &mut M,
     batches: impl IntoIterator<Item = B>,
@@ -33,64 +29,41 @@ where
     D: Device<E>,
 {
     // dfdx: running <- running (1 - momentum) + batch momentum. With 1/n for the n-th batch that is their mean.
-    let mut saved = BatchNormMomentum { set: None, saved: Vec::new() };
+    let mut original = Vec::new();
     let mut seen = 0_u32;
     for batch in batches {
         seen += 1;
-        let mut momentum = BatchNormMomentum { set: Some(1.0 / <f64 as From<u32>>::from(seen)), saved: Vec::new() };
-        let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (&mut *model, String::new()), f: &mut momentum });
-        if seen == 1 {
-            saved.saved = momentum.saved;
-        }
+        let share = 1.0 / f64::from(seen);
+        let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| match item {
+            // A share of 0 of what is not a number is still none.
+            Item::Tensor { tensor, .. } if seen == 1 && is_statistic(&name) => {
+                let zeros = vec![E::default(); tensor.shape().iter().product()];
+                tensor.set(&zeros);
+                Ok(None)
+            }
+            Item::Scalar(momentum) if is_momentum(&name) => {
+                if seen == 1 {
+                    original.push(momentum);
+                }
+                Ok(Some(share))
+            }
+            _ => Ok(None),
+        });
         forward(model, batch);
     }
-    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (&mut *model, String::new()), f: &mut saved });
+    let mut original = original.into_iter();
+    let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| match item {
+        Item::Scalar(_) if is_momentum(&name) => Ok(original.next()),
+        _ => Ok(None),
+    });
     check::length("batches", seen.into())
 }
 
-/// Sets the momentum of the running statistics and keeps what it was, or puts back what was saved.
-struct BatchNormMomentum {
-    set: Option<f64>,
-    saved: Vec<f64>,
+fn is_statistic(name: &str) -> bool {
+    ["running_mean", "running_var"].iter().any(|statistic| name.ends_with(statistic))
 }
 
-impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for BatchNormMomentum {
-    type Viewer = (ViewTensorMut, ViewTensorName);
-    type Err = Infallible;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, E, D>,
-        (tensor, path): (&mut Tensor<S, E, D>, String),
-    ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
-        // A share of 0 of what is not a number is still none.
-        if self.set == Some(1.0) && ["running_mean", "running_var"].iter().any(|name| path.ends_with(name)) {
-            tensor.copy_from(&vec![E::default(); tensor.shape().num_elements()]);
-        }
-        Ok(None)
-    }
-
-    fn visit_scalar<N: NumCast>(
-        &mut self,
-        _: ScalarOptions<N>,
-        (scalar, path): (&mut N, String),
-    ) -> Result<Option<N>, Infallible> {
-        // Batch normalisation has two scalars: this and epsilon.
-        if path == "momentum" || path.ends_with(".momentum") {
-            let value = match self.set {
-                Some(value) => {
-                    self.saved.push(scalar.to_f64().unwrap_or(f64::NAN));
-                    Some(value)
-                }
-                None if self.saved.is_empty() => None,
-                None => Some(self.saved.remove(0)),
-            };
-            if let Some(value) = value.and_then(N::from) {
-                *scalar = value;
-            }
-        }
-        Ok(None)
-    }
+/// Batch normalisation has two scalars: this and epsilon.
+fn is_momentum(name: &str) -> bool {
+    name == "momentum" || name.ends_with(".momentum")
 }

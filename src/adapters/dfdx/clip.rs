@@ -1,18 +1,13 @@
 //! The norm of all gradients, and clipping by it.
-//!
-//! dfdx 0.13 gives nobody outside of it a way to calculate on gradients, but it copies them out (`as_vec`) and it can fill their
-//! memory from a distribution, which here replays a list. That works on every device and for every dtype, at the price of a
-//! copy to the host and back.
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::{RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorRef};
-use dfdx::optim::UnusedTensors;
-use dfdx::shapes::Shape;
-use dfdx::tensor::{Gradients, Tensor, UniqueId};
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::tensor::{Gradients, UniqueId};
 use dfdx::tensor_ops::Device;
 
-use super::replay::Replay;
+use super::walk::{AnyTensor, as_slice_mut, walk_parameters, write_entry};
 use crate::Clip;
+use crate::training::clip::{scale_and_clamp, sum_of_squares};
 
 /// Clips gradients by their global norm, then by value, and returns the norm that they had before.
 ///
@@ -54,16 +49,16 @@ where
     E: Dtype,
     D: Device<E>,
 {
-    let norm = gradient_norm(model, grads, &[])?;
-    scale_and_clamp(model, grads, &[], norm, clip)?;
-    Ok(norm)
+    clip_present(model, grads, &[], clip, |_| true)
 }
 
-/// The global norm of the gradients of all parameters but those of `missing`.
-pub(super) fn gradient_norm<M, E, D>(
+/// Clips the gradients of all parameters but those of `missing`, if `accept` accepts their norm. Returns the norm from before.
+pub(super) fn clip_present<M, E, D>(
     model: &M,
     grads: &mut Gradients<E, D>,
     missing: &[UniqueId],
+    clip: Clip,
+    accept: impl FnOnce(f64) -> bool,
 ) -> Result<f64, D::Err>
 where
     M: TensorCollection<E, D>,
@@ -72,81 +67,47 @@ where
 {
     let mut squares = 0.0;
     visit(model, grads, missing, |values| {
-        squares += values.iter().filter_map(E::to_f64).map(|value| value * value).sum::<f64>();
-        None
+        squares += sum_of_squares(values);
+        false
     })?;
-    Ok(squares.sqrt())
-}
-
-/// Clips gradients whose norm is known.
-pub(super) fn scale_and_clamp<M, E, D>(
-    model: &M,
-    grads: &mut Gradients<E, D>,
-    missing: &[UniqueId],
-    norm: f64,
-    clip: Clip,
-) -> Result<(), D::Err>
-where
-    M: TensorCollection<E, D>,
-    E: Dtype,
-    D: Device<E>,
-{
-    let scale = clip.norm.map_or(1.0, |max_norm| (max_norm / (norm + 1e-6)).min(1.0));
-    let scale = if norm.is_finite() { scale } else { 1.0 };
-    let limit = clip.value.unwrap_or(f64::INFINITY);
-    if scale == 1.0 && limit == f64::INFINITY {
-        return Ok(());
+    let norm = squares.sqrt();
+    if !accept(norm) {
+        return Ok(norm);
     }
-    visit(model, grads, missing, |values| {
-        let clipped = |value: &E| E::from_f64((value.to_f64()? * scale).clamp(-limit, limit));
-        Some(values.iter().map(|value| clipped(value).unwrap_or(*value)).collect())
-    })
+    let scale = clip.norm.filter(|_| norm.is_finite()).map_or(1.0, |max_norm| (max_norm / (norm + 1e-6)).min(1.0));
+    let limit = clip.value.unwrap_or(f64::INFINITY);
+    if scale < 1.0 || limit < f64::INFINITY {
+        visit(model, grads, missing, |values| {
+            scale_and_clamp(values, scale, limit);
+            true
+        })?;
+    }
+    Ok(norm)
 }
 
-/// Shows the gradients of each parameter, and takes others in their place.
+/// Shows the gradient of each parameter as a slice. `look` says whether it has changed it.
 fn visit<M, E, D>(
     model: &M,
     grads: &mut Gradients<E, D>,
     missing: &[UniqueId],
-    change: impl FnMut(&[E]) -> Option<Vec<E>>,
+    mut look: impl FnMut(&mut [E]) -> bool,
 ) -> Result<(), D::Err>
 where
     M: TensorCollection<E, D>,
     E: Dtype,
     D: Device<E>,
 {
-    let mut visitor = Visitor { grads, missing, change };
-    M::iter_tensors(&mut RecursiveWalker { m: model, f: &mut visitor }).map(|_| ())
-}
-
-struct Visitor<'a, E: Dtype, D: Device<E>, F> {
-    grads: &'a mut Gradients<E, D>,
-    missing: &'a [UniqueId],
-    change: F,
-}
-
-impl<E: Dtype, D: Device<E>, F: FnMut(&[E]) -> Option<Vec<E>>> TensorVisitor<E, D> for Visitor<'_, E, D, F> {
-    type Viewer = ViewTensorRef;
-    type Err = D::Err;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        options: TensorOptions<S, E, D>,
-        parameter: &Tensor<S, E, D>,
-    ) -> Result<Option<Tensor<S, E, D>>, D::Err> {
-        let mut id = UnusedTensors::default();
-        id.add(parameter);
-        if !options.do_gradient_update || self.missing.iter().any(|missing| id.ids.contains(missing)) {
-            return Ok(None);
+    walk_parameters(model, |parameter: &dyn AnyTensor<E, D>| {
+        if !missing.is_empty() && missing.contains(&parameter.id()) {
+            return Ok(());
         }
-        self.grads.try_alloc_for(parameter)?;
-        if let Some(values) = (self.change)(&self.grads.get(parameter).as_vec()) {
-            let replay = Replay::of(&values, |rest| rest.split_first().map(|(&value, rest)| (value, rest)));
-            let gradient = self.grads.get_or_alloc_mut(parameter)?;
-            parameter.device().try_fill_with_distr(gradient, replay)?;
+        let memory = parameter.entry(grads)?;
+        if let Some(values) = as_slice_mut::<E, D>(memory) {
+            look(values);
+            return Ok(());
         }
-        Ok(None)
-    }
+        // Any other device gives out a copy and takes one back.
+        let mut values = parameter.entry_values(grads);
+        if look(&mut values) { write_entry(parameter, parameter.entry(grads)?, values.into_iter()) } else { Ok(()) }
+    })
 }

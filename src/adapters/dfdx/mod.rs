@@ -47,6 +47,7 @@ mod sgd;
 mod snapshots;
 mod sweep;
 mod update;
+mod walk;
 mod watch;
 mod weight_average;
 

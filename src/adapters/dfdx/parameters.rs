@@ -3,12 +3,10 @@
 use std::convert::Infallible;
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorName, ViewTensorRef,
-};
-use dfdx::shapes::Shape;
-use dfdx::tensor::Tensor;
+use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
+
+use super::walk::{Item, walk};
 
 /// The parameters of a model, as plain numbers under the names that dfdx gives them: for histograms.
 ///
@@ -22,28 +20,13 @@ use dfdx::tensor_ops::Device;
 /// assert_eq!(names, [("0.weight".to_string(), 6), ("0.bias".to_string(), 2)]);
 /// ```
 pub fn named_parameters<M: TensorCollection<E, D>, E: Dtype, D: Device<E>>(model: &M) -> Vec<(String, Vec<f64>)> {
-    let mut collect = Collect(Vec::new());
-    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut collect });
-    collect.0
-}
-
-struct Collect(Vec<(String, Vec<f64>)>);
-
-impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for Collect {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = Infallible;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        options: TensorOptions<S, E, D>,
-        (tensor, name): (&Tensor<S, E, D>, String),
-    ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
-        if options.do_gradient_update {
-            let values = tensor.as_vec().into_iter().map(|value| value.to_f64().unwrap_or(f64::NAN));
-            self.0.push((name, values.collect()));
+    let mut parameters = Vec::new();
+    let Ok(()) = walk::<_, E, D, Infallible>(model, |name, item| {
+        if let Item::Tensor { tensor, is_parameter: true } = item {
+            let values = tensor.values().into_iter().map(|value| value.to_f64().unwrap_or(f64::NAN));
+            parameters.push((name, values.collect()));
         }
-        Ok(None)
-    }
+        Ok(())
+    });
+    parameters
 }

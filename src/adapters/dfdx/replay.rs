@@ -1,38 +1,24 @@
-//! The way for numbers into a gradient.
+//! Numbers into the memory of a gradient on devices that do not lend it out as a slice.
 
-use core::cell::Cell;
+use core::cell::RefCell;
 
 use rand::Rng;
 use rand::distributions::Distribution;
 
-/// A distribution that is none: it gives out what `split_first` splits off a slice, piece by piece, and zeros behind it.
+/// A fake distribution that returns the elements of an iterator in order, and zeros behind its end.
 ///
-/// With `try_fill_with_distr` it is the one way by which dfdx lets data into a gradient, on every device and bit for bit, and it
+/// `try_fill_with_distr` is the only method of dfdx that writes numbers of the caller's into a gradient on every device. It
 /// leaves the device's generator alone.
-pub(super) struct Replay<'a, T, F> {
-    // A slice and no iterator, for a plain cell can hold it: with one in a `RefCell`, loading a checkpoint took twice as long.
-    rest: Cell<&'a [T]>,
-    split_first: F,
-}
+pub(super) struct Replay<I>(RefCell<I>);
 
-impl<'a, T, F> Replay<'a, T, F> {
-    pub(super) fn of<E>(all: &'a [T], split_first: F) -> Self
-    where
-        F: Fn(&'a [T]) -> Option<(E, &'a [T])>,
-    {
-        Self { rest: Cell::new(all), split_first }
+impl<I> Replay<I> {
+    pub(super) fn of(values: I) -> Self {
+        Self(RefCell::new(values))
     }
 }
 
-impl<'a, T, E, F> Distribution<E> for Replay<'a, T, F>
-where
-    E: Default,
-    F: Fn(&'a [T]) -> Option<(E, &'a [T])>,
-{
-    #[inline]
+impl<E: Default, I: Iterator<Item = E>> Distribution<E> for Replay<I> {
     fn sample<R: Rng + ?Sized>(&self, _: &mut R) -> E {
-        let Some((number, rest)) = (self.split_first)(self.rest.get()) else { return E::default() };
-        self.rest.set(rest);
-        number
+        self.0.borrow_mut().next().unwrap_or_default()
     }
 }

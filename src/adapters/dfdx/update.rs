@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Device;
 use num_traits::ToPrimitive;
 use thiserror::Error;
 
-use super::clip::{gradient_norm, scale_and_clamp};
+use super::clip::clip_present;
 use super::missing::missing_gradients;
 use super::sweep;
 use crate::schedule::Schedule;
@@ -181,11 +181,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         if guard.gradients || clip != Clip::default() {
             // Or looking at a missing gradient would make one of zeros.
             let missing = missing_gradients(model, grads).map_err(UpdateError::Device)?.ids;
-            let norm = gradient_norm(model, grads, &missing).map_err(UpdateError::Device)?;
-            if !norm.is_finite() && (guard.gradients || clip.norm.is_some()) {
+            let accept = |norm: f64| norm.is_finite() || !(guard.gradients || clip.norm.is_some());
+            let norm = clip_present(model, grads, &missing, clip, accept).map_err(UpdateError::Device)?;
+            if !accept(norm) {
                 return Err(self.refused(UpdateError::NonFiniteGradient { norm, iteration }));
             }
-            scale_and_clamp(model, grads, &missing, norm, clip).map_err(UpdateError::Device)?;
             used.grad_norm = norm.is_finite().then_some(norm);
         }
         match self.begin().update_in_place(model, grads) {

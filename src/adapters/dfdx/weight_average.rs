@@ -3,14 +3,10 @@
 use core::marker::PhantomData;
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, ScalarOptions, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorRef,
-};
-use dfdx::shapes::Shape;
-use dfdx::tensor::Tensor;
+use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
-use num_traits::NumCast;
 
+use super::walk::{Item, walk, walk_mut};
 use crate::schedule::Schedule;
 use crate::{ConfigError, CyclicOptimizer};
 
@@ -106,12 +102,26 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         let average = match &self.average {
             None => model.clone(),
             Some(average) => {
-                let mut numbers = Numbers { values: Vec::new() };
-                M::iter_tensors(&mut RecursiveWalker { m: model, f: &mut numbers })?;
+                let mut values = Vec::new();
+                walk::<_, E, D, D::Err>(model, |_, item| {
+                    if let Item::Tensor { tensor, .. } = item {
+                        values.push(tensor.values());
+                    }
+                    Ok(())
+                })?;
+                let mut values = values.into_iter();
                 let mut average = average.clone();
                 let share = E::from_usize(models).map_or(E::ONE, |models| E::ONE / models);
-                let mut towards = Towards { values: numbers.values.into_iter(), share };
-                M::iter_tensors(&mut RecursiveWalker { m: &mut average, f: &mut towards })?;
+                walk_mut::<_, E, D, D::Err>(&mut average, |_, item| {
+                    if let (Item::Tensor { tensor, .. }, Some(towards)) = (item, values.next()) {
+                        let mut numbers = tensor.values();
+                        for (number, towards) in numbers.iter_mut().zip(towards) {
+                            *number += (towards - *number) * share;
+                        }
+                        tensor.set(&numbers);
+                    }
+                    Ok(None)
+                })?;
                 average
             }
         };
@@ -159,60 +169,5 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         let average = self.average.as_ref().filter(|_| !parts.is_empty());
         let average = average.ok_or(ConfigError::Empty { field: "parts" })?;
         Ok(Verdict { average: loss(average), parts: parts.iter().map(loss).collect() })
-    }
-}
-
-/// The numbers of all tensors, in the order in which they are visited.
-struct Numbers<E> {
-    values: Vec<Vec<E>>,
-}
-
-impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for Numbers<E> {
-    type Viewer = ViewTensorRef;
-    type Err = D::Err;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, E, D>,
-        tensor: &Tensor<S, E, D>,
-    ) -> Result<Option<Tensor<S, E, D>>, D::Err> {
-        self.values.push(tensor.as_vec());
-        Ok(None)
-    }
-
-    fn visit_scalar<N: NumCast>(&mut self, _: ScalarOptions<N>, _: &N) -> Result<Option<N>, D::Err> {
-        Ok(None)
-    }
-}
-
-/// Moves every tensor by a share of the way towards others.
-struct Towards<E> {
-    values: std::vec::IntoIter<Vec<E>>,
-    share: E,
-}
-
-impl<E: Dtype, D: Device<E>> TensorVisitor<E, D> for Towards<E> {
-    type Viewer = ViewTensorMut;
-    type Err = D::Err;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, E, D>,
-        tensor: &mut Tensor<S, E, D>,
-    ) -> Result<Option<Tensor<S, E, D>>, D::Err> {
-        let mut numbers = tensor.as_vec();
-        for (number, towards) in numbers.iter_mut().zip(self.values.next().unwrap_or_default()) {
-            *number += (towards - *number) * self.share;
-        }
-        tensor.copy_from(&numbers);
-        Ok(None)
-    }
-
-    fn visit_scalar<N: NumCast>(&mut self, _: ScalarOptions<N>, _: &mut N) -> Result<Option<N>, D::Err> {
-        Ok(None)
     }
 }

@@ -68,12 +68,10 @@ pub(super) fn push_bytes<E: sealed::Bytes>(values: &[E], bytes: &mut Vec<u8>) {
 
 /// The numbers of a tensor, whose length was checked.
 pub(super) fn numbers<E: sealed::Bytes>(bytes: &[u8]) -> Vec<E> {
-    bytes.chunks_exact(size_of::<E>()).map(E::read).collect()
+    iterate(bytes).collect()
 }
 
-/// The first number and the bytes behind it.
-#[inline]
-pub(super) fn split_first<E: sealed::Bytes>(bytes: &[u8]) -> Option<(E, &[u8])> {
-    let (number, rest) = bytes.split_at_checked(size_of::<E>())?;
-    Some((E::read(number), rest))
+/// The numbers of a tensor, one after the other.
+pub(super) fn iterate<E: sealed::Bytes>(bytes: &[u8]) -> impl ExactSizeIterator<Item = E> {
+    bytes.chunks_exact(size_of::<E>()).map(E::read)
 }

@@ -5,21 +5,15 @@ use std::borrow::Cow;
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::NumParams;
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, ScalarOptions, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
-    ViewTensorRef,
-};
-use dfdx::optim::UnusedTensors;
-use dfdx::shapes::{HasShape, Shape};
-use dfdx::tensor::{Gradients, Tensor, UniqueId};
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::tensor::{Gradients, UniqueId};
 use dfdx::tensor_ops::Device;
-use num_traits::NumCast;
 use safetensors::SafeTensors;
 
-use super::dtype::{numbers, sealed::Bytes, split_first};
+use super::dtype::{iterate, numbers, sealed::Bytes};
 use super::file::Tensors;
 use super::{CheckpointDtype, CheckpointError, Saved};
-use crate::adapters::dfdx::replay::Replay;
+use crate::adapters::dfdx::walk::{AnyTensor, Item, walk, walk_mut, write_entry};
 
 /// What an optimizer keeps of the parameters that it updates.
 pub(super) struct State<'a, E: Dtype, D: Device<E>> {
@@ -73,67 +67,32 @@ where
     E: CheckpointDtype,
     D: Device<E>,
 {
-    let mut collect = Collect { prefix, tensors, state, seen: UnusedTensors::default() };
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut collect }).map(|_| ())
-}
-
-struct Collect<'a, E: Dtype, D: Device<E>> {
-    prefix: &'a str,
-    tensors: &'a mut Tensors,
-    state: State<'a, E, D>,
-    /// The last parameter. (dfdx gives out a tensor's id in this form only.)
-    seen: UnusedTensors,
-}
-
-impl<E: CheckpointDtype, D: Device<E>> Collect<'_, E, D> {
-    fn push<S: Shape>(&mut self, name: String, tensor: &Tensor<S, E, D>) {
-        self.tensors.push(name, tensor.shape().concrete().into(), &tensor.as_vec());
-    }
-}
-
-impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Collect<'_, E, D> {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = CheckpointError;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        options: TensorOptions<S, E, D>,
-        (tensor, path): (&Tensor<S, E, D>, String),
-    ) -> Result<Option<Tensor<S, E, D>>, CheckpointError> {
-        let key = format!("{}{path}", self.prefix);
-        self.push(key.clone(), tensor);
-        if options.do_gradient_update && !self.state.moments.is_empty() {
-            self.seen.ids.clear();
-            self.seen.add(tensor);
-            // Its moments would be zeros, and nobody would notice.
-            if !self.state.updated.is_empty() && !self.state.updated.contains(&self.seen.ids[0]) {
-                let problem = "is no parameter of the model that the optimizer has updated";
-                return Err(CheckpointError::tensor(&key, problem));
+    let State { mut moments, updated } = state;
+    walk(model, |name, item: Item<&dyn AnyTensor<E, D>>| {
+        let key = format!("{prefix}{name}");
+        let (tensor, is_parameter) = match item {
+            Item::Scalar(value) if value.is_nan() => return Err(CheckpointError::tensor(&key, "is no number")),
+            Item::Scalar(value) => {
+                tensors.push(key, Vec::new(), &[value]);
+                return Ok(());
             }
-            for n in 0..self.state.moments.len() {
-                let (name, moments) = &mut self.state.moments[n];
-                if let Cow::Owned(moments) = moments {
-                    moments.try_alloc_for(tensor).map_err(CheckpointError::device)?;
+            Item::Tensor { tensor, is_parameter } => (tensor, is_parameter),
+        };
+        // Its moments would be zeros, and nobody would notice.
+        if is_parameter && !moments.is_empty() && !updated.is_empty() && !updated.contains(&tensor.id()) {
+            return Err(CheckpointError::tensor(&key, "is no parameter of the model that the optimizer has updated"));
+        }
+        tensors.push(key, tensor.shape(), &tensor.values());
+        if is_parameter {
+            for (moment, all) in &mut moments {
+                if let Cow::Owned(all) = all {
+                    tensor.entry(all).map_err(CheckpointError::device)?;
                 }
-                let (name, moment) = (moment_key(name, &path), moments.get(tensor));
-                self.push(name, &moment);
+                tensors.push(moment_key(moment, &name), tensor.shape(), &tensor.entry_values(all));
             }
         }
-        Ok(None)
-    }
-
-    fn visit_scalar<N: NumCast>(
-        &mut self,
-        _: ScalarOptions<N>,
-        (scalar, path): (&N, String),
-    ) -> Result<Option<N>, CheckpointError> {
-        let name = format!("{}{path}", self.prefix);
-        let value = scalar.to_f64().ok_or_else(|| CheckpointError::tensor(&name, "is no number"))?;
-        self.tensors.push(name, Vec::new(), &[value]);
-        Ok(None)
-    }
+        Ok(())
+    })
 }
 
 /// The moments in a file, in the order of their names, and the ids of the parameters that they belong to.
@@ -151,79 +110,51 @@ where
     E: CheckpointDtype,
     D: Device<E>,
 {
-    let moments = names.iter().map(|&name| (name, Gradients::leaky())).collect();
-    let mut check = Check { prefix, file, moments, seen: Vec::new(), parameters: UnusedTensors::default() };
-    M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut check })?;
+    let mut moments: Vec<_> = names.iter().map(|&name| (name, Gradients::leaky())).collect();
+    let (mut seen, mut parameters) = (Vec::new(), Vec::new());
+    walk(model, |name, item: Item<&dyn AnyTensor<E, D>>| {
+        let key = format!("{prefix}{name}");
+        match item {
+            Item::Scalar(_) => {
+                bytes_of::<f64>(file, &key, &[])?;
+            }
+            Item::Tensor { tensor, is_parameter } => {
+                let shape = tensor.shape();
+                bytes_of::<E>(file, &key, &shape)?;
+                if is_parameter {
+                    parameters.push(tensor.id());
+                    for (moment, all) in &mut moments {
+                        let key = moment_key(moment, &name);
+                        let values = iterate::<E>(bytes_of::<E>(file, &key, &shape)?);
+                        let memory = tensor.entry(all).map_err(CheckpointError::device)?;
+                        write_entry(tensor, memory, values).map_err(CheckpointError::device)?;
+                        seen.push(key);
+                    }
+                }
+            }
+        }
+        seen.push(key);
+        Ok(())
+    })?;
     let prefixes: &[&str] = if names.is_empty() { &[prefix] } else { &[prefix, OPTIMIZER] };
     for name in file.names() {
-        if prefixes.iter().any(|prefix| name.starts_with(prefix)) && !check.seen.iter().any(|seen| seen == name) {
+        if prefixes.iter().any(|prefix| name.starts_with(prefix)) && !seen.iter().any(|seen| seen == name) {
             return Err(CheckpointError::tensor(name, "is in the file and has no place in this model or optimizer"));
         }
     }
-    Ok((check.moments.into_iter().map(|(_, moments)| moments).collect(), check.parameters.ids))
+    Ok((moments.into_iter().map(|(_, moments)| moments).collect(), parameters))
 }
 
-struct Check<'a, E: Dtype, D: Device<E>> {
-    prefix: &'a str,
-    file: &'a SafeTensors<'a>,
-    moments: Vec<(&'a str, Gradients<E, D>)>,
-    seen: Vec<String>,
-    parameters: UnusedTensors,
-}
-
-impl<'a, E: Dtype, D: Device<E>> Check<'a, E, D> {
-    /// The numbers of a tensor that has to have this shape, as bytes.
-    fn numbers<N: Bytes>(&mut self, name: String, shape: &[usize]) -> Result<&'a [u8], CheckpointError> {
-        let found = self.file.tensor(&name).map_err(|_| CheckpointError::tensor(&name, "is not in the file"))?;
-        if found.dtype() != N::DTYPE {
-            return Err(CheckpointError::tensor(&name, format!("should be {:?} and is {:?}", N::DTYPE, found.dtype())));
-        }
-        if found.shape() != shape {
-            return Err(CheckpointError::tensor(&name, format!("should be {shape:?} and is {:?}", found.shape())));
-        }
-        self.seen.push(name);
-        Ok(found.data())
+/// The bytes of a tensor that has to have this type and shape.
+fn bytes_of<'a, N: Bytes>(file: &SafeTensors<'a>, name: &str, shape: &[usize]) -> Result<&'a [u8], CheckpointError> {
+    let found = file.tensor(name).map_err(|_| CheckpointError::tensor(name, "is not in the file"))?;
+    if found.dtype() != N::DTYPE {
+        return Err(CheckpointError::tensor(name, format!("should be {:?} and is {:?}", N::DTYPE, found.dtype())));
     }
-}
-
-impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Check<'_, E, D> {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = CheckpointError;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        options: TensorOptions<S, E, D>,
-        (tensor, path): (&Tensor<S, E, D>, String),
-    ) -> Result<Option<Tensor<S, E, D>>, CheckpointError> {
-        let shape: Vec<usize> = tensor.shape().concrete().into();
-        self.numbers::<E>(format!("{}{path}", self.prefix), &shape)?;
-        if options.do_gradient_update {
-            self.parameters.add(tensor);
-            for n in 0..self.moments.len() {
-                let bytes = self.numbers::<E>(moment_key(self.moments[n].0, &path), &shape)?;
-                let moment = self.moments[n].1.get_or_alloc_mut(tensor).map_err(CheckpointError::device)?;
-                tensor
-                    .device()
-                    .try_fill_with_distr(moment, Replay::of(bytes, split_first::<E>))
-                    .map_err(CheckpointError::device)?;
-            }
-        }
-        Ok(None)
+    if found.shape() != shape {
+        return Err(CheckpointError::tensor(name, format!("should be {shape:?} and is {:?}", found.shape())));
     }
-
-    fn visit_scalar<N: NumCast>(
-        &mut self,
-        _: ScalarOptions<N>,
-        (_, path): (&N, String),
-    ) -> Result<Option<N>, CheckpointError> {
-        let name = format!("{}{path}", self.prefix);
-        match N::from(f64::read(self.numbers::<f64>(name.clone(), &[])?)) {
-            Some(_) => Ok(None),
-            None => Err(CheckpointError::tensor(&name, "does not fit")),
-        }
-    }
+    Ok(found.data())
 }
 
 /// Puts what a file holds under `prefix` into `model`, after [`check`] has found that it fits: nothing can fail any more.
@@ -233,48 +164,26 @@ where
     E: CheckpointDtype,
     D: Device<E>,
 {
-    let Ok(_) = M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Fill { prefix, file } });
-}
-
-struct Fill<'a> {
-    prefix: &'a str,
-    file: &'a SafeTensors<'a>,
-}
-
-impl<E: CheckpointDtype, D: Device<E>> TensorVisitor<E, D> for Fill<'_> {
-    type Viewer = (ViewTensorMut, ViewTensorName);
-    type Err = Infallible;
-    type E2 = E;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, E, D>,
-        (tensor, path): (&mut Tensor<S, E, D>, String),
-    ) -> Result<Option<Tensor<S, E, D>>, Infallible> {
-        if let Ok(found) = self.file.tensor(&format!("{}{path}", self.prefix)) {
-            tensor.copy_from(&numbers::<E>(found.data()));
+    let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| {
+        let found = file.tensor(&format!("{prefix}{name}"));
+        match (item, found) {
+            (Item::Tensor { tensor, .. }, Ok(found)) => {
+                tensor.set(&numbers::<E>(found.data()));
+                Ok(None)
+            }
+            (Item::Scalar(_), Ok(found)) => Ok(Some(f64::read(found.data()))),
+            (_, Err(_)) => Ok(None),
         }
-        Ok(None)
-    }
-
-    fn visit_scalar<N: NumCast>(
-        &mut self,
-        _: ScalarOptions<N>,
-        (scalar, path): (&mut N, String),
-    ) -> Result<Option<N>, Infallible> {
-        let found = self.file.tensor(&format!("{}{path}", self.prefix));
-        if let Some(value) = found.ok().and_then(|found| N::from(f64::read(found.data()))) {
-            *scalar = value;
-        }
-        Ok(None)
-    }
+    });
 }
 
 #[cfg(test)]
 mod tests {
+    use dfdx::optim::UnusedTensors;
+    use dfdx::prelude::{AsArray, Cpu, Rank1, SampleTensor, Tensor, ZerosTensor};
+
     use super::*;
-    use dfdx::prelude::{AsArray, Cpu, Rank1, SampleTensor, ZerosTensor};
+    use crate::adapters::dfdx::replay::Replay;
 
     /// Moments come back bit for bit, whatever they are, and the device's generator is left alone.
     #[test]
@@ -284,9 +193,7 @@ mod tests {
         let device = Cpu::seed_from_u64(5);
         let mut w: Tensor<Rank1<6>, f32, _> = device.zeros();
         let mut moment = Gradients::leaky();
-        device
-            .try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(&bytes, split_first::<f32>))
-            .unwrap();
+        device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(iterate::<f32>(&bytes))).unwrap();
         w.copy_from(&odd);
         let write = |w: &_, moment, updated| {
             let mut tensors = Tensors::with_room_for::<f32>(12);

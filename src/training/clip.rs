@@ -1,0 +1,106 @@
+//! The norm of gradients and clipping, over slices of numbers.
+
+#![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
+
+use num_traits::{FromPrimitive, ToPrimitive};
+
+use super::wide::{Kernel, run};
+
+/// Sums are kept in so many lanes, for which the compiler takes wide instructions of any width: the same bits on every
+/// processor.
+const LANES: usize = 16;
+
+/// Squares are summed in blocks of so many numbers, which stay in the processor's cache from one loop to the next.
+const BLOCK: usize = 32_768;
+
+/// The sum of the squares of all numbers.
+pub(crate) fn sum_of_squares<E: Copy + ToPrimitive>(values: &[E]) -> f64 {
+    run(Squares(values))
+}
+
+/// Scales all numbers and then clamps them to between `-limit` and `limit`, calculating in f64.
+pub(crate) fn scale_and_clamp<E: Copy + ToPrimitive + FromPrimitive>(values: &mut [E], scale: f64, limit: f64) {
+    run(ScaleAndClamp { values, scale, limit });
+}
+
+struct Squares<'a, E>(&'a [E]);
+
+impl<E: Copy + ToPrimitive> Kernel for Squares<'_, E> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run(self) -> f64 {
+        let mut total = 0.0;
+        for block in self.0.chunks(BLOCK) {
+            let mut lanes = [0.0; LANES];
+            let mut whole = block.chunks_exact(LANES);
+            for values in &mut whole {
+                add_squares(&mut lanes, values);
+            }
+            add_squares(&mut lanes, whole.remainder());
+            total += lanes.iter().sum::<f64>();
+        }
+        total
+    }
+}
+
+#[inline(always)]
+fn add_squares<E: Copy + ToPrimitive>(lanes: &mut [f64; LANES], values: &[E]) {
+    for (lane, value) in lanes.iter_mut().zip(values) {
+        // Every number type of a gradient can be written as an f64.
+        let value = value.to_f64().unwrap_or(f64::NAN);
+        *lane += value * value;
+    }
+}
+
+struct ScaleAndClamp<'a, E> {
+    values: &'a mut [E],
+    scale: f64,
+    limit: f64,
+}
+
+impl<E: Copy + ToPrimitive + FromPrimitive> Kernel for ScaleAndClamp<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for value in self.values {
+            let scaled = value.to_f64().unwrap_or(f64::NAN) * self.scale;
+            // Not `clamp`, which checks its limits for each number.
+            let clamped = if scaled > self.limit { self.limit } else { scaled };
+            let clamped = if clamped < -self.limit { -self.limit } else { clamped };
+            *value = E::from_f64(clamped).unwrap_or(*value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn squares_are_summed_whatever_the_length() {
+        for length in [0, 1, 15, 16, 17, 100, BLOCK - 1, BLOCK, 2 * BLOCK + 3] {
+            let values: Vec<f32> = [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0].into_iter().cycle().take(length).collect();
+            // Sums of small whole numbers are exact in any order.
+            let expected: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
+            assert_eq!(sum_of_squares(&values), expected, "{length}");
+        }
+        assert!(sum_of_squares(&[1.0, f64::NAN]).is_nan());
+        assert_eq!(sum_of_squares(&[f32::MAX, f32::MAX]), 2.0 * f64::from(f32::MAX) * f64::from(f32::MAX));
+    }
+
+    #[test]
+    fn what_is_clamped_lies_within_the_limit() {
+        let mut values = [-3.0_f32, -0.5, 0.0, f32::NAN, 0.7, f32::INFINITY];
+        scale_and_clamp(&mut values, 2.0, 1.2);
+        assert_eq!(values[..3], [-1.2, -1.0, 0.0]);
+        assert!(values[3].is_nan());
+        assert_eq!(values[4..], [1.2, 1.2]);
+        let mut values = [0.1_f64, -7.0];
+        scale_and_clamp(&mut values, 0.3, f64::INFINITY);
+        assert_eq!(values, [0.1 * 0.3, -7.0 * 0.3]);
+    }
+}

@@ -1,0 +1,4 @@
+//! One update in any framework.
+
+pub(crate) mod clip;
+mod wide;
