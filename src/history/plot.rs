@@ -38,7 +38,7 @@ impl History {
             let points = points(&smoothing.apply(&losses));
             lines.push(Line { label: "smoothed".into(), points, color: COLORS[0], width: 2 });
         }
-        draw("Loss", "update", vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines }])
+        draw("Loss", "update", vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines, ..Chart::default() }])
     }
 
     /// Learning rate and momentum of each update as an SVG picture.
@@ -62,7 +62,7 @@ impl History {
             ("training".into(), points(epochs, metric)),
             ("validation".into(), points(epochs, &format!("val_{metric}"))),
         ]);
-        draw(metric, "epoch", vec![Chart { y: metric, logarithmic: false, lines }])
+        draw(metric, "epoch", vec![Chart { y: metric, lines, ..Chart::default() }])
     }
 }
 
@@ -74,7 +74,7 @@ impl Table {
     /// [`PlotError`]: no series has a finite value.
     pub fn to_svg(&self, title: &str, y: &str) -> Result<String, PlotError> {
         let lines = Line::colored(self.names().map(|name| (name.into(), points(self, name))));
-        draw(title, self.per().name(), vec![Chart { y, logarithmic: false, lines }])
+        draw(title, self.per().name(), vec![Chart { y, lines, ..Chart::default() }])
     }
 }
 
@@ -118,7 +118,7 @@ pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates:
 }
 
 fn rates(title: &str, lr: Vec<(String, Points)>, momentum: Vec<(String, Points)>) -> Result<String, PlotError> {
-    let chart = |y, lines| Chart { y, logarithmic: false, lines: Line::colored(lines) };
+    let chart = |y, lines| Chart { y, lines: Line::colored(lines), ..Chart::default() };
     draw(title, "update", vec![chart("learning rate", lr), chart("momentum", momentum)])
 }
 

@@ -1,21 +1,13 @@
 //! Loss curves as pictures: SVG, no system fonts needed to make them.
 
-use std::error::Error;
-use std::ops::Range;
-
-use plotters::prelude::{
-    ChartBuilder, Circle, Color, IntoDrawingArea, IntoLogRange, LineSeries, PathElement, RGBColor, Rectangle,
-    SVGBackend, SeriesLabelPosition, TRANSPARENT, WHITE,
-};
-
 use super::{LossCurve, Suggested, Suggestion, WeightDecayGrid};
 use crate::Smoothing;
-use crate::picture::{COLORS, Line, PALE, PlotError, tick};
+use crate::picture::{COLORS, Chart, Line, Mark, PALE, PlotError, Points, XAxis, draw};
 
 impl LossCurve {
     /// The curve as an SVG picture: the losses and, darker, the smoothed ones over a logarithmic axis of rates, each suggestion
-    /// marked, and the range by Smith's rule shaded. Suggestions are read off the smoothed curve; one that there is none of is
-    /// left out.
+    /// marked, and the range by Smith's rule shaded. Suggestions are read off the smoothed curve and lie on it, at the suggested
+    /// rate; one that there is none of is left out.
     ///
     /// Points without a finite loss or with a rate of 0 are not drawn; losses above what the curve began with are cut off at
     /// the upper edge, so that a blow-up does not flatten the rest.
@@ -25,14 +17,22 @@ impl LossCurve {
     /// [`PlotError`].
     pub fn to_svg(&self, smoothing: &Smoothing) -> Result<String, PlotError> {
         let smoothed = self.smoothed(smoothing);
-        let mut lines = vec![Line { label: "loss".into(), points: drawable(self), color: PALE, width: 1 }];
-        lines.push(Line { label: "smoothed".into(), points: drawable(&smoothed), color: COLORS[0], width: 2 });
-        let marks: Vec<Mark> = Suggestion::ALL
-            .iter()
-            .filter_map(|rule| Some(Mark::new(&smoothed, &rule.to_string(), smoothed.suggest(*rule).ok()?)))
-            .collect();
-        let range = smoothed.smith_range().ok().map(|range| (range.base_lr.lr, range.max_lr.lr));
-        draw("Learning-rate range test", &lines, &marks, range)
+        let lines = vec![
+            Line { label: "loss".into(), points: points(self), color: PALE, width: 1 },
+            Line { label: "smoothed".into(), points: points(&smoothed), color: COLORS[0], width: 2 },
+        ];
+        let suggested = Suggestion::ALL.iter().filter_map(|rule| Some((rule, smoothed.suggest(*rule).ok()?)));
+        let marks = suggested.zip(COLORS[1..].iter().cycle()).map(|((rule, suggested), &color)| Mark {
+            label: format!("{rule}: {:.2e}", suggested.lr),
+            at: place(&smoothed, suggested),
+            color,
+        });
+        let shade = smoothed.smith_range().ok().map(|range| {
+            let (low, high) = (range.base_lr.lr, range.max_lr.lr);
+            (format!("Smith's range: {low:.2e} to {high:.2e}"), low..high)
+        });
+        let chart = Chart { y: "loss", lines, marks: marks.collect(), shade, ..Chart::default() };
+        draw_cut("Learning-rate range test", chart)
     }
 }
 
@@ -44,120 +44,65 @@ impl WeightDecayGrid {
     /// [`PlotError`].
     pub fn to_svg(&self, smoothing: &Smoothing, suggestion: Suggestion) -> Result<String, PlotError> {
         let smoothed = self.smoothed(smoothing);
-        let lines = smoothed
-            .entries()
-            .iter()
-            .map(|entry| (format!("weight decay {}", entry.weight_decay), drawable(&entry.curve)));
+        let entries = smoothed.entries();
+        let lines = Line::colored(
+            entries.iter().map(|entry| (format!("weight decay {}", entry.weight_decay), points(&entry.curve))),
+        );
         let best = smoothed.best(suggestion).ok().map(|best| {
-            Mark::new(&smoothed.entries()[best.entry].curve, &format!("best, {suggestion}"), best.suggested)
+            let entry = &entries[best.entry];
+            Mark {
+                label: format!(
+                    "best, {suggestion}: {:.2e} with weight decay {}",
+                    best.suggested.lr, entry.weight_decay
+                ),
+                at: place(&entry.curve, best.suggested),
+                color: lines[best.entry].color,
+            }
         });
-        let marks: Vec<Mark> = best.into_iter().collect();
-        draw("Learning-rate range test by weight decay", &Line::colored(lines), &marks, None)
+        let chart = Chart { y: "loss", lines, marks: best.into_iter().collect(), ..Chart::default() };
+        draw_cut("Learning-rate range test by weight decay", chart)
     }
 }
 
-const SHADE: RGBColor = RGBColor(240, 245, 225);
-
-struct Mark {
-    label: String,
-    at: (f64, f64),
+fn points(curve: &LossCurve) -> Points {
+    curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss)).collect()
 }
 
-impl Mark {
-    /// On the point that a suggestion comes from.
-    fn new(curve: &LossCurve, rule: &str, suggested: Suggested) -> Self {
-        let point = curve.points()[suggested.index];
-        Self { label: format!("{rule}: {:.2e}", suggested.lr), at: (point.lr, point.judged()) }
-    }
+/// Where a suggestion lies on the curve: at its rate, which may lie between two points, and left of all of them.
+fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
+    let points = points(curve);
+    let lr = suggested.lr;
+    let loss = match points.iter().position(|point| point.0 >= lr) {
+        Some(0) => points[0].1,
+        Some(right) => {
+            let (left, right) = (points[right - 1], points[right]);
+            // Straight on the logarithmic axis, as the line is drawn.
+            let share = (lr / left.0).ln() / (right.0 / left.0).ln();
+            left.1 + (right.1 - left.1) * share
+        }
+        None => curve.points()[suggested.index].judged(),
+    };
+    (lr, loss)
 }
 
-fn drawable(curve: &LossCurve) -> Vec<(f64, f64)> {
-    let points = curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss));
-    points.filter(|(lr, loss)| *lr >= 1e-100 && lr.max(loss.abs()) <= 1e100).collect()
-}
-
-fn draw(title: &str, lines: &[Line], marks: &[Mark], range: Option<(f64, f64)>) -> Result<String, PlotError> {
-    let all = || lines.iter().flat_map(|line| &line.points).chain(marks.iter().map(|mark| &mark.at));
-    let first =
-        lines.iter().filter_map(|line| line.points.first()).map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-    let lowest = all().map(|point| point.1).fold(f64::INFINITY, f64::min);
-    if !first.is_finite() {
-        return Err(PlotError::Nothing);
+/// Draws a chart over a logarithmic axis of rates, cut off above what its lines begin with.
+fn draw_cut(title: &str, mut chart: Chart) -> Result<String, PlotError> {
+    let firsts = chart.lines.iter().filter_map(|line| line.points.first()).map(|point| point.1);
+    let first = firsts.fold(f64::NEG_INFINITY, f64::max);
+    let all = chart.lines.iter().flat_map(|line| &line.points);
+    let lowest = all.map(|point| point.1).fold(f64::INFINITY, f64::min);
+    let highest = first + 0.25 * (first - lowest).max(0.0);
+    for line in &mut chart.lines {
+        line.points.iter_mut().for_each(|point| point.1 = point.1.min(highest));
     }
-    let (left, right) =
-        all().fold((f64::INFINITY, 0.0_f64), |(left, right), point| (left.min(point.0), right.max(point.0)));
-    // A single point, or an even curve, still gets a picture around it.
-    let (left, right) = if left < right { (left, right) } else { (left / 10.0, right * 10.0) };
-    let height = if first > lowest { first - lowest } else { lowest.abs().max(1.0) };
-    let losses = (lowest - 0.08 * height)..(first + 0.25 * height);
-    let mut svg = String::new();
-    draw_on(&mut svg, title, (lines, marks, range), left..right, losses)
-        .map_err(|error| PlotError::Drawing(error.to_string()))?;
-    Ok(svg)
-}
-
-/// What is drawn: lines, marks, and the range of rates that is shaded.
-type Content<'a> = (&'a [Line], &'a [Mark], Option<(f64, f64)>);
-
-fn draw_on(
-    svg: &mut String,
-    title: &str,
-    (lines, marks, range): Content,
-    rates: Range<f64>,
-    losses: Range<f64>,
-) -> Result<(), Box<dyn Error>> {
-    let root = SVGBackend::with_string(svg, (800, 480)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 22))
-        .margin(12)
-        .x_label_area_size(44)
-        .y_label_area_size(60)
-        .build_cartesian_2d(rates.log_scale(), losses.clone())?;
-    if let Some((low, high)) = range {
-        chart
-            .draw_series([Rectangle::new([(low, losses.start), (high, losses.end)], SHADE.filled())])?
-            .label(format!("Smith's range: {low:.2e} to {high:.2e}"))
-            .legend(|(x, y)| Rectangle::new([(x, y - 5), (x + 20, y + 5)], SHADE.filled()));
-    }
-    chart
-        .configure_mesh()
-        .x_desc("learning rate")
-        .y_desc("loss")
-        .y_label_formatter(&|loss| tick(*loss))
-        .axis_desc_style(("sans-serif", 16))
-        .label_style(("sans-serif", 14))
-        .x_label_formatter(&|rate| format!("{rate:e}"))
-        .light_line_style(TRANSPARENT)
-        .draw()?;
-    for line in lines {
-        let style = line.color.stroke_width(line.width);
-        let points = line.points.iter().map(|&(rate, loss)| (rate, loss.min(losses.end)));
-        chart
-            .draw_series(LineSeries::new(points, style))?
-            .label(&line.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
-    }
-    for (mark, &color) in marks.iter().zip(COLORS[1..].iter().cycle()) {
-        let at = (mark.at.0, mark.at.1.min(losses.end));
-        chart
-            .draw_series([Circle::new(at, 6, color.filled())])?
-            .label(&mark.label)
-            .legend(move |(x, y)| Circle::new((x + 10, y), 5, color.filled()));
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerLeft)
-        .background_style(WHITE.mix(0.85))
-        .label_font(("sans-serif", 14))
-        .draw()?;
-    root.present()?;
-    Ok(())
+    chart.marks.iter_mut().for_each(|mark| mark.at.1 = mark.at.1.min(highest));
+    draw(title, XAxis { name: "learning rate", logarithmic: true }, vec![chart])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::picture::read;
     use crate::range_test::{LossPoint, RangeTest, StopReason};
 
     fn smoothing() -> Smoothing {
@@ -182,9 +127,71 @@ mod tests {
         }
         let grid = WeightDecayGrid::run(&[0.0, 1e-3], |_| Ok::<_, ()>(curve.clone())).unwrap().unwrap();
         let svg = grid.to_svg(&smoothing(), Suggestion::Valley).unwrap();
-        for text in ["weight decay 0\n", "weight decay 0.001", "best, valley"] {
+        for text in ["weight decay 0\n", "weight decay 0.001\n", "best, valley"] {
             assert!(svg.contains(text), "{text} is missing");
         }
+    }
+
+    /// Falls from 2 to 0.2 at a rate of 0.1, then rises.
+    fn falling(depth: f64) -> LossCurve {
+        let test = RangeTest::logarithmic(1e-4, 1.0, 41).unwrap();
+        test.run(|lr| Ok::<_, ()>(Some(0.2 + depth * (lr.log10() + 1.0).powi(2) / 5.0))).unwrap()
+    }
+
+    #[test]
+    fn the_best_dot_belongs_to_its_line() {
+        for best in 0..3 {
+            let depths = [0, 1, 2].map(|entry| if entry == best { 1.0 } else { 0.8 });
+            let mut curves = depths.into_iter().map(falling);
+            let grid = WeightDecayGrid::run(&[0.0, 1e-3, 0.01], |_| Ok::<_, ()>(curves.next().unwrap()));
+            let grid = grid.unwrap().unwrap();
+            let rule = Suggestion::Steepest;
+            let chosen = grid.best(rule).unwrap();
+            let svg = grid.to_svg(&Smoothing::trailing_mean(1).unwrap(), rule).unwrap();
+            let dots = read::tags(&svg, "circle").into_iter().filter(|tag| read::attribute(tag, "fill") != "none");
+            let fills: Vec<&str> = dots.map(|tag| read::attribute(tag, "fill")).collect();
+            let color = ["#0072B2", "#D55E00", "#009E73"][chosen.entry];
+            assert_eq!(fills, [color; 2], "the dot and its sign in the legend");
+            let texts = read::texts(&svg);
+            for decay in ["0", "0.001", "0.01"] {
+                let line = format!("weight decay {decay}");
+                assert!(texts.iter().any(|(_, text)| *text == line), "{line} is not in the legend");
+            }
+            let label = format!("with weight decay {}", ["0", "0.001", "0.01"][chosen.entry]);
+            assert!(texts.iter().any(|(_, text)| text.starts_with("best, ") && text.ends_with(&label)), "{label}");
+        }
+    }
+
+    #[test]
+    fn every_suggestion_lies_on_the_curve_at_its_rate() {
+        let curve = falling(1.0);
+        let smoothing = Smoothing::trailing_mean(1).unwrap();
+        let svg = curve.to_svg(&smoothing).unwrap();
+        let line = &read::lines(&svg, "#0072B2")[0];
+        let labels = read::x_labels(&svg);
+        let ((left, first), (right, last)) = (labels[0], labels[labels.len() - 1]);
+        assert_eq!((first, last), ("1e-4", "1"));
+        for (rule, color) in Suggestion::ALL.iter().zip(["#D55E00", "#009E73", "#CC79A7", "#E69F00"]) {
+            let lr = curve.suggest(*rule).unwrap().lr;
+            let dots = read::tags(&svg, "circle").into_iter().find(|tag| read::attribute(tag, "fill") == color);
+            let (x, y) = (read::number(dots.unwrap(), "cx"), read::number(dots.unwrap(), "cy"));
+            let expected = left + (right - left) * (lr.log10() + 4.0) / 4.0;
+            assert!((x - expected).abs() <= 2.0, "{rule} is drawn at {x}, its rate {lr} is at {expected}");
+            let between = line.windows(2).find(|pair| pair[0].0 - 1.0 <= x && x <= pair[1].0).unwrap();
+            let share = (x - between[0].0) / (between[1].0 - between[0].0);
+            let on_line = between[0].1 + (between[1].1 - between[0].1) * share;
+            assert!((y - on_line).abs() <= 3.0, "{rule} is drawn at height {y}, the line is at {on_line}");
+        }
+        assert_eq!(curve.suggest(Suggestion::MinimumOverTen).unwrap().lr, 0.1 / 10.0);
+    }
+
+    #[test]
+    fn very_many_decades_are_drawn() {
+        let point = |n: i32| LossPoint { lr: 10_f64.powi(n), loss: 2.0 - f64::from(n) / 300.0, validation: None };
+        let curve = LossCurve::new((-250..=250).map(point).collect(), StopReason::EndOfRange);
+        let svg = curve.to_svg(&smoothing()).unwrap();
+        let labels: Vec<&str> = read::x_labels(&svg).into_iter().map(|label| label.1).collect();
+        assert!(labels.len() <= 12 && labels[0] == "1e-250" && labels[labels.len() - 1] == "1e250", "{labels:?}");
     }
 
     #[test]

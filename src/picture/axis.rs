@@ -1,0 +1,204 @@
+//! Axes of pictures: where they begin and end, and which numbers stand beside them.
+
+use std::ops::Range;
+
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::coord::types::RangedCoordf64;
+
+/// The largest number that an axis shows. Sums of a few of them are still finite.
+const LARGEST: f64 = 1e300;
+
+/// Whether an axis can show a number.
+pub(super) fn shows(value: f64, logarithmic: bool) -> bool {
+    value.abs() <= LARGEST && (!logarithmic || value >= 1.0 / LARGEST)
+}
+
+/// An axis with its limits and its ticks.
+///
+/// Plotters has axes of its own. Their last tick may lie far from the end, and its logarithmic one looks for ticks for ever
+/// over very many decades.
+#[derive(Clone)]
+pub(super) struct Axis {
+    low: f64,
+    high: f64,
+    logarithmic: bool,
+    ticks: Vec<f64>,
+}
+
+impl Axis {
+    /// A linear axis over the values, with a margin. It has about `count` ticks.
+    pub(super) fn with_margin(low: f64, high: f64, count: u32) -> Self {
+        // A single value still gets an axis around it.
+        let margin = if low < high { (high - low) / 20.0 } else { low.abs().max(1.0) / 2.0 };
+        let (low, high) = (low - margin, high + margin);
+        let ticks = multiples(low, high, count).into_iter().filter(|tick| (low..=high).contains(tick)).collect();
+        Self { low, high, logarithmic: false, ticks }
+    }
+
+    /// A linear axis from a tick to a tick. It has about `count` of them.
+    pub(super) fn to_ticks(low: f64, high: f64, count: u32) -> Self {
+        let high = if low < high { high } else { low + low.abs().max(1.0) };
+        let ticks = multiples(low, high, count);
+        // Long numbers need more room.
+        let long = ticks.iter().any(|value| tick(*value).len() > 6);
+        let ticks = if long { multiples(low, high, count.div_ceil(2)) } else { ticks };
+        Self::over(ticks, false).unwrap_or(Self { low, high, logarithmic: false, ticks: vec![] })
+    }
+
+    /// A logarithmic axis from a tick to a tick. It has about `count` of them and wastes less than half a decade at each end.
+    pub(super) fn logarithmic(low: f64, high: f64, count: u32) -> Self {
+        let (low, high) = if low < high { (low, high) } else { (low / 1.5, high * 1.5) };
+        let ticks = if high < 3.0 * low { multiples(low, high, count) } else { powers(low, high, count) };
+        Self::over(ticks, true).unwrap_or(Self { low, high, logarithmic: true, ticks: vec![] })
+    }
+
+    fn over(ticks: Vec<f64>, logarithmic: bool) -> Option<Self> {
+        let (&low, &high) = (ticks.first()?, ticks.last()?);
+        (low < high).then_some(Self { low, high, logarithmic, ticks })
+    }
+
+    pub(super) fn limits(&self) -> (f64, f64) {
+        (self.low, self.high)
+    }
+
+    fn scaled(&self, value: f64) -> f64 {
+        if self.logarithmic { value.log10() } else { value }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        RangedCoordf64::from(self.scaled(self.low)..self.scaled(self.high)).map(&self.scaled(*value), limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
+        self.ticks.clone()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.low..self.high
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format(value: &f64) -> String {
+        tick(*value)
+    }
+}
+
+/// A number as an axis shows it.
+fn tick(value: f64) -> String {
+    if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
+        let digits = format!("{value:.6}");
+        digits.trim_end_matches('0').trim_end_matches('.').into()
+    } else {
+        let digits = format!("{value:.6e}");
+        let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
+        format!("{}e{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+/// What rounding may have done to a number that is meant to be a tick.
+const SLACK: f64 = 1e-9;
+
+/// The multiples of 1, 2 or 5 times a power of ten that enclose a range, about `count` of them.
+fn multiples(low: f64, high: f64, count: u32) -> Vec<f64> {
+    let ideal = (high - low) / f64::from(count);
+    let power = 10_f64.powf(ideal.log10().floor());
+    // The nearest of them, by ratio.
+    let digit = [1.0, 2.0, 5.0].into_iter().zip([2.0_f64, 10.0, 50.0]).find(|(_, limit)| ideal / power < limit.sqrt());
+    let step = power * digit.map_or(10.0, |(digit, _)| digit);
+    let (first, last) = ((low / step + SLACK).floor(), (high / step - SLACK).ceil());
+    (0..=2 * count + 2).map(|n| first + f64::from(n)).take_while(|n| *n <= last).map(|n| n * step).collect()
+}
+
+/// 1, 2 and 5 times powers of ten that enclose a range of positive numbers; of many decades only the powers, or every n-th.
+fn powers(low: f64, high: f64, count: u32) -> Vec<f64> {
+    let (low, high) = (low * (1.0 + SLACK), high * (1.0 - SLACK));
+    let first = low.log10().floor();
+    let decades = high.log10().ceil() - first;
+    let all = std::iter::successors(Some(first), |n| Some(n + 1.0)).take_while(|n| *n <= first + decades);
+    let all: Vec<f64> = all.flat_map(|n| [1.0, 2.0, 5.0].map(|m| m * 10_f64.powf(n))).collect();
+    let start = all.iter().rposition(|tick| *tick <= low).unwrap_or(0);
+    let end = all.iter().position(|tick| *tick >= high).unwrap_or(all.len() - 1);
+    let near = &all[start..=end];
+    if near.len() <= 12 {
+        return near.into();
+    }
+    // The ends are always ticks, and no other one crowds them.
+    let (left, right) = (all[start].log10(), all[end].log10());
+    let stride = ((right - left) / f64::from(count)).ceil();
+    let inner = std::iter::successors(Some((left / stride).ceil() * stride), |n| Some(n + stride));
+    let inner = inner.skip_while(|n| *n < left + 0.5 * stride).take_while(|n| *n <= right - 0.5 * stride);
+    let inner = inner.map(|n| 10_f64.powf(n));
+    [all[start]].into_iter().chain(inner).chain([all[end]]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_short() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (0.05, "0.05"),
+            (-2.5, "-2.5"),
+            (900.0, "900"),
+            (3e-4, "3e-4"),
+            (2.5e7, "2.5e7"),
+            (102_000.0, "1.02e5"),
+            (1_000_300.0, "1.0003e6"),
+        ] {
+            assert_eq!(tick(value), expected);
+        }
+    }
+
+    fn labels(axis: &Axis) -> Vec<String> {
+        axis.ticks.iter().map(|value| tick(*value)).collect()
+    }
+
+    #[test]
+    fn an_axis_begins_and_ends_with_a_tick() {
+        for (low, high, expected) in [
+            (0.0, 899.0, "0 100 200 300 400 500 600 700 800 900"),
+            (0.0, 239.0, "0 20 40 60 80 100 120 140 160 180 200 220 240"),
+            (10.0, 900.0, "0 100 200 300 400 500 600 700 800 900"),
+            (0.0, 0.0, "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7 0.8 0.9 1"),
+            (1e6, 1_000_300.0, "1e6 1.00005e6 1.0001e6 1.00015e6 1.0002e6 1.00025e6 1.0003e6"),
+        ] {
+            assert_eq!(labels(&Axis::to_ticks(low, high, 10)).join(" "), expected);
+        }
+        for (low, high, expected) in [
+            (1e-5, 1.0, "1e-5 1e-4 0.001 0.01 0.1 1"),
+            (1e-5, 0.73, "1e-5 1e-4 0.001 0.01 0.1 1"),
+            (2.5e-5, 30.0, "2e-5 1e-4 0.001 0.01 0.1 1 10 50"),
+            (0.002, 2.3, "0.002 0.005 0.01 0.02 0.05 0.1 0.2 0.5 1 2 5"),
+            (0.9, 1.1, "0.9 0.92 0.94 0.96 0.98 1 1.02 1.04 1.06 1.08 1.1"),
+            (0.1, 0.1, "0.06 0.07 0.08 0.09 0.1 0.11 0.12 0.13 0.14 0.15"),
+        ] {
+            assert_eq!(labels(&Axis::logarithmic(low, high, 10)).join(" "), expected);
+        }
+    }
+
+    #[test]
+    fn a_logarithmic_axis_wastes_little_and_ends() {
+        for exponent in -2900_i32..2900 {
+            let low = 10_f64.powf(f64::from(exponent) / 10.0);
+            for factor in [1.0, 1.0 + 1e-6, 1.5, 2.9, 3.1, 40.0, 1e5, 1e7] {
+                let axis = Axis::logarithmic(low, low * factor, 7);
+                let waste = (axis.high / axis.low).log10() - factor.log10();
+                let fair = (0.0..if factor > 1.0 { 0.81 } else { 0.99 }).contains(&(waste + SLACK));
+                assert!(fair, "{low:e} times {factor}: {:e} to {:e}", axis.low, axis.high);
+                assert!((3..=16).contains(&axis.ticks.len()), "{low:e} times {factor}: {:?}", axis.ticks);
+            }
+        }
+        let axis = Axis::logarithmic(1e-300, 1e300, 10);
+        assert_eq!((axis.limits(), axis.ticks.len()), ((1e-300, 1e300), 11));
+        let axis = Axis::with_margin(-LARGEST, LARGEST, 7);
+        assert!(axis.low.is_finite() && axis.high.is_finite() && axis.ticks.len() > 3);
+    }
+}
