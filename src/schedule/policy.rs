@@ -2,7 +2,7 @@
 //!
 //! A new schedule needs: its file, a line of `policies!` here and of `from_schedules!` in `config.rs`, the re-exports in
 //! `schedule/mod.rs` and `lib.rs`, a strategy in `tests/support`, its values in `tests/value_stability.rs`, its form in
-//! `tests/serde_format.rs`, a row in the README's table.
+//! `tests/serde_format.rs`, a row in the README's table, with what proves it in `tests/moving_over.rs`.
 
 use super::{
     Constant, CosineDecay, Cycle, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
