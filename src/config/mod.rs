@@ -170,7 +170,8 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// Lets the base of the cycle decay: `base_lr / (1 + decay iterations)`. The peak stays at `max_lr`.
+    /// Lets the base of the cycle decay: `base_lr / (1 + decay iterations)`. The peak stays at `max_lr`, as in the optimizers of
+    /// bckenstler/CLR. (The `decay` of Keras 2's own optimizers divides the whole rate, the peak too.)
     ///
     /// # Errors
     ///

@@ -351,6 +351,9 @@ mod tests {
         let labels = read::x_labels(&svg);
         assert_eq!((labels[0].1, labels[labels.len() - 1].1), ("0", "900"));
         let (left, right) = (labels[0].0, labels[labels.len() - 1].0);
+        let axes = read::tags(&svg, "polyline").into_iter().filter(|tag| read::attribute(tag, "stroke") == "#000000");
+        let edges = bounds(axes.flat_map(read::points).map(|point| point.0).filter(|x| *x > left - 20.0)).unwrap();
+        assert!((edges.1 - right).abs() <= 20.0, "the axis ends at {}, its last tick is at {right}", edges.1);
         let (top, bottom) = bounds(drawn.iter().map(|point| point.1)).unwrap();
         let (low, high) = bounds(curve.iter().map(|point| point.1)).unwrap();
         for (point, value) in drawn.iter().zip(&curve) {

@@ -5,7 +5,7 @@ use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
 serde_checked! {
-    /// A rate that is divided by a number growing with every update: Keras' `decay` argument.
+    /// A rate that is divided by a number growing with every update: the `decay` argument of Keras 2.
     ///
     /// # Formula
     ///
@@ -40,8 +40,8 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// The `decay` of Keras' optimizers. To let only the *base* of a cycle decay so, see
-    /// [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
+    /// The `decay` of Keras 2's optimizers at a constant rate; Keras' `InverseTimeDecay` with `rate` = `decay_rate / decay_steps`.
+    /// To let only the *base* of a cycle decay so, see [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
     #[derive(Debug, Clone, PartialEq)]
     pub struct InverseTimeDecay {
         start_lr: f64,
