@@ -678,6 +678,15 @@ mod remote {
             assert_eq!(error.url, url);
             assert!(error.to_string().contains("is no http or https address"), "{error}");
         }
+        for port in ["0", "65536", "99999", "", "184467440737095516160"] {
+            for host in ["127.0.0.1", "[::1]", "user:99@localhost"] {
+                let error = RemoteMonitor::new(&format!("http://{host}:{port}/"), SECOND).unwrap_err();
+                assert!(error.to_string().contains("port"), "{error}");
+            }
+        }
+        for url in ["http://[::1]:1/", "http://[::1]", "http://user:99999@localhost:1/", "http://127.0.0.1:65535"] {
+            assert!(RemoteMonitor::new(url, SECOND).is_ok(), "{url}");
+        }
         let mut monitor = RemoteMonitor::new("https://127.0.0.1:1/", SECOND).unwrap();
         monitor.publish(0, &[]);
         assert_eq!(monitor.finish(5 * SECOND).failed, 1);

@@ -108,7 +108,7 @@ impl RemoteMonitor {
     ///
     /// # Errors
     ///
-    /// An address that is not an `http://` or `https://` one with a host.
+    /// An address that is not an `http://` or `https://` one with a host, or whose port is not a number from 1 to 65535.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, InvalidUrl> {
         let invalid = |problem: &str| InvalidUrl { url: url.into(), problem: problem.into() };
         let uri: Uri = url.parse().map_err(|error: ureq::http::uri::InvalidUri| invalid(&error.to_string()))?;
@@ -117,6 +117,12 @@ impl RemoteMonitor {
         }
         if uri.host().is_none_or(str::is_empty) {
             return Err(invalid("it has no host"));
+        }
+        // The parser takes any digits for a port, and says that there is none if they are too many: it would be port 80.
+        let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(authority.host()));
+        let port = port.and_then(|(_, rest)| rest.strip_prefix(':'));
+        if port.is_some_and(|port| port.parse::<u16>().unwrap_or(0) == 0) {
+            return Err(invalid("its port must be a number from 1 to 65535"));
         }
         let agent: Agent =
             Agent::config_builder().timeout_global(Some(timeout.min(LONGEST))).max_redirects(0).build().into();
