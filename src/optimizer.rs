@@ -226,7 +226,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// Takes a report: a loss or another metric, of an epoch or of whatever the loop goes by. Drives the plateau and early
-    /// stopping; see [`feedback`](crate::feedback).
+    /// stopping; see [`feedback`](crate::feedback). Both judge the same metric, so a config that has both should give them the
+    /// same [`Direction`](crate::feedback::Direction).
     ///
     /// After the report that said stop, further ones are answered with the same and change nothing, until
     /// [`resume`](Self::resume).
@@ -250,8 +251,47 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// ```
     #[expect(clippy::needless_pass_by_value, reason = "a number")]
     pub fn observe(&mut self, metric: impl ToPrimitive) -> Observation {
-        let (metric, config) = (metric.to_f64().unwrap_or(f64::NAN), &self.config);
-        let observation = self.run.change(config, |state| config.observe(state, metric));
+        let metric = metric.to_f64().unwrap_or(f64::NAN);
+        self.observe_separately(metric, metric)
+    }
+
+    /// Takes a report of two metrics, one for the plateau and one for early stopping. Each has its own rule of improvement, so
+    /// the directions may differ. Otherwise as [`observe`](Self::observe), which is the same with one metric for both.
+    ///
+    /// ```
+    /// # use cyclic_optim::{Constant, ClrConfig, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
+    /// # struct Nothing;
+    /// # impl Hyperparameters for Nothing {
+    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+    /// # }
+    /// # let inner = Nothing;
+    /// use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau, Stop};
+    ///
+    /// let accuracy = Improvement::new(Direction::Max, MinDelta::Absolute(0.0))?;
+    /// let config = ClrConfig::new(Constant::new(0.5)?)
+    ///     .with_plateau(Plateau::keras(0.5, 1)?)?
+    ///     .with_early_stopping(EarlyStopping::new(1)?.with_improvement(accuracy)?)?;
+    /// let mut optimizer = CyclicOptimizer::new(inner, config);
+    /// let _ = optimizer.observe_separately(0.9, 0.6);
+    /// // The loss has not come down, the accuracy has risen.
+    /// let report = optimizer.observe_separately(0.9, 0.7);
+    /// assert_eq!((report.scaled, report.improved, report.stop), (Some(0.5), true, None));
+    /// // The loss has come down, the accuracy has not risen.
+    /// let report = optimizer.observe_separately(0.8, 0.7);
+    /// assert_eq!((report.scaled, report.improved, report.stop), (None, false, Some(Stop::NoImprovement)));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "numbers")]
+    pub fn observe_separately(
+        &mut self,
+        plateau_metric: impl ToPrimitive,
+        early_stopping_metric: impl ToPrimitive,
+    ) -> Observation {
+        let number = |metric: Option<f64>| metric.unwrap_or(f64::NAN);
+        let (plateau, early_stopping) = (number(plateau_metric.to_f64()), number(early_stopping_metric.to_f64()));
+        let config = &self.config;
+        let observation = self.run.change(config, |state| config.observe(state, plateau, early_stopping));
         self.write();
         observation
     }

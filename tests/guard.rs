@@ -159,6 +159,11 @@ fn refuses<O: InPlace<Pair, Cpu, f64> + Hyperparameters + std::fmt::Debug>(inner
         }
         assert_eq!(seen(&model, &grads, &optimizer), before);
     }
+
+    // An update that is made after all takes the stop back.
+    grads.get_or_alloc_mut(&model.1).unwrap()[2] = 1.0;
+    optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
+    assert_eq!((optimizer.stopped(), optimizer.state().refusals), (None, 0));
 }
 
 #[test]

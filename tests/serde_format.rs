@@ -55,7 +55,7 @@ const GOOD: [(&str, f64); 22] = [
     ),
     (
         r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 4}}, "watch": "cycle_ends",
-            "plateau": {"factor": 0.5, "patience": 2, "counting": "pytorch", "cooldown": 1, "floor": 0.1, "scope": "peak",
+            "plateau": {"factor": 0.5, "patience": 2, "counting": "pytorch", "cooldown": 1, "floor": 0.1, "scope": "peak", "eps": 1e-6,
                 "improvement": {"direction": "max", "min_delta": {"relative": 0.01}}},
             "early_stopping": {"patience": 5, "baseline": 0.5, "start_from": 2, "improvement": {"direction": "max"}},
             "guard": {"gradients": true, "max_refusals": 10}, "clip": {"norm": 1.0, "value": 0.5}}"#,
@@ -146,7 +146,14 @@ fn what_is_wrong_is_named() {
         ),
         (r#"{"schedule": {"sequence": {"parts": []}}}"#.into(), "schedule.sequence: parts must not be empty"),
         (feedback(r#""plateau": {"factor": 1.0, "patience": 1}"#), "plateau: factor must lie in (0, 1), got 1"),
-        (feedback(r#""plateau": {"factor": 0.5, "patience": 0}"#), "plateau: patience must be at least 1, got 0"),
+        (
+            feedback(r#""plateau": {"factor": 0.5, "patience": 0, "eps": 1e-9}"#),
+            "plateau: eps is an option of PyTorch's counting",
+        ),
+        (
+            feedback(r#""plateau": {"factor": 0.5, "patience": 0, "counting": "pytorch", "eps": -1}"#),
+            "plateau: eps must lie in [0, inf), got -1",
+        ),
         (
             feedback(r#""plateau": {"factor": 0.5, "patience": 1, "floor": 2}"#),
             "floor must not be above the reference rate, got floor = 2, the reference rate = 1",
@@ -195,7 +202,10 @@ fn there_is_no_way_around_the_check() {
     assert!(ExponentialDecay::deserialize(json(r#"{"start_lr": 1.0, "gamma": 2.0}"#)).is_err());
     assert!(OneCycle::deserialize(json(r#"{"max_lr": 0.1, "total_steps": 0}"#)).is_err());
     assert!(Plateau::deserialize(json(r#"{"factor": 7.0, "patience": 1}"#)).is_err());
-    assert!(EarlyStopping::deserialize(json(r#"{"patience": 0}"#)).is_err());
+    assert!(
+        EarlyStopping::deserialize(json(r#"{"patience": 0, "improvement": {"min_delta": {"absolute": -1.0}}}"#))
+            .is_err()
+    );
     assert!(Improvement::deserialize(json(r#"{"min_delta": {"absolute": -1.0}}"#)).is_err());
     assert!(Sequence::deserialize(json(r#"{"parts": []}"#)).is_err());
     assert!(Improvement::deserialize(json("{}")).is_ok());

@@ -193,20 +193,23 @@ impl<S: Schedule> ClrConfig<S> {
 
     /// Scales the rate or the peak when the reported metric stops improving.
     ///
+    /// Plateau and early stopping have a rule of improvement each. With
+    /// [`observe`](crate::CyclicOptimizer::observe) both judge one metric, so both should have its direction; with
+    /// [`observe_separately`](crate::CyclicOptimizer::observe_separately) each judges its own.
+    ///
     /// # Errors
     ///
-    /// A floor above the reference rate, a plateau on the peak of a schedule that has none, another direction than that of
-    /// early stopping.
+    /// A floor above the reference rate, a plateau on the peak of a schedule that has none.
     pub fn with_plateau(mut self, plateau: Plateau) -> Result<Self, ConfigError> {
         self.plateau = Some(plateau);
         self.check()
     }
 
-    /// Says when to stop.
+    /// Says when to stop. Beside a plateau see [`with_plateau`](Self::with_plateau) for which metric is judged.
     ///
     /// # Errors
     ///
-    /// Another direction than that of the plateau.
+    /// None: an [`EarlyStopping`] has been checked when it was made.
     pub fn with_early_stopping(mut self, early_stopping: EarlyStopping) -> Result<Self, ConfigError> {
         self.early_stopping = Some(early_stopping);
         self.check()
@@ -310,11 +313,6 @@ impl<S: Schedule> ClrConfig<S> {
         }
         if let Some(early_stopping) = self.early_stopping {
             early_stopping.check()?;
-            let direction = early_stopping.improvement.direction;
-            if self.plateau.is_some_and(|plateau| plateau.improvement().direction != direction) {
-                let problem = "of plateau and early_stopping must be the same: they judge one metric";
-                return Err(ConfigError::Conflict { field: "direction", problem });
-            }
         }
         if self.watch == Watch::CycleEnds {
             self.schedule.cycle_start(0).ok_or(ConfigError::NoCycles)?;

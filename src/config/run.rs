@@ -73,8 +73,9 @@ impl<S: Schedule> ClrConfig<S> {
         range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
     }
 
-    /// Takes a report in a run that stands at `state`.
-    pub(crate) fn observe(&self, state: &mut ClrState, metric: f64) -> Observation {
+    /// Takes a report in a run that stands at `state`: a metric for the plateau and one for early stopping.
+    pub(crate) fn observe(&self, state: &mut ClrState, for_plateau: f64, for_early_stopping: f64) -> Observation {
+        let metric = if self.early_stopping.is_some() { for_early_stopping } else { for_plateau };
         let ignored = Observation { metric, judged: false, improved: false, scaled: None, stop: state.stop };
         let judged = match self.watch {
             Watch::EveryReport => true,
@@ -90,10 +91,11 @@ impl<S: Schedule> ClrConfig<S> {
             // A peak comes down to the base at most.
             let base = state.range.or_else(|| self.schedule.range()).map_or(0.0, |range| range.base_lr);
             let lowest = if plateau.scope == Scope::Peak { base } else { 0.0 };
-            (observation.improved, observation.scaled) = plateau.judge(&mut state.plateau, metric, reference, lowest);
+            (observation.improved, observation.scaled) =
+                plateau.judge(&mut state.plateau, for_plateau, reference, lowest);
         }
         if let Some(early_stopping) = &self.early_stopping {
-            let (improved, stop) = early_stopping.judge(&mut state.early_stopping, metric);
+            let (improved, stop) = early_stopping.judge(&mut state.early_stopping, for_early_stopping);
             observation.improved = improved;
             state.stop = stop.then_some(Stop::NoImprovement);
             observation.stop = state.stop;

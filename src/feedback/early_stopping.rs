@@ -22,7 +22,7 @@ serde_checked! {
     ///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, but do not reset the
     ///   wait. Once `patience` reports have not beaten the baseline, the first one that does not improve at all stops the run. (In 2026 Keras began to reset the wait at any improvement, which
     ///   leaves the baseline without effect.)
-    /// - A patience of 0 was 1 in all of them and is refused here.
+    /// - A patience of 0 is the same as 1 in all of them: the wait is counted before it is compared.
     /// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
     ///
     /// The best weights are kept by [`BestWeights`](crate::adapters::dfdx::BestWeights) and handed back on request, whoever ended the
@@ -30,7 +30,7 @@ serde_checked! {
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
-    /// | `patience` | required | bad reports to accept | >= 1 |
+    /// | `patience` | required (0 in Keras) | bad reports in a row that stop | >= 0, 0 being the same as 1 |
     /// | [`with_improvement`](Self::with_improvement) | smaller by anything | what counts as better | |
     /// | [`with_baseline`](Self::with_baseline) | none | what has to be beaten | finite |
     /// | [`with_start_from`](Self::with_start_from) | 0 | reports before it begins | |
@@ -87,11 +87,11 @@ pub struct EarlyStoppingState {
 }
 
 impl EarlyStopping {
-    /// Stops after `patience` judged reports in a row without a smaller metric.
+    /// Stops after `patience` judged reports in a row without a smaller metric; 0, which is Keras' default, is the same as 1.
     ///
     /// # Errors
     ///
-    /// A patience of 0.
+    /// None at present.
     pub fn new(patience: u64) -> Result<Self, ConfigError> {
         Self { patience, improvement: Improvement::default(), baseline: None, start_from: 0 }.check()
     }
@@ -124,7 +124,6 @@ impl EarlyStopping {
     }
 
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
-        check::length("patience", self.patience)?;
         self.improvement.check()?;
         self.baseline.map_or(Ok(()), |baseline| check::finite("baseline", baseline))?;
         Ok(self)
@@ -160,15 +159,15 @@ mod tests {
         metrics.iter().position(|&metric| rule.judge(&mut state, metric).1)
     }
 
-    /// Table I of the reference tables. (A patience of 0 is 1 there, and refused here.)
+    /// Table I of the reference tables.
     #[test]
     fn table_i() {
         let new = |patience| EarlyStopping::new(patience).unwrap();
         let valley = [10.0, 9.0, 8.0, 9.0, 8.9, 8.8, 8.7, 8.6, 8.5];
-        for (patience, expected) in [(1, 3), (2, 4), (3, 5), (4, 6)] {
+        for (patience, expected) in [(0, 3), (1, 3), (2, 4), (3, 5), (4, 6)] {
             assert_eq!(stop_at(&new(patience), &valley), Some(expected), "patience {patience}");
         }
-        for (patience, expected) in [(1, 1), (2, 2), (3, 3)] {
+        for (patience, expected) in [(0, 1), (1, 1), (2, 2), (3, 3)] {
             assert_eq!(stop_at(&new(patience), &[1.0; 9]), Some(expected), "constant, patience {patience}");
         }
         assert_eq!(stop_at(&new(3).with_start_from(2), &[1.0; 9]), Some(5));
@@ -177,7 +176,9 @@ mod tests {
         assert_eq!(stop_at(&rule, &[1.0, 0.95, 0.91, 0.89, 0.88]), Some(2));
         let nan = f64::NAN;
         assert_eq!(stop_at(&new(2), &[1.0, nan, nan, nan]), Some(2));
-        // A first NaN is a bad report, not the best one.
+        // A first NaN is a bad report, not the best one, and the very first report never stops.
+        assert_eq!(stop_at(&new(0), &[nan, 1.0, 0.5, 0.25]), None);
+        assert_eq!(stop_at(&new(1), &[nan, nan]), Some(1));
         assert_eq!(stop_at(&new(2), &[nan, 1.0, 0.5, 0.25]), None);
     }
 
@@ -197,7 +198,6 @@ mod tests {
 
     #[test]
     fn every_precondition() {
-        assert!(matches!(EarlyStopping::new(0), Err(ConfigError::TooSmall { field: "patience", .. })));
         for bad in [f64::NAN, f64::INFINITY] {
             let rule = EarlyStopping::new(1).unwrap().with_baseline(bad);
             assert!(matches!(rule, Err(ConfigError::OutOfRange { field: "baseline", .. })));

@@ -1,9 +1,12 @@
-//! What "better" means: the one rule that plateau, early stopping and auto-decay share.
+//! What "better" means: the one rule that plateau, early stopping and model checkpoints share.
 
+use alloc::string::String;
+
+use super::Counting;
 use crate::schedule::serde_checked;
 use crate::{ConfigError, check};
 
-/// Whether smaller or larger is better. Never guessed from a name.
+/// Whether smaller or larger is better. [`of_metric`](Self::of_metric) knows it of the usual metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Direction {
@@ -14,13 +17,116 @@ pub enum Direction {
     Max,
 }
 
+/// What [`Direction::of_metric`] knows. A name belongs to the first entry that it is equal to or ends with, after a `_`.
+const KNOWN_METRICS: [(Direction, &[&str]); 4] = [
+    // Longer names whose last word alone says something else.
+    (Direction::Min, &["error_rate", "false_positive_rate", "false_negative_rate", "cross_entropy", "log_cosh"]),
+    (Direction::Max, &["true_positive_rate", "true_negative_rate", "f1_score", "fbeta_score", "f_score", "r2_score"]),
+    (
+        Direction::Max,
+        &[
+            "accuracy",
+            "acc",
+            "auc",
+            "f1",
+            "precision",
+            "recall",
+            "sensitivity",
+            "specificity",
+            "true_positives",
+            "true_negatives",
+            "iou",
+            "io_u",
+            "dice",
+            "r2",
+            "correlation",
+            "similarity",
+            "kappa",
+            "mcc",
+            "bleu",
+            "rouge",
+            "ndcg",
+            "mrr",
+            "psnr",
+            "ssim",
+        ],
+    ),
+    (
+        Direction::Min,
+        &[
+            "loss",
+            "error",
+            "mse",
+            "rmse",
+            "mae",
+            "mape",
+            "msle",
+            "rmsle",
+            "perplexity",
+            "ppl",
+            "crossentropy",
+            "nll",
+            "divergence",
+            "hinge",
+            "poisson",
+            "logcosh",
+            "false_positives",
+            "false_negatives",
+            "wer",
+            "cer",
+        ],
+    ),
+];
+
+impl Direction {
+    /// The direction of a metric by its name, as the mode `auto` of Keras' callbacks; `None` for a name that is not known.
+    ///
+    /// The case of letters, a leading `val_` and a trailing number (`auc_1`) make no difference, and `-`, ` `, `.` and `/`
+    /// are taken for `_`. A name is known if it is one of these, or ends with one of these as words of its own
+    /// (`binary_accuracy`, `mean_squared_error`):
+    ///
+    /// | direction | names |
+    /// |---|---|
+    /// | [`Max`](Self::Max) | `accuracy`, `acc`, `auc`, `f1`, `f1_score`, `fbeta_score`, `f_score`, `precision`, `recall`, `sensitivity`, `specificity`, `true_positives`, `true_negatives`, `true_positive_rate`, `true_negative_rate`, `iou`, `io_u`, `dice`, `r2`, `r2_score`, `correlation`, `similarity`, `kappa`, `mcc`, `bleu`, `rouge`, `ndcg`, `mrr`, `psnr`, `ssim` |
+    /// | [`Min`](Self::Min) | `loss`, `error`, `error_rate`, `mse`, `rmse`, `mae`, `mape`, `msle`, `rmsle`, `perplexity`, `ppl`, `crossentropy`, `cross_entropy`, `nll`, `divergence`, `hinge`, `poisson`, `logcosh`, `log_cosh`, `false_positives`, `false_negatives`, `false_positive_rate`, `false_negative_rate`, `wer`, `cer` |
+    ///
+    /// Keras 3 asks the metric's own class and fails for a name that it does not know; Keras 2 took any such metric for a
+    /// loss.
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::Direction;
+    ///
+    /// assert_eq!(Direction::of_metric("val_accuracy"), Some(Direction::Max));
+    /// assert_eq!(Direction::of_metric("val_loss"), Some(Direction::Min));
+    /// assert_eq!(Direction::of_metric("temperature"), None);
+    /// ```
+    #[must_use]
+    pub fn of_metric(name: &str) -> Option<Self> {
+        let words = name.split(['_', '-', ' ', '.', '/']).filter(|word| !word.is_empty());
+        let mut name = String::new();
+        for word in words {
+            name.push('_');
+            name.push_str(&word.to_lowercase());
+        }
+        let name = name.strip_prefix("_val").filter(|rest| rest.starts_with('_')).unwrap_or(&name);
+        // Keras numbers the metrics of one kind: auc_1.
+        let number = name.rsplit_once('_').filter(|(_, word)| word.bytes().all(|byte| byte.is_ascii_digit()));
+        let name = number.map_or(name, |(before, _)| before);
+        let is_known = |known: &&str| name.strip_suffix(*known).is_some_and(|before| before.ends_with('_'));
+        KNOWN_METRICS
+            .iter()
+            .find(|(_, names)| names.iter().any(|known| is_known(&known)))
+            .map(|(direction, _)| *direction)
+    }
+}
+
 /// By how much a metric has to be better to count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum MinDelta {
     /// By more than this.
     Absolute(f64),
-    /// By more than this share of the best so far (of its absolute value, so that negative metrics are judged rightly).
+    /// By more than this share of the best so far, of its absolute value.
     Relative(f64),
 }
 
@@ -36,11 +142,22 @@ serde_checked! {
     /// # Formula
     ///
     /// ```text
-    /// min: value < best - delta      max: value > best + delta
-    /// delta = min_delta              or min_delta |best|, if relative
+    ///                     min                              max
+    /// absolute, Keras     value + min_delta < best         value - min_delta > best
+    /// absolute, PyTorch   value < best - min_delta         value > best + min_delta
+    /// relative            value < best (1 - min_delta)     value > best (1 + min_delta)
     /// ```
     ///
-    /// A metric that is not finite is never better. The first finite one always is.
+    /// Each line is computed in the order in which the library computes it: a metric that is better by exactly `min_delta` is
+    /// a tie, and rounding decides it. [`EarlyStopping`](super::EarlyStopping), [`is_better`](Self::is_better) and with it
+    /// `ModelCheckpoint`, which Keras has, compare as Keras. A [`Plateau`](super::Plateau) compares as the library whose
+    /// [`Counting`] it uses. Only PyTorch has a relative delta, so there is one rule for it.
+    ///
+    /// - For a negative `best` the relative rule uses `1 + min_delta` for min and `1 - min_delta` for max. (PyTorch does not,
+    ///   and so takes a worse metric for a better one.)
+    /// - A metric that is not finite is never better. The first finite one always is.
+    /// - Numbers are compared in f64. Keras compares in its `floatx`, which is float32 unless set to float64; there, two
+    ///   numbers that are equal in float32 are a tie.
     ///
     /// # Examples
     ///
@@ -80,24 +197,115 @@ impl Improvement {
     }
 
     /// Whether `value` is better than the best so far.
+    ///
+    /// An absolute `min_delta` is compared in Keras' order.
     #[must_use]
     pub fn is_better(&self, value: f64, best: Option<f64>) -> bool {
-        let Some(best) = best else { return value.is_finite() };
-        let delta = match self.min_delta {
-            MinDelta::Absolute(delta) => delta,
-            MinDelta::Relative(share) => share * best.abs(),
-        };
-        value.is_finite()
-            && match self.direction {
-                Direction::Min => value < best - delta,
-                Direction::Max => value > best + delta,
+        self.is_better_to(Counting::Keras, value, best)
+    }
+
+    /// Whether `value` is better than the best so far to one of the libraries.
+    pub(crate) fn is_better_to(&self, library: Counting, value: f64, best: Option<f64>) -> bool {
+        if !value.is_finite() {
+            return false;
+        }
+        let Some(best) = best else { return true };
+        match (self.min_delta, self.direction) {
+            (MinDelta::Absolute(delta), Direction::Min) => match library {
+                Counting::Keras => value + delta < best,
+                Counting::Pytorch => value < best - delta,
+            },
+            (MinDelta::Absolute(delta), Direction::Max) => match library {
+                Counting::Keras => value - delta > best,
+                Counting::Pytorch => value > best + delta,
+            },
+            (MinDelta::Relative(share), direction) => {
+                // Smaller than a positive best is towards zero, smaller than a negative one is away from it.
+                let towards_zero = (direction == Direction::Min) == (best >= 0.0);
+                let limit = best * if towards_zero { 1.0 - share } else { share + 1.0 };
+                if direction == Direction::Min { value < limit } else { value > limit }
             }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_direction_of_a_metric() {
+        use Direction::{Max, Min};
+        // Those of Keras 3.15.1, by the direction that their classes give.
+        let keras = [
+            (
+                Max,
+                "accuracy acc binary_accuracy categorical_accuracy sparse_categorical_accuracy top_k_categorical_accuracy",
+            ),
+            (Max, "auc precision recall f1_score fbeta_score sensitivity_at_specificity specificity_at_sensitivity"),
+            (Max, "precision_at_recall recall_at_precision true_positives true_negatives r2_score cosine_similarity"),
+            (
+                Max,
+                "mean_io_u binary_io_u one_hot_io_u io_u pearson_correlation concordance_correlation auc_1 Precision_12",
+            ),
+            (
+                Min,
+                "loss false_positives false_negatives mean_squared_error root_mean_squared_error mean_absolute_error",
+            ),
+            (Min, "mean_absolute_percentage_error mean_squared_logarithmic_error logcosh log_cosh mse mae mape msle"),
+            (
+                Min,
+                "binary_crossentropy categorical_crossentropy kl_divergence poisson hinge squared_hinge categorical_hinge",
+            ),
+        ];
+        let others = [
+            (Max, "F1 top_5_accuracy roc_auc ROC-AUC dice validation/accuracy true_positive_rate"),
+            (Min, "perplexity error_rate false_positive_rate cross_entropy train.loss RMSE total-loss accuracy_loss"),
+        ];
+        for (direction, names) in keras.into_iter().chain(others) {
+            for name in names.split(' ') {
+                for name in [name.into(), alloc::format!("val_{name}"), alloc::format!("VAL_{}", name.to_uppercase())] {
+                    assert_eq!(Direction::of_metric(&name), Some(direction), "{name}");
+                }
+            }
+        }
+        for unknown in
+            ["", "_", "val", "val_", "1", "score", "lr", "learning_rate", "lossy", "glacc", "rate", "entropy"]
+        {
+            assert_eq!(Direction::of_metric(unknown), None, "{unknown}");
+        }
+    }
+
+    /// The documented list is the one that is used.
+    #[test]
+    fn every_known_metric_is_documented() {
+        let rows = include_str!("improvement.rs").lines().filter(|line| line.trim_start().starts_with("/// | [`M"));
+        let documented: usize = rows.map(|row| row.matches('`').count() / 2 - 1).sum();
+        for (direction, names) in KNOWN_METRICS {
+            for name in names {
+                assert_eq!(Direction::of_metric(name), Some(direction), "{name}");
+                assert!(include_str!("improvement.rs").contains(&alloc::format!("`{name}`")), "{name}");
+            }
+        }
+        assert_eq!(documented, KNOWN_METRICS.iter().map(|(_, names)| names.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn ties_are_decided_in_each_librarys_order() {
+        let better = |library, direction, min_delta, best, value| {
+            Improvement::new(direction, min_delta).unwrap().is_better_to(library, value, Some(best))
+        };
+        let (min, max) = (Direction::Min, Direction::Max);
+        // 0.4 - 0.1 is above 0.3, and 0.3 + 0.1 is 0.4.
+        assert!(!better(Counting::Keras, min, MinDelta::Absolute(0.1), 0.4, 0.3));
+        assert!(better(Counting::Pytorch, min, MinDelta::Absolute(0.1), 0.4, 0.3));
+        // 0.1 (1 - 0.1) is above 0.09, and 0.3 (1 + 0.1) above 0.33.
+        assert!(better(Counting::Pytorch, min, MinDelta::Relative(0.1), 0.1, 0.09));
+        assert!(!better(Counting::Pytorch, max, MinDelta::Relative(0.1), 0.3, 0.33));
+        // The rule of the value itself is Keras'.
+        let rule = Improvement::new(min, MinDelta::Absolute(0.1)).unwrap();
+        assert!(!rule.is_better(0.3, Some(0.4)) && rule.is_better(0.3, None));
+    }
 
     #[test]
     fn the_comparison_is_strict_and_safe() {

@@ -57,12 +57,12 @@ pub enum Stop {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use = "it says whether to stop"]
 pub struct Observation {
-    /// What was reported.
+    /// What was reported; of two metrics, the one that [`improved`](Self::improved) speaks of.
     pub metric: f64,
     /// Whether it was judged; see [`Watch`].
     pub judged: bool,
-    /// Whether it is the best so far, by the rule of early stopping or else of the plateau. Without either there is no rule, and
-    /// nothing improves.
+    /// Whether the metric is better than the best so far: by the rule of early stopping if the config has early stopping, else
+    /// by the plateau's. Without either there is no rule, and nothing improves.
     pub improved: bool,
     /// The factor by which the plateau has scaled the rate or the peak just now.
     pub scaled: Option<f64>,

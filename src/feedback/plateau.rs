@@ -31,21 +31,22 @@ serde_checked! {
     /// ```text
     /// better: best = value, bad = 0; otherwise bad + 1
     /// cooldown > 0: cooldown - 1, bad = 0
-    /// bad > patience: scale (if that is a change by more than 1e-8), cooldown anew, bad = 0
+    /// bad > patience: scale (if that takes more than eps off the reference rate), cooldown anew, bad = 0
     /// ```
     ///
     /// So of a metric that never improves, Keras lets `patience` reports pass before it scales, PyTorch `patience + 1`; then every
-    /// `patience`, or `cooldown - 1 + patience`, reports against every `patience + 1 + cooldown`. In Keras' counting a patience of 0 would
-    /// be 1 and is refused; a cooldown of 1 is none.
+    /// `patience`, or `cooldown - 1 + patience`, reports against every `patience + 1 + cooldown`. In Keras' counting a patience of 0
+    /// is the same as 1, and a cooldown of 1 the same as 0. What is better is compared as that library does; see [`Improvement`].
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
     /// | `factor` | required | what to scale by | (0, 1) |
-    /// | `patience` | required | reports to wait | >= 1 (Keras), >= 0 (PyTorch) |
+    /// | `patience` | required | reports to wait | >= 0 |
     /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a 1e-4th (PyTorch) | what counts as better | |
     /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to rest after scaling | |
     /// | [`with_floor`](Self::with_floor) | 0 | the reference rate does not go below it | finite, 0 <= floor <= reference rate |
     /// | [`with_scope`](Self::with_scope) | whole rate | what is scaled | |
+    /// | [`with_eps`](Self::with_eps) | 1e-8 (PyTorch) | a reduction of the reference rate by no more than this is not made | [0, inf), PyTorch only |
     ///
     /// # Errors
     ///
@@ -80,6 +81,8 @@ serde_checked! {
         pub(crate) floor: f64,
         #[cfg_attr(feature = "serde", serde(default))]
         pub(crate) scope: Scope,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        eps: Option<f64>,
     }
 }
 
@@ -130,7 +133,7 @@ impl Plateau {
     ///
     /// # Errors
     ///
-    /// A factor outside (0, 1), a patience of 0.
+    /// A factor outside (0, 1).
     pub fn keras(factor: f64, patience: u64) -> Result<Self, ConfigError> {
         Self {
             factor,
@@ -140,6 +143,7 @@ impl Plateau {
             cooldown: 0,
             floor: 0.0,
             scope: Scope::Rate,
+            eps: None,
         }
         .check()
     }
@@ -150,7 +154,7 @@ impl Plateau {
     ///
     /// A factor outside (0, 1).
     pub fn pytorch(factor: f64, patience: u64) -> Result<Self, ConfigError> {
-        Self { counting: Counting::Pytorch, patience, ..Self::keras(factor, 1)? }.check()
+        Self { counting: Counting::Pytorch, ..Self::keras(factor, patience)? }.check()
     }
 
     /// The auto-decay of nupam/keras-callbacks: Keras' counting on the peak. It belongs together with
@@ -158,7 +162,7 @@ impl Plateau {
     ///
     /// # Errors
     ///
-    /// A decay outside (0, 1), a patience of 0.
+    /// A decay outside (0, 1).
     pub fn auto_decay(decay: f64, patience: u64) -> Result<Self, ConfigError> {
         Ok(Self::keras(decay, patience)?.with_scope(Scope::Peak))
     }
@@ -197,12 +201,45 @@ impl Plateau {
         self
     }
 
+    /// Makes no reduction that would take `eps` or less off the reference rate. PyTorch's counting alone has this; 1e-8 is its
+    /// default. Patience and cooldown begin anew all the same.
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::Plateau;
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
+    /// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
+    /// # struct Nothing;
+    /// # impl Hyperparameters for Nothing {
+    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+    /// # }
+    /// # let inner = Nothing;
+    ///
+    /// let plateau = Plateau::pytorch(0.5, 0)?.with_eps(0.1)?;
+    /// let mut optimizer = CyclicOptimizer::new(inner, ClrConfig::new(Constant::new(0.4)?).with_plateau(plateau)?);
+    /// let scaled: Vec<_> = [1.0, 1.0, 1.0].map(|loss| optimizer.observe(loss).scaled).into();
+    /// assert_eq!(scaled, [None, Some(0.5), None]); // 0.4 to 0.2 is more than 0.1, 0.2 to 0.1 is not
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An `eps` that is not finite or negative, Keras' counting.
+    pub fn with_eps(mut self, eps: f64) -> Result<Self, ConfigError> {
+        self.eps = Some(eps);
+        self.check()
+    }
+
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
         check::shrinking("factor", self.factor)?;
         self.improvement().check()?;
         check::rate("floor", self.floor)?;
-        if self.counting == Counting::Keras {
-            check::length("patience", self.patience)?;
+        if let Some(eps) = self.eps {
+            check::non_negative("eps", eps)?;
+            if self.counting == Counting::Keras {
+                let problem = "is an option of PyTorch's counting: remove it, or set counting to pytorch";
+                return Err(ConfigError::Conflict { field: "eps", problem });
+            }
         }
         Ok(self)
     }
@@ -224,7 +261,7 @@ impl Plateau {
         reference: f64,
         lowest: f64,
     ) -> (bool, Option<f64>) {
-        let better = self.improvement().is_better(metric, state.best);
+        let better = self.improvement().is_better_to(self.counting, metric, state.best);
         if better {
             state.best = Some(metric);
         }
@@ -257,9 +294,7 @@ impl Plateau {
         let shrunk = (state.envelope * self.factor).max(lowest).min(state.envelope);
         let changes = match self.counting {
             Counting::Keras => shrunk < state.envelope,
-            Counting::Pytorch => {
-                (state.envelope - shrunk) * reference > 1e-8 || (reference == 0.0 && shrunk < state.envelope)
-            }
+            Counting::Pytorch => state.envelope * reference - shrunk * reference > self.eps.unwrap_or(1e-8),
         };
         // Keras goes on counting when there is nothing left to reduce; PyTorch begins anew.
         if changes || self.counting == Counting::Pytorch {
@@ -298,8 +333,7 @@ mod tests {
         }
     }
 
-    /// Table H of the reference tables: a metric of 1.0 throughout, factor 0.5, by patience and cooldown. (A patience of 0
-    /// is 1 there, and refused here.)
+    /// Table H of the reference tables: a metric of 1.0 throughout, factor 0.5, by patience and cooldown.
     #[test]
     fn table_h() {
         let keras = |patience, cooldown, expected: &[f64]| {
@@ -311,9 +345,12 @@ mod tests {
             assert_close(&rates(&plateau, 1.0, &[1.0; 10][..expected.len()]), expected);
         };
         for cooldown in [0, 1] {
-            keras(1, cooldown, &[1.0, 0.5, 0.25, 0.125, 0.0625]);
+            for patience in [0, 1] {
+                keras(patience, cooldown, &[1.0, 0.5, 0.25, 0.125, 0.0625]);
+            }
             keras(2, cooldown, &[1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125]);
         }
+        keras(0, 2, &[1.0, 0.5, 0.5, 0.25, 0.25, 0.125]);
         keras(1, 2, &[1.0, 0.5, 0.5, 0.25, 0.25, 0.125]);
         keras(2, 2, &[1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.125]);
         keras(2, 3, &[1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25]);
@@ -351,9 +388,12 @@ mod tests {
             assert!(matches!(Plateau::keras(bad, 1), Err(ConfigError::OutOfRange { field: "factor", .. })));
             assert!(matches!(Plateau::pytorch(bad, 1), Err(ConfigError::OutOfRange { field: "factor", .. })));
         }
-        assert!(matches!(Plateau::keras(0.5, 0), Err(ConfigError::TooSmall { field: "patience", .. })));
-        assert!(matches!(Plateau::auto_decay(0.5, 0), Err(ConfigError::TooSmall { field: "patience", .. })));
-        assert!(Plateau::pytorch(0.5, 0).is_ok());
+        for bad in [f64::NAN, f64::INFINITY, -1e-8] {
+            let plateau = Plateau::pytorch(0.5, 0).unwrap().with_eps(bad);
+            assert!(matches!(plateau, Err(ConfigError::OutOfRange { field: "eps", .. })));
+        }
+        let keras = Plateau::keras(0.5, 0).unwrap().with_eps(1e-8);
+        assert!(matches!(keras, Err(ConfigError::Conflict { field: "eps", .. })));
         for bad in [f64::NAN, -0.1] {
             let floored = Plateau::keras(0.5, 1).unwrap().with_floor(bad);
             assert!(matches!(floored, Err(ConfigError::Rate { field: "floor", .. })));
