@@ -11,7 +11,7 @@ use std::fs;
 
 use cyclic_optim::adapters::dfdx::{Checkpoint, CheckpointError, InPlace, Saved};
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
-use cyclic_optim::{Adam, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, RMSprop, Sgd};
+use cyclic_optim::{Adam, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, MultiStepDecay, OneCycle, RMSprop, Sgd};
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
 use rand::rngs::StdRng;
@@ -235,6 +235,33 @@ fn another_config_is_refused_field_by_field() {
     let error = checkpoint.restore_as(&mut other, &mut constant).unwrap_err();
     assert!(matches!(error, CheckpointError::State(_)), "{error}");
     assert_eq!(constant.iterations(), 0);
+}
+
+/// A list that has become longer or shorter is a difference, too.
+#[test]
+fn a_longer_list_is_a_difference() {
+    let optimizer = |milestones: &[u64]| -> CyclicOptimizer<Adam<f32, Cpu>> {
+        CyclicOptimizer::new(Adam::default(), MultiStepDecay::new(0.1, milestones, 0.5).unwrap())
+    };
+    for (saved, present, difference) in [
+        (&[1, 2][..], &[1, 2, 3][..], "config.schedule.multi_step_decay.milestones[2] was nothing and is 3"),
+        (&[1, 2, 3], &[1, 2], "config.schedule.multi_step_decay.milestones[2] was 3 and is nothing"),
+    ] {
+        let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&model(1), &optimizer(saved)).unwrap()).unwrap();
+        let error = checkpoint.restore(&mut model(1), &mut optimizer(present)).unwrap_err().to_string();
+        assert!(error.ends_with(difference), "{error}");
+    }
+}
+
+/// A checkpoint without a history leaves that of the optimizer as it is.
+#[test]
+fn a_history_that_was_not_saved_stays() {
+    let new = || -> CyclicOptimizer<Adam<f32, Cpu>> { CyclicOptimizer::new(Adam::default(), config()) };
+    let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&model(1), &new()).unwrap()).unwrap();
+    let mut optimizer = new().with_history(History::new());
+    optimizer.history_mut().unwrap().record_epoch(0, &[("loss", 0.5)]);
+    checkpoint.restore(&mut model(2), &mut optimizer).unwrap();
+    assert_eq!(optimizer.history().unwrap().epochs().values("loss").unwrap(), [0.5]);
 }
 
 /// Momentum that was switched off by hand does not come back by itself.
