@@ -26,6 +26,13 @@ use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, I
 /// The counters advance when the inner optimizer took its step, and stay where they are when it failed. dfdx's
 /// `UnusedParams` comes after all other parameters have moved, so the counters advance on it.
 ///
+/// # Rates that are none
+///
+/// The schedules of this crate give a finite rate for every step, and a scale or range that would make it infinite is refused. A
+/// custom schedule may give NaN, an infinity, a negative rate or a momentum outside [0, 1). [`apply`](Self::apply) refuses such
+/// an update. dfdx's `update` and [`update_with`](Self::update_with) have no error for it: the inner optimizer gets a rate of 0
+/// and keeps the momentum that it has, which [`lr`](Self::lr), [`last`](Self::last) and the history report.
+///
 /// # What is saved
 ///
 /// [`config`](Self::config) and [`state`](Self::state) are plain data under serde and say everything about the schedule.
@@ -59,8 +66,8 @@ pub struct CyclicOptimizer<O, S = Policy> {
     inner: O,
     config: ClrConfig<S>,
     run: Run,
-    /// Whether `get_mut` was called since the next rates were written. Then they may have been overwritten, and `last` must
-    /// not lie.
+    /// Whether somebody had the inner optimizer since the next rates were written. Then they may have been overwritten, and
+    /// `last` must not lie.
     touched: bool,
     history: Option<History>,
 }
@@ -91,8 +98,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
         }
         let run = Run::new(&config, ClrState::default());
+        ClrConfig::<S>::check_rates(run.scheduled())?;
         let mut optimizer = Self { inner, config, run, touched: false, history: None };
-        optimizer.check_next()?;
         optimizer.write();
         Ok(optimizer)
     }
@@ -163,13 +170,21 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// The inner optimizer, holding the rate and momentum of the update that is to be made.
+    ///
+    /// An update that panics leaves `touched` set.
     #[inline]
     pub(crate) fn begin(&mut self) -> &mut O {
+        self.put_right();
+        self.touched = true;
+        &mut self.inner
+    }
+
+    /// Writes the next rates again where they may have been overwritten.
+    #[inline]
+    pub(crate) fn put_right(&mut self) {
         if self.touched {
             self.write();
-            self.touched = false;
         }
-        &mut self.inner
     }
 
     /// Counts the update that was made, and writes what the next one will use.
@@ -209,8 +224,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `base_lr` above `max_lr`, a schedule without base and peak. Nothing has
-    /// changed then.
+    /// A rate that is not finite or negative, `base_lr` above `max_lr`, a range that the scale makes infinite, a schedule without
+    /// base and peak. Nothing has changed then.
     pub fn set_range(&mut self, base_lr: f64, max_lr: f64) -> Result<(), ConfigError> {
         let range = Some(LrRange { base_lr, max_lr });
         self.restore(ClrState { range, ..self.state() })
@@ -220,7 +235,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// A scale that is not finite or negative. Nothing has changed then.
+    /// A scale that is not finite or negative, or that makes the highest rate of the schedule infinite. Nothing has changed
+    /// then.
     pub fn set_scale(&mut self, scale: f64) -> Result<(), ConfigError> {
         self.restore(ClrState { scale, ..self.state() })
     }
@@ -337,13 +353,20 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// A state that no run can be in: a scale or range that is out of range, or a range for a schedule without one.
-    /// Nothing has changed then.
+    /// A state that no run can be in: a scale, range or other number that is out of range, a range for a schedule without one, a
+    /// scale that makes the highest rate infinite, a step at which a custom schedule gives no rate. Nothing has changed then.
     pub fn restore(&mut self, state: ClrState) -> Result<(), ConfigError> {
-        state.check(self.config.schedule())?;
-        self.run = Run::new(&self.config, state);
+        self.run = self.located(state)?;
         self.write();
         Ok(())
+    }
+
+    /// The run that stands at `state`, checked.
+    fn located(&self, state: ClrState) -> Result<Run, ConfigError> {
+        self.config.check_state(&state)?;
+        let run = Run::new(&self.config, state);
+        ClrConfig::<S>::check_rates(run.scheduled())?;
+        Ok(run)
     }
 
     /// Becomes what a saved run was. A history that was not saved stays as it is.
@@ -354,16 +377,18 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         state: ClrState,
         history: Option<History>,
     ) -> Result<(), ConfigError> {
-        state.check(self.config.schedule())?;
+        self.run = self.located(state)?;
         self.inner = inner;
         self.history = history.or(self.history.take());
-        self.restore(state)
+        self.write();
+        Ok(())
     }
 
     #[inline]
     fn write(&mut self) {
         // `try_new` has made sure that these are supported. Momentum that was switched off since stays off, and nothing
         // else is reported.
+        self.touched = false;
         let next = self.run.next();
         let _ = self.inner.set(Hyper::LearningRate, next.lr);
         if let Some(momentum) = next.momentum {
@@ -385,9 +410,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// Checks that what the next update will use is a rate and a momentum.
     #[inline]
     pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
-        let next = self.run.next();
-        check::rate("the schedule's rate", next.lr)?;
-        next.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
+        ClrConfig::<S>::check_rates(self.run.scheduled())
     }
 
     /// What the next update will use, as it will be reported.

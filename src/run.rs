@@ -11,6 +11,16 @@ pub(crate) struct Rates {
     pub(crate) momentum: Option<f64>,
 }
 
+impl Rates {
+    /// What an update uses that cannot be refused: these, or a rate of 0 and the momentum that is there already, if they are
+    /// no rate and no momentum. Only a custom schedule gives such.
+    #[inline]
+    fn usable(self) -> Self {
+        let is_momentum = self.momentum.is_none_or(|momentum| (0.0..1.0).contains(&momentum));
+        if is_momentum && (0.0..f64::INFINITY).contains(&self.lr) { self } else { Self { lr: 0.0, momentum: None } }
+    }
+}
+
 /// Where a run stands: the state when the schedule was last looked up, and how many updates have been made since.
 ///
 /// That is all that an update has to change, so it costs next to nothing; the whole [`ClrState`] is put together when
@@ -114,7 +124,14 @@ impl Run {
     }
 
     /// What the next update will use.
+    #[inline]
     pub(crate) fn next(&self) -> Rates {
+        self.next.usable()
+    }
+
+    /// What the config says about the next update, whether or not it can be used.
+    #[inline]
+    pub(crate) fn scheduled(&self) -> Rates {
         self.next
     }
 
@@ -125,14 +142,14 @@ impl Run {
 
     /// What the next update will use, with its numbers.
     pub(crate) fn upcoming(&self) -> Applied {
-        applied(self.next, self.iterations(), self.clr_iterations())
+        applied(self.next(), self.iterations(), self.clr_iterations())
     }
 
     /// What the update just made has used.
     pub(crate) fn last(&self) -> Option<Applied> {
         let Some(before) = self.made.checked_sub(1) else { return self.state.last };
         let (iterations, step) = (self.state.iterations, self.state.clr_iterations);
-        Some(applied(self.used, iterations.saturating_add(before), step.saturating_add(before)))
+        Some(applied(self.used.usable(), iterations.saturating_add(before), step.saturating_add(before)))
     }
 
     pub(crate) fn iterations(&self) -> u64 {

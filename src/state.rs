@@ -96,6 +96,11 @@ impl ClrState {
         for (field, best) in [("plateau.best", self.plateau.best), ("early_stopping.best", self.early_stopping.best)] {
             best.map_or(Ok(()), |best| check::finite(field, best))?;
         }
+        if let Some(last) = self.last {
+            check::rate("last.lr", last.lr)?;
+            last.momentum.map_or(Ok(()), |momentum| check::momentum("last.momentum", momentum))?;
+            last.grad_norm.map_or(Ok(()), |norm| check::non_negative("last.grad_norm", norm))?;
+        }
         if let Some(range) = self.range {
             check::rates(("base_lr", range.base_lr), ("max_lr", range.max_lr))?;
             schedule.range().ok_or(ConfigError::NoRange { asked: "set_range" })?;

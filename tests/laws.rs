@@ -9,9 +9,10 @@
 
 mod support;
 
+use cyclic_optim::feedback::Plateau;
 use cyclic_optim::{
-    ClrConfig, ClrState, ConfigError, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Policy, ScaleMode,
-    ScaledCyclic, Schedule, Sequence, from_fn,
+    Applied, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Point,
+    Policy, Position, ScaleMode, ScaledCyclic, Schedule, Sequence, from_fn,
 };
 use proptest::prelude::*;
 use support::Remembers;
@@ -227,6 +228,181 @@ proptest! {
             }
         }
     }
+}
+
+/// Values that a custom schedule must not give, among some that it may.
+const ODD: [f64; 9] = [0.1, 0.1, f64::NAN, f64::INFINITY, -1.0, f64::MAX, 0.0, -0.0, 5e-324];
+
+/// A custom schedule that begins with a rate and a momentum, and gives odd ones later.
+struct Odd;
+
+impl Schedule for Odd {
+    fn value_at(&self, step: u64) -> f64 {
+        self.point_at(&self.position_at(step), None).value
+    }
+
+    fn range(&self) -> Option<LrRange> {
+        Some(LrRange { base_lr: 0.1, max_lr: 0.2 })
+    }
+
+    fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
+        let pick = |n: u64| ODD[(position.step.wrapping_mul(n) % ODD.len() as u64) as usize];
+        let value = range.map_or(1.0, |range| range.max_lr) * pick(1);
+        Point { value, height: Some(pick(7)), amplitude: 1.0 }
+    }
+}
+
+fn extreme() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        2 => 0.0..2.0_f64,
+        1 => prop::sample::select(&[0.0, -0.0, 5e-324, 1e-300, 1e300, f64::MAX, f64::INFINITY, f64::NAN, -1.0][..]),
+    ]
+}
+
+/// Does all that can be done to an optimizer, with any numbers: what it is given and what it reports are rates and momenta, what
+/// fails changes nothing, and what is saved can be read.
+fn ill_treat<S: Schedule>(
+    mut optimizer: CyclicOptimizer<Remembers, S>,
+    deeds: Vec<(u8, f64, f64, u64)>,
+) -> Result<(), TestCaseError> {
+    let is_momentum = |momentum: Option<f64>| momentum.is_none_or(|momentum| (0.0..1.0).contains(&momentum));
+    for (deed, a, b, to) in deeds {
+        let before = (optimizer.state(), bits(optimizer.lr()), bits(optimizer.get_ref().lr));
+        let state = optimizer.state();
+        let done = match deed {
+            0 => optimizer.set_scale(a),
+            1 => optimizer.set_range(a, b),
+            2 => optimizer.cut_envelope(a),
+            3 => optimizer.restore(ClrState { scale: a, clr_iterations: to, iterations: to, ..state }),
+            4 => optimizer.restore(ClrState { last: state.last.map(|last| Applied { lr: a, ..last }), ..state }),
+            5 => Ok(optimizer.seek(to)),
+            6 => Ok(optimizer.reset_cycle()),
+            7 => {
+                let _ = optimizer.observe_separately(a, b);
+                Ok(())
+            }
+            _ => {
+                let lr = optimizer.lr();
+                prop_assert_eq!(bits(update_any(&mut optimizer).lr), bits(lr));
+                prop_assert_eq!(bits(optimizer.last().unwrap().lr), bits(lr));
+                Ok(())
+            }
+        };
+        if done.is_err() {
+            prop_assert_eq!((optimizer.state(), bits(optimizer.lr()), bits(optimizer.get_ref().lr)), before);
+        }
+        let last = optimizer.last().map(|last| (last.lr, last.momentum));
+        let inner = (optimizer.get_ref().lr, optimizer.get_ref().momentum);
+        let given = [(optimizer.lr(), optimizer.momentum()), inner];
+        let coming = optimizer.preview(3).map(|used| (used.lr, used.momentum));
+        for (lr, momentum) in given.into_iter().chain(last).chain(coming) {
+            prop_assert!(lr.is_finite() && lr >= 0.0 && is_momentum(momentum), "{lr} {momentum:?} after {deed}");
+        }
+        prop_assert_eq!(bits(optimizer.lr()), bits(inner.0));
+        #[cfg(feature = "serde")]
+        {
+            let json = serde_json::to_string(&optimizer.state()).unwrap();
+            prop_assert_eq!(
+                serde_json::from_str::<ClrState>(&json).map_err(|error| error.to_string()),
+                Ok(optimizer.state())
+            );
+        }
+    }
+    Ok(())
+}
+
+fn update_any<S: Schedule>(optimizer: &mut CyclicOptimizer<Remembers, S>) -> Remembers {
+    optimizer.update_with(|inner| Ok::<_, ()>(inner.clone())).unwrap()
+}
+
+fn deeds() -> impl Strategy<Value = Vec<(u8, f64, f64, u64)>> {
+    prop::collection::vec((0..12_u8, extreme(), extreme(), any_step()), 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_update_gets_what_is_no_rate(config in support::config(), deeds in deeds(), factor in 0.1..0.9_f64) {
+        let plateau = Plateau::keras(factor, 0).unwrap();
+        let config = config.with_plateau(plateau).unwrap();
+        ill_treat(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
+    }
+
+    #[test]
+    fn no_update_gets_what_a_custom_schedule_should_not_give(deeds in deeds(), bounded in any::<bool>()) {
+        let config = ClrConfig::custom(Odd).with_momentum(0.8, 0.9).unwrap();
+        let config = config.with_plateau(Plateau::auto_decay(0.5, 1).unwrap()).unwrap();
+        let config = if bounded { config.with_bounds(0.01, 1.0).unwrap() } else { config };
+        ill_treat(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
+    }
+
+    /// No schedule of this crate gives a higher rate than its peak, which a scale is checked against.
+    #[test]
+    fn the_peak_is_the_highest_rate(policy in support::policy(), steps in prop::collection::vec(any_step(), 1..50)) {
+        let peak = policy.peak();
+        for step in steps {
+            prop_assert!(policy.value_at(step) <= peak, "{} at {step} is above {peak}", policy.value_at(step));
+        }
+    }
+}
+
+/// An infinite rate is refused where it comes from, and the optimizer never gets one.
+#[test]
+fn a_scale_that_makes_a_rate_infinite_is_refused() {
+    let remembers = || Remembers { lr: 0.0, momentum: None };
+    let mut optimizer = CyclicOptimizer::new(remembers(), Constant::new(10.0).unwrap());
+    let error = optimizer.set_scale(f64::MAX).unwrap_err();
+    assert_eq!(error.to_string(), "the highest rate times the scale must be a finite rate of at least 0, got inf");
+    assert_eq!((optimizer.lr(), update(&mut optimizer).lr, optimizer.state().scale), (10.0, 10.0, 1.0));
+    // Also where the rate is infinite only later, or by a range that is set afterwards.
+    let cyclic = || CyclicOptimizer::new(remembers(), Cyclic::triangular(0.0, 2.0, 4).unwrap());
+    assert!(cyclic().set_scale(f64::MAX).is_err());
+    let mut scaled = cyclic();
+    scaled.set_scale(1e300).unwrap();
+    assert!(scaled.set_range(0.0, 1e10).is_err());
+    // Bounds keep it finite.
+    let bounded = ClrConfig::new(Constant::new(10.0).unwrap()).with_bounds(0.0, 1.0).unwrap();
+    let mut bounded = CyclicOptimizer::new(remembers(), bounded);
+    bounded.set_scale(f64::MAX).unwrap();
+    assert_eq!(bounded.lr(), 1.0);
+    // A saved state that says that an update has used no rate.
+    let mut state = optimizer.state();
+    state.last = state.last.map(|last| Applied { lr: f64::INFINITY, ..last });
+    assert!(matches!(optimizer.restore(state), Err(ConfigError::Rate { field: "last.lr", .. })));
+}
+
+/// A custom schedule that gives no rate at some step: the update is made with a rate of 0, and says so.
+#[test]
+fn what_a_custom_schedule_should_not_give_is_a_rate_of_zero() {
+    for bad in [f64::NAN, f64::INFINITY, -0.1] {
+        let config = ClrConfig::custom(from_fn(move |step| if step == 1 { bad } else { 0.5 }));
+        let mut optimizer = CyclicOptimizer::new(Remembers { lr: 9.0, momentum: None }, config);
+        let used: Vec<f64> = (0..3).map(|_| update_any(&mut optimizer).lr).collect();
+        assert_eq!(used, [0.5, 0.0, 0.5]);
+        optimizer.seek(1);
+        assert_eq!((optimizer.lr(), optimizer.get_ref().lr), (0.0, 0.0));
+        assert!(matches!(optimizer.restore(optimizer.state()), Err(ConfigError::Rate { .. })));
+    }
+}
+
+/// A panic in the middle of an update that was caught: the next one uses what is reported all the same.
+#[test]
+fn after_a_panic_the_next_update_uses_what_is_reported() {
+    let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
+    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+    update(&mut optimizer);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        optimizer.update_with(|inner| -> Result<(), ()> {
+            *inner = Remembers { lr: 9.0, momentum: Some(0.1) };
+            panic!("on purpose")
+        })
+    }));
+    assert!(panicked.is_err());
+    let (lr, momentum) = (optimizer.lr(), optimizer.momentum());
+    let used = update(&mut optimizer);
+    assert_eq!((used.lr, used.momentum, optimizer.iterations()), (lr, momentum, 2));
+    assert_eq!(optimizer.last().map(|last| (last.lr, last.momentum)), Some((lr, momentum)));
 }
 
 /// Ten million steps are far beyond where f32 counters and i32 powers give up.

@@ -3,7 +3,7 @@
 use crate::feedback::{Observation, Scope, Stop, Watch};
 use crate::run::{Rates, Run};
 use crate::schedule::{Cursor, LrRange, Point, Schedule, between, inverse_time};
-use crate::{Applied, ClrConfig, ClrState};
+use crate::{Applied, ClrConfig, ClrState, ConfigError, check};
 
 impl<S: Schedule> ClrConfig<S> {
     /// What the updates of a fresh run will use: an endless iterator of constant size.
@@ -71,6 +71,24 @@ impl<S: Schedule> ClrConfig<S> {
     /// The rate that a plateau's floor is measured against.
     pub(super) fn reference(&self, range: Option<LrRange>) -> f64 {
         range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
+    }
+
+    /// Checks that a run can stand at `state`, and that it leaves every rate finite.
+    pub(crate) fn check_state(&self, state: &ClrState) -> Result<(), ConfigError> {
+        state.check(&self.schedule)?;
+        let highest = state.range.map_or(0.0, |range| range.max_lr).max(self.schedule.peak());
+        let scaled = highest * state.scale * self.envelope(state);
+        if self.bounds.map_or(scaled, |bounds| scaled.min(bounds.ceiling)) == f64::INFINITY {
+            return Err(ConfigError::Rate { field: "the highest rate times the scale", value: scaled });
+        }
+        Ok(())
+    }
+
+    /// Checks that what an update is to use is a rate and a momentum.
+    #[inline]
+    pub(crate) fn check_rates(rates: Rates) -> Result<(), ConfigError> {
+        check::rate("the schedule's rate", rates.lr)?;
+        rates.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
     }
 
     /// Takes a report in a run that stands at `state`: a metric for the plateau and one for early stopping.

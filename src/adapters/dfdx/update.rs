@@ -91,8 +91,8 @@ pub enum UpdateError<Err> {
         /// The update, counted from 0 over the whole run.
         iteration: u64,
     },
-    /// The scheduled rate is NaN, infinite or negative, or the momentum not in [0, 1), which only a custom schedule or an
-    /// enormous scale can cause, and the update was refused: nothing has changed.
+    /// The scheduled rate is NaN, infinite or negative, or the momentum not in [0, 1), which only a custom schedule can cause,
+    /// and the update was refused: nothing has changed.
     #[error("update {iteration} was refused: {error}")]
     Schedule {
         /// What is wrong with it.
@@ -176,7 +176,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.check_next().map_err(|error| UpdateError::Schedule { error, iteration })?;
         let (clip, guard) = (self.config().clip(), self.config().guard());
         // What was changed through `get_mut` is put right before it is reported.
-        let _ = self.begin();
+        self.put_right();
         let mut used = self.upcoming();
         if guard.gradients || clip != Clip::default() {
             // Or looking at a missing gradient would make one of zeros.
