@@ -1,10 +1,23 @@
 //! The preconditions of all parameters, each written once. NaN fails every one of them.
 
-use crate::ConfigError;
+use crate::{ConfigError, LrRange};
 
 /// A learning rate: finite and at least 0.
 pub(crate) fn rate(field: &'static str, value: f64) -> Result<(), ConfigError> {
     if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(ConfigError::Rate { field, value }) }
+}
+
+/// A learning rate that a schedule is made of. -0.0 becomes 0.0, so that every way to a value gives the same bits.
+pub(crate) fn schedule_rate(field: &'static str, value: &mut f64) -> Result<(), ConfigError> {
+    *value += 0.0;
+    rate(field, *value)
+}
+
+/// The ends that a schedule runs between, as [`schedule_rate`].
+pub(crate) fn schedule_range(range: &mut LrRange) -> Result<(), ConfigError> {
+    schedule_rate("base_lr", &mut range.base_lr)?;
+    schedule_rate("max_lr", &mut range.max_lr)?;
+    ordered(("base_lr", range.base_lr), ("max_lr", range.max_lr))
 }
 
 /// A learning rate that something is divided or multiplied by.

@@ -347,6 +347,13 @@ proptest! {
     }
 }
 
+#[test]
+fn no_rate_is_minus_zero() {
+    let schedule = Constant::new(-0.0).unwrap();
+    assert_eq!((bits(schedule.value_at(0)), schedule.preview(0).next().map(bits)), (0, Some(0)));
+    assert_eq!(bits(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule).lr()), 0);
+}
+
 /// An infinite rate is refused where it comes from, and the optimizer never gets one.
 #[test]
 fn a_scale_that_makes_a_rate_infinite_is_refused() {

@@ -256,7 +256,7 @@ impl OneCycle {
         let rise = self.rise_fraction.unwrap_or(if fastai { 0.25 } else { 0.3 });
         let div_factor = self.div_factor.unwrap_or(25.0);
         let final_div_factor = self.final_div_factor.unwrap_or(if fastai { 1e5 } else { 1e4 });
-        check::rate("max_lr", self.max_lr)?;
+        check::schedule_rate("max_lr", &mut self.max_lr)?;
         check::length("total_steps", self.total_steps)?;
         check::fraction("rise_fraction", rise)?;
         check::divisor("div_factor", div_factor)?;

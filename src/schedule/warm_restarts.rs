@@ -73,14 +73,9 @@ pub struct WarmRestarts {
 
 impl WarmRestarts {
     fn checked(base_lr: f64, max_lr: f64, cycles: Cycles) -> Result<Self, ConfigError> {
-        check::rates(("base_lr", base_lr), ("max_lr", max_lr))?;
-        Ok(Self {
-            range: LrRange { base_lr, max_lr },
-            cycles: cycles.check()?,
-            peak_factor: 1.0,
-            log2_peak_factor: 0.0,
-            inclusive_end: false,
-        })
+        let mut range = LrRange { base_lr, max_lr };
+        check::schedule_range(&mut range)?;
+        Ok(Self { range, cycles: cycles.check()?, peak_factor: 1.0, log2_peak_factor: 0.0, inclusive_end: false })
     }
 
     /// Cycles of `t_0` updates without end.

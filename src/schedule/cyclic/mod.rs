@@ -109,8 +109,8 @@ enum Turn {
 }
 
 impl Cyclic {
-    fn checked(range: LrRange, cycles: Cycles, turn: Turn, amplitude: Amplitude) -> Result<Self, ConfigError> {
-        check::rates(("base_lr", range.base_lr), ("max_lr", range.max_lr))?;
+    fn checked(mut range: LrRange, cycles: Cycles, turn: Turn, amplitude: Amplitude) -> Result<Self, ConfigError> {
+        check::schedule_range(&mut range)?;
         if let Turn::Fraction(fraction) = turn {
             check::fraction("up_fraction", fraction)?;
         }
@@ -226,8 +226,9 @@ impl Cyclic {
     /// # Errors
     ///
     /// An `end_lr` that is not finite, negative, or above `max_lr`.
-    pub fn with_end_lr(mut self, end_lr: f64) -> Result<Self, ConfigError> {
-        check::rates(("end_lr", end_lr), ("max_lr", self.range.max_lr))?;
+    pub fn with_end_lr(mut self, mut end_lr: f64) -> Result<Self, ConfigError> {
+        check::schedule_rate("end_lr", &mut end_lr)?;
+        check::ordered(("end_lr", end_lr), ("max_lr", self.range.max_lr))?;
         self.end_lr = Some(end_lr);
         Ok(self)
     }

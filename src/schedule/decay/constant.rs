@@ -50,8 +50,8 @@ impl Constant {
         Self { lr }.check()
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
-        check::rate("lr", self.lr)?;
+    fn check(mut self) -> Result<Self, ConfigError> {
+        check::schedule_rate("lr", &mut self.lr)?;
         Ok(self)
     }
 }

@@ -62,9 +62,9 @@ impl CosineDecay {
         Self { start_lr, end_lr, steps }.check()
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
-        check::rate("start_lr", self.start_lr)?;
-        check::rate("end_lr", self.end_lr)?;
+    fn check(mut self) -> Result<Self, ConfigError> {
+        check::schedule_rate("start_lr", &mut self.start_lr)?;
+        check::schedule_rate("end_lr", &mut self.end_lr)?;
         check::length("steps", self.steps)?;
         Ok(self)
     }

@@ -61,7 +61,7 @@ impl ExponentialDecay {
     }
 
     fn check(mut self) -> Result<Self, ConfigError> {
-        check::rate("start_lr", self.start_lr)?;
+        check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::gamma("gamma", self.gamma)?;
         self.log2_gamma = curve::log2(self.gamma);
         Ok(self)

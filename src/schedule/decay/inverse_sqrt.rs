@@ -59,8 +59,8 @@ impl InverseSqrtDecay {
         Self { start_lr, timescale }.check()
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
-        check::rate("start_lr", self.start_lr)?;
+    fn check(mut self) -> Result<Self, ConfigError> {
+        check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::length("timescale", self.timescale)?;
         Ok(self)
     }

@@ -59,8 +59,8 @@ impl InverseTimeDecay {
         Self { start_lr, rate }.check()
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
-        check::rate("start_lr", self.start_lr)?;
+    fn check(mut self) -> Result<Self, ConfigError> {
+        check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::non_negative("rate", self.rate)?;
         Ok(self)
     }

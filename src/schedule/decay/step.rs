@@ -66,7 +66,7 @@ impl StepDecay {
     }
 
     fn check(mut self) -> Result<Self, ConfigError> {
-        check::rate("start_lr", self.start_lr)?;
+        check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::length("step_size", self.step_size)?;
         check::gamma("gamma", self.gamma)?;
         self.log2_gamma = curve::log2(self.gamma);
@@ -142,7 +142,7 @@ impl MultiStepDecay {
     }
 
     fn check(mut self) -> Result<Self, ConfigError> {
-        check::rate("start_lr", self.start_lr)?;
+        check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::gamma("gamma", self.gamma)?;
         if self.milestones.is_empty() {
             return Err(ConfigError::Empty { field: "milestones" });
