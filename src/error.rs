@@ -69,6 +69,14 @@ pub enum ConfigError {
         /// The part, counted from 0.
         index: usize,
     },
+    /// Sequences within sequences, deeper than a config file can hold.
+    #[error("sequences must be nested at most {maximum} deep, got {depth}: join parts of an inner one to an outer one")]
+    TooDeep {
+        /// How deep they are nested; 1 is a sequence without another in it.
+        depth: u64,
+        /// How deep they may be.
+        maximum: u64,
+    },
     /// More updates than a `u64` can count.
     #[error("{field} must keep the horizon within u64, got {value}")]
     HorizonOverflow {

@@ -6,7 +6,7 @@ mod support;
 
 use cyclic_optim::feedback::{EarlyStopping, Improvement, Plateau};
 use cyclic_optim::{
-    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, OneCycle, Policy, Schedule, Sequence,
+    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, OneCycle, Part, Policy, Schedule, Sequence,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -192,6 +192,27 @@ fn what_is_wrong_is_named() {
     // JSON has no NaN; TOML has.
     let error = toml::from_str::<ClrConfig>("[schedule.constant]\nlr = nan").unwrap_err().to_string();
     assert!(error.contains("lr must be a finite rate of at least 0, got NaN"), "{error}");
+}
+
+/// Sequences nested as deep as they may be are read back, also in a larger document; one more is refused, and said so.
+#[test]
+fn nested_sequences_are_read_back() {
+    let mut schedule = Policy::from(Constant::new(0.5).unwrap());
+    for _ in 0..16 {
+        let first = Part::new(Constant::new(0.1).unwrap(), 1);
+        schedule = Sequence::new([first, Part::endless(schedule)]).unwrap().into();
+    }
+    let config = ClrConfig::new(schedule);
+    let json = serde_json::to_string(&config).unwrap();
+    assert_eq!(read(&json).unwrap(), config);
+    let outer: Vec<std::collections::BTreeMap<String, ClrConfig>> =
+        serde_json::from_str(&format!(r#"[{{"run": {json}}}]"#)).unwrap();
+    assert_eq!(outer[0]["run"], config);
+    assert_eq!(toml::from_str::<ClrConfig>(&toml::to_string(&config).unwrap()).unwrap(), config);
+    let deeper = json.replacen(r#"{"schedule":"#, r#"{"schedule":{"sequence":{"parts":[{"schedule":"#, 1);
+    let deeper = deeper.replacen(r#","decay""#, r#"}]}},"decay""#, 1);
+    let error = read(&deeper).unwrap_err();
+    assert!(error.contains("schedule.sequence: sequences must be nested at most 16 deep, got 17"), "{error}");
 }
 
 /// `Type::deserialize` is the trait's, too: a derive that left an inherent function of that name would win over it, unchecked.

@@ -32,12 +32,13 @@ serde_checked! {
     ///
     /// | parameter | default | purpose | range |
     /// |---|---|---|---|
-    /// | `parts` | required | what comes after what | at least one |
+    /// | `parts` | required | what comes after what | at least one; sequences in sequences at most 16 deep |
     /// | `steps` of a part | none for the last | its length in updates | >= 1; required for all but the last |
     ///
     /// # Errors
     ///
-    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together.
+    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together, a
+    /// seventeenth sequence within a sequence (files could not hold more: parsers of JSON and TOML limit how deep they read).
     ///
     /// # Examples
     ///
@@ -82,12 +83,17 @@ impl Part {
     }
 }
 
+/// How deep sequences may be nested. Each takes four levels of a JSON or TOML document, of which `serde_json` reads 128 and
+/// `toml` 80; a checkpoint needs a few more.
+const MAX_DEPTH: u64 = 16;
+
 impl Sequence {
     /// Joins the parts.
     ///
     /// # Errors
     ///
-    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together.
+    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together, sequences
+    /// nested more than 16 deep.
     pub fn new(parts: impl Into<Vec<Part>>) -> Result<Self, ConfigError> {
         Self { parts: parts.into() }.check()
     }
@@ -174,6 +180,10 @@ impl Sequence {
         if let Some(index) = before.iter().position(|part| part.steps.is_none()) {
             return Err(ConfigError::EndlessPart { index });
         }
+        let depth = self.depth();
+        if depth > MAX_DEPTH {
+            return Err(ConfigError::TooDeep { depth, maximum: MAX_DEPTH });
+        }
         let mut total = 0_u64;
         for steps in self.parts.iter().filter_map(|part| part.steps) {
             crate::check::length("steps", steps)?;
@@ -184,6 +194,13 @@ impl Sequence {
             total.checked_add(own).ok_or(ConfigError::HorizonOverflow { field: "parts", value: own })?;
         }
         Ok(self)
+    }
+
+    /// How deep sequences are nested, this one included. Those within have been checked, so this does not go deep.
+    fn depth(&self) -> u64 {
+        let inner =
+            self.parts.iter().map(|part| if let Policy::Sequence(inner) = &part.schedule { inner.depth() } else { 0 });
+        1 + inner.max().unwrap_or(0)
     }
 
     /// The part that `step` lies in, with its start; after the end, the last part.
@@ -331,6 +348,19 @@ mod tests {
         assert_eq!(sequence.updates_for_cycles(2), Some(9));
         let nested = Sequence::new([Part::new(sequence, 8), cut]).unwrap();
         assert_eq!(nested.cycle_bounds().collect::<Vec<_>>(), [3..7, 7..8, 8..12, 12..14]);
+    }
+
+    #[test]
+    fn sequences_are_nested_sixteen_deep_at_most() {
+        let within =
+            |schedule: Policy| Sequence::new([Part::new(Constant::new(0.1).unwrap(), 1), Part::endless(schedule)]);
+        let mut sequence = within(ExponentialDecay::new(0.5, 0.5).unwrap().into()).unwrap();
+        for _ in 1..16 {
+            sequence = within(sequence.into()).unwrap();
+        }
+        assert_eq!((sequence.value_at(15), sequence.value_at(17)), (0.1, 0.25));
+        let deeper = within(sequence.into());
+        assert_eq!(deeper, Err(ConfigError::TooDeep { depth: 17, maximum: 16 }));
     }
 
     #[test]
