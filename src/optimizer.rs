@@ -408,6 +408,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
 impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// Checks that what the next update will use is a rate and a momentum.
+    #[cfg(feature = "dfdx")]
     #[inline]
     pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
         ClrConfig::<S>::check_rates(self.run.scheduled())

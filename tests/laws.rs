@@ -275,8 +275,14 @@ fn ill_treat<S: Schedule>(
             2 => optimizer.cut_envelope(a),
             3 => optimizer.restore(ClrState { scale: a, clr_iterations: to, iterations: to, ..state }),
             4 => optimizer.restore(ClrState { last: state.last.map(|last| Applied { lr: a, ..last }), ..state }),
-            5 => Ok(optimizer.seek(to)),
-            6 => Ok(optimizer.reset_cycle()),
+            5 => {
+                optimizer.seek(to);
+                Ok(())
+            }
+            6 => {
+                optimizer.reset_cycle();
+                Ok(())
+            }
             7 => {
                 let _ = optimizer.observe_separately(a, b);
                 Ok(())

@@ -112,10 +112,10 @@ impl Direction {
         // Keras numbers the metrics of one kind: auc_1.
         let number = name.rsplit_once('_').filter(|(_, word)| word.bytes().all(|byte| byte.is_ascii_digit()));
         let name = number.map_or(name, |(before, _)| before);
-        let is_known = |known: &&str| name.strip_suffix(*known).is_some_and(|before| before.ends_with('_'));
+        let is_known = |known: &str| name.strip_suffix(known).is_some_and(|before| before.ends_with('_'));
         KNOWN_METRICS
             .iter()
-            .find(|(_, names)| names.iter().any(|known| is_known(&known)))
+            .find(|(_, names)| names.iter().any(|known| is_known(known)))
             .map(|(direction, _)| *direction)
     }
 }
