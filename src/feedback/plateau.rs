@@ -86,7 +86,7 @@ serde_checked! {
     }
 }
 
-/// Whose way of counting patience and cooldown.
+/// Whose way of counting patience and cooldown, and of comparing a metric with the best so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Counting {
