@@ -8,15 +8,20 @@ use crate::schedule::Schedule;
 use crate::{CyclicOptimizer, Hyperparameters};
 
 const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} {eta}";
+/// With the metrics of the last epoch on a line of their own above the bar.
+const TEMPLATE_WITH_METRICS: &str = "{prefix}\n{msg} {wide_bar} {pos}/{len} {eta}";
 
-/// A progress bar over the updates of a run, with epoch, loss, rate, momentum and the place in the cycle:
+/// A progress bar over the updates of a run, with epoch, loss, rate, momentum and the place in the cycle, and above it the
+/// metrics of the last epoch:
 ///
 /// ```text
+/// epoch 2/20: loss 0.5012  val_loss 0.4377  val_accuracy 0.8611
 /// epoch 3/20  loss 0.4121  lr 1.62e-2  momentum 0.8707  cycle 1 87/180 ████░░░░░░░░ 132/900 2s
 /// ```
 ///
-/// It is drawn on stderr, some times a second, and not at all if that is no terminal. Epochs and cycles are counted from 1
-/// here, for it is people who read it.
+/// The bar is drawn on stderr, a few times a second. If stderr is not a terminal, nothing is drawn
+/// ([`is_hidden`](Self::is_hidden)). Epochs and cycles are counted from 1 here, because people read them; files and records
+/// count from 0.
 ///
 /// # Examples
 ///
@@ -25,6 +30,8 @@ const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} {eta}";
 ///
 /// let bar = TrainingBar::new(20, 45);
 /// // In the loop, after each update: bar.update(&optimizer, loss);
+/// bar.epoch(0, &[("loss", 0.5012), ("val_loss", 0.4377)]);
+/// bar.suspend(|| println!("a message that does not tear the bar"));
 /// bar.finish();
 /// ```
 #[derive(Debug, Clone)]
@@ -70,6 +77,28 @@ impl TrainingBar {
         message
     }
 
+    /// Shows the metrics of the epoch just made, counted from 0, above the bar until the next call.
+    pub fn epoch(&self, epoch: u64, metrics: &[(&str, f64)]) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        if let Ok(style) = ProgressStyle::with_template(TEMPLATE_WITH_METRICS) {
+            self.bar.set_style(style);
+        }
+        self.bar.set_prefix(self.metrics(epoch, metrics));
+    }
+
+    fn metrics(&self, epoch: u64, metrics: &[(&str, f64)]) -> String {
+        let values: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        format!("epoch {}/{}: {}", epoch.saturating_add(1), self.epochs, values.join("  "))
+    }
+
+    /// Whether the bar is not drawn because stderr is not a terminal. A program can then print a line for each epoch instead.
+    #[must_use]
+    pub fn is_hidden(&self) -> bool {
+        self.bar.is_hidden()
+    }
+
     /// Takes the bar off the screen while `print` prints.
     pub fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
         self.bar.suspend(print)
@@ -83,6 +112,11 @@ impl TrainingBar {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use indicatif::{ProgressDrawTarget, TermLike};
+
     use super::*;
     use crate::{ClrConfig, Cyclic, Hyper, Unsupported};
 
@@ -100,7 +134,9 @@ mod tests {
 
     #[test]
     fn the_message_speaks_of_the_update_just_made() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        for template in [TEMPLATE, TEMPLATE_WITH_METRICS] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
         let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2).unwrap()).with_momentum(0.8, 0.9).unwrap();
         let mut optimizer = CyclicOptimizer::new(Fake, config);
         let bar = TrainingBar::new(3, 4);
@@ -112,5 +148,55 @@ mod tests {
         assert_eq!(message, "epoch 2/3  loss 0.2500  lr 3.00e-1  momentum 0.8000  cycle 2 3/4");
         bar.update(&optimizer, 0.25);
         assert_eq!((bar.bar.position(), bar.bar.length()), (7, Some(12)));
+    }
+    /// A terminal of 100 columns that keeps the lines written to it.
+    #[derive(Debug, Clone, Default)]
+    struct Terminal(Arc<Mutex<String>>);
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            100
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(&format!("{text}\n"))
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.write_str("\n")
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_metrics_of_an_epoch_stand_above_the_bar() {
+        let (bar, terminal) = (TrainingBar::new(3, 4), Terminal::default());
+        bar.bar.set_draw_target(ProgressDrawTarget::hidden());
+        bar.epoch(0, &[("loss", 1.0)]);
+        assert!(bar.is_hidden() && bar.bar.prefix().is_empty());
+        bar.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
+        assert!(!bar.is_hidden());
+        bar.epoch(1, &[("loss", 0.5), ("val_accuracy", 0.93751)]);
+        bar.bar.tick();
+        let drawn = terminal.0.lock().unwrap().clone();
+        // indicatif fills a line that is not the last one with spaces.
+        let line: String = drawn.chars().take(100).collect();
+        assert_eq!(line.trim_end(), "epoch 2/3: loss 0.5000  val_accuracy 0.9375", "{drawn:?}");
     }
 }

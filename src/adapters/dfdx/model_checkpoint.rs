@@ -271,6 +271,25 @@ impl ModelCheckpoint {
         self.best
     }
 
+    /// The file that [`save`](Self::save) would write for this count, so many updates and these metrics. With metrics of any
+    /// value this checks the template before the run.
+    ///
+    /// # Errors
+    ///
+    /// A key that is none of `epoch`, `update` and the metrics.
+    ///
+    /// ```
+    /// use cyclic_optim::adapters::dfdx::ModelCheckpoint;
+    ///
+    /// let keep = ModelCheckpoint::new("models/{epoch:02}-{val_loss:.1}.safetensors")?;
+    /// assert_eq!(keep.path(0, 45, &[("val_loss", 0.5)])?.to_str(), Some("models/01-0.5.safetensors"));
+    /// assert!(keep.path(0, 45, &[("loss", 0.5)]).is_err());
+    /// # Ok::<(), cyclic_optim::adapters::dfdx::TemplateError>(())
+    /// ```
+    pub fn path(&self, count: u64, updates: u64, metrics: &[(&str, f64)]) -> Result<PathBuf, TemplateError> {
+        self.template.fill(&[("epoch", count.saturating_add(1)), ("update", updates)], metrics)
+    }
+
     /// Writes a file, if it is time and good enough; says which. `count` counts the calls from 0: it is the epoch, or the
     /// update if this is called after each.
     ///
@@ -307,7 +326,7 @@ impl ModelCheckpoint {
             }
             best = Some(value);
         }
-        let path = self.template.fill(&[("epoch", number), ("update", optimizer.iterations())], metrics)?;
+        let path = self.path(count, optimizer.iterations(), metrics)?;
         make_folder(&path)?;
         if self.weights_only {
             Checkpoint::write_weights(&path, model)?;
