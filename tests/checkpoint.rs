@@ -219,7 +219,7 @@ fn another_config_is_refused_field_by_field() {
     );
     let text = error.to_string();
     assert!(text.contains("config.schedule.cyclic.max_lr was 0.1 and is 0.2"), "{text}");
-    assert!(text.contains("optimizer.weight_decay was null and is {\"decoupled\":\"NaN\"}"), "{text}");
+    assert!(text.contains("optimizer.weight_decay was nothing and is decoupled NaN"), "{text}");
     checkpoint.restore_as(&mut other, &mut optimizer).unwrap();
     assert_eq!(optimizer.iterations(), 13);
     // A longer horizon.
@@ -277,7 +277,7 @@ fn switched_off_momentum_is_a_difference() {
     let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&same, &optimizer).unwrap()).unwrap();
     let mut fresh = CyclicOptimizer::new(rmsprop(), config());
     let error = checkpoint.restore(&mut same, &mut fresh).unwrap_err().to_string();
-    assert!(error.ends_with("optimizer.momentum was null and is \"scheduled\""), "{error}");
+    assert!(error.ends_with("optimizer.momentum was nothing and is scheduled"), "{error}");
 }
 
 fn train_one(model: &mut Model<f32>, optimizer: &mut CyclicOptimizer<RMSprop<f32, Cpu>>) {
@@ -318,10 +318,7 @@ fn another_optimizer_or_model_is_refused() {
     let mut same = model(2);
     for error in [checkpoint.restore(&mut same, &mut sgd), checkpoint.restore_as(&mut same, &mut sgd)] {
         let error = error.unwrap_err().to_string();
-        assert!(
-            error.contains("optimizer was \"adam\" and is \"sgd\"") || error.contains("optimizer was adam and is sgd"),
-            "{error}"
-        );
+        assert!(error.contains("optimizer was adam and is sgd"), "{error}");
     }
 
     fn refusal<B: BuildOnDevice<Cpu, E>, E: cyclic_optim::adapters::dfdx::CheckpointDtype>(

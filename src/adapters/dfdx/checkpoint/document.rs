@@ -120,7 +120,7 @@ pub(super) fn exact(value: f64) -> Value {
 pub struct Difference {
     /// The field's path, for instance `config.schedule.cyclic.max_lr`.
     pub field: String,
-    /// What was saved; `nothing` if it was not there.
+    /// What was saved, as text for people; `nothing` if it was not there.
     pub saved: String,
     /// What is there now.
     pub present: String,
@@ -132,10 +132,30 @@ impl fmt::Display for Difference {
     }
 }
 
+/// A value for people to read: no JSON.
+fn text(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "nothing".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(values)) => values.iter().map(|value| text(Some(value))).collect::<Vec<_>>().join(", "),
+        Some(Value::Object(fields)) => {
+            let fields = fields.iter().map(|(name, value)| match value {
+                Value::Object(_) | Value::Array(_) => format!("{name} ({})", text(Some(value))),
+                value => format!("{name} {}", text(Some(value))),
+            });
+            fields.collect::<Vec<_>>().join(", ")
+        }
+        Some(value) => value.to_string(),
+    }
+}
+
 /// Adds the fields in which two documents differ.
 pub(super) fn compare(field: &str, saved: Option<&Value>, present: Option<&Value>, found: &mut Vec<Difference>) {
     match (saved, present) {
-        (Some(Value::Object(saved)), Some(Value::Object(present))) => {
+        // Two that have no field in common, two kinds of schedule for instance, are compared as a whole.
+        (Some(Value::Object(saved)), Some(Value::Object(present)))
+            if saved.is_empty() || present.is_empty() || saved.keys().any(|name| present.contains_key(name)) =>
+        {
             let names = saved.keys().chain(present.keys().filter(|name| !saved.contains_key(*name)));
             for name in names {
                 compare(&format!("{field}.{name}"), saved.get(name), present.get(name), found);
@@ -148,7 +168,6 @@ pub(super) fn compare(field: &str, saved: Option<&Value>, present: Option<&Value
         }
         (saved, present) if saved == present => {}
         (saved, present) => {
-            let text = |value: Option<&Value>| value.map_or("nothing".into(), ToString::to_string);
             found.push(Difference { field: field.into(), saved: text(saved), present: text(present) });
         }
     }
