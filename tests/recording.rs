@@ -6,7 +6,7 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cyclic_optim::history::{CsvError, CsvLog, CsvLogError, Per, Table};
 use cyclic_optim::{Applied, ClrConfig, Cyclic, History};
@@ -336,105 +336,7 @@ mod tensorboard {
 
     use cyclic_optim::history::TensorBoard;
 
-    /// Reads an event file by hand, record by record, with checksums of another library's making (bit by bit here): (step,
-    /// tag, value) of each scalar, (step, tag) with the number of values of each histogram, the texts.
-    #[derive(Debug, Default, PartialEq)]
-    struct Events {
-        scalars: Vec<(u64, String, f32)>,
-        histograms: Vec<(u64, String, f64)>,
-        texts: Vec<(u64, String, String)>,
-    }
-
-    fn crc32c(bytes: &[u8]) -> u32 {
-        !bytes.iter().fold(!0, |crc, &byte| {
-            (0..8).fold(crc ^ u32::from(byte), |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))
-        })
-    }
-
-    fn masked(bytes: &[u8]) -> u32 {
-        crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
-    }
-
-    fn varint(bytes: &mut &[u8]) -> u64 {
-        let mut value = 0;
-        for shift in (0..).step_by(7) {
-            let (&byte, rest) = bytes.split_first().unwrap();
-            *bytes = rest;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                break;
-            }
-        }
-        value
-    }
-
-    /// The fields of a protobuf message: number and bytes; numbers as eight bytes.
-    fn fields(mut message: &[u8]) -> Vec<(u64, Vec<u8>)> {
-        let mut found = Vec::new();
-        while !message.is_empty() {
-            let key = varint(&mut message);
-            let length = match key & 7 {
-                0 => {
-                    found.push((key >> 3, varint(&mut message).to_le_bytes().to_vec()));
-                    continue;
-                }
-                1 => 8,
-                2 => usize::try_from(varint(&mut message)).unwrap(),
-                5 => 4,
-                other => panic!("wire type {other}"),
-            };
-            found.push((key >> 3, message[..length].to_vec()));
-            message = &message[length..];
-        }
-        found
-    }
-
-    fn field(message: &[u8], number: u64) -> Option<Vec<u8>> {
-        fields(message).into_iter().find(|field| field.0 == number).map(|field| field.1)
-    }
-
-    fn read_folder(folder: &Path) -> Events {
-        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        let mut events = Events::default();
-        for file in files {
-            assert!(file.file_name().unwrap().to_str().unwrap().contains("tfevents"));
-            read_into(&fs::read(file).unwrap(), &mut events);
-        }
-        events
-    }
-
-    fn read_into(mut bytes: &[u8], events: &mut Events) {
-        let mut first = true;
-        while !bytes.is_empty() {
-            let length = u64::from_le_bytes(bytes[..8].try_into().unwrap());
-            assert_eq!(bytes[8..12], masked(&bytes[..8]).to_le_bytes());
-            let end = 12 + usize::try_from(length).unwrap();
-            let message = &bytes[12..end];
-            assert_eq!(bytes[end..end + 4], masked(message).to_le_bytes());
-            bytes = &bytes[end + 4..];
-            assert!(f64::from_le_bytes(field(message, 1).unwrap().try_into().unwrap()) > 1.7e9, "wall time");
-            if std::mem::take(&mut first) {
-                assert_eq!(field(message, 3).unwrap(), b"brain.Event:2");
-                continue;
-            }
-            let step = field(message, 2).map_or(0, |step| u64::from_le_bytes(step.try_into().unwrap()));
-            for (_, value) in fields(&field(message, 5).unwrap()) {
-                let tag = String::from_utf8(field(&value, 1).unwrap()).unwrap();
-                if let Some(simple) = field(&value, 2) {
-                    events.scalars.push((step, tag, f32::from_le_bytes(simple.try_into().unwrap())));
-                } else if let Some(histogram) = field(&value, 5) {
-                    let number = f64::from_le_bytes(field(&histogram, 3).unwrap().try_into().unwrap());
-                    events.histograms.push((step, tag, number));
-                } else {
-                    let tensor = field(&value, 8).unwrap();
-                    let plugin = field(&field(&value, 9).unwrap(), 1).unwrap();
-                    assert_eq!(field(&plugin, 1).unwrap(), b"text");
-                    events.texts.push((step, tag, String::from_utf8(field(&tensor, 8).unwrap()).unwrap()));
-                }
-            }
-        }
-    }
+    use super::support::events::{Events, read_folder, read_into};
 
     fn steps(events: &Events, tag: &str) -> Vec<u64> {
         events.scalars.iter().filter(|scalar| scalar.1 == tag).map(|scalar| scalar.0).collect()

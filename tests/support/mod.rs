@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub(crate) mod events;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
