@@ -33,11 +33,12 @@ use dfdx::prelude::{Cpu, ZeroGrads};
 use indicatif::{ProgressBar, ProgressStyle};
 use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step};
 use support::files;
+use support::output::say;
 
 /// Compare constant and cyclic learning rates on the digits.
 #[derive(Parser)]
 struct Args {
-    /// Folder with the four IDX files of the digits.
+    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or with .gz behind the name.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
     data: PathBuf,
     /// Folder for the table and the pictures; made if it is not there.
@@ -137,26 +138,21 @@ struct Job<'a> {
 type Curve = Vec<f64>;
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         let data = Data::read(&args.data)?;
-        if data.pixels() != PIXELS {
-            return Err(format!("images of 8 x 8 pixels are needed, these have {}", data.pixels()).into());
-        }
         files::make_folder(&args.out)?;
-        let split = data.validation_split(5);
+        files::check_writable(&args.out)?;
+        let split = data.hold_out(0.2)?;
         let mut csv = String::from("optimizer,arm,rates,max_lr,to_95,to_96,to_97,final_mean,final_sd\n");
         for inner in [Inner::Adam, Inner::Sgd] {
             compare(&args, inner, &data, &split, &mut csv)?;
         }
         let file = args.out.join("convergence.csv");
         files::write(&file, csv)?;
-        println!("written: {}", args.out.display());
+        say!("written: {}", args.out.display())?;
         Ok(())
     })
 }
-
-const PIXELS: usize = 64;
 
 fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut String) -> Result<(), Box<dyn Error>> {
     let grid = inner.grid();
@@ -204,19 +200,19 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
     let jobs: Vec<Job> = rows.iter().flat_map(|row| seeds(data, &row.3, args.seeds)).collect();
     let finals = run_all(&format!("{}: final", inner.name()), &jobs, usize::try_from(args.seeds)?)?;
 
-    println!(
+    say!(
         "\n{}, {} seeds, {UPDATES} updates of 32 images; updates until the mean test accuracy reaches",
         inner.name(),
         args.seeds
-    );
-    println!(
+    )?;
+    say!(
         "\n| arm | rates from | max_lr | 95 % | 96 % | 97 % | after {UPDATES} updates |\n|---|---|---|---|---|---|---|"
-    );
+    )?;
     for ((arm, from, max_lr, _), result) in rows.iter().zip(&finals) {
         let reached =
             TARGETS.map(|target| crossing(&result.mean, target).map_or("-".into(), |update| update.to_string()));
         let (mean, sd) = (last(&result.mean), result.sd);
-        println!("| {} | {from} | {max_lr:.4} | {} | {mean:.4} ± {sd:.4} |", arm.name(), reached.join(" | "));
+        say!("| {} | {from} | {max_lr:.4} | {} | {mean:.4} ± {sd:.4} |", arm.name(), reached.join(" | "))?;
         let names = (inner.name(), arm.name());
         writeln!(csv, "{},{},\"{from}\",{max_lr},{},{mean},{sd}", names.0, names.1, reached.join(","))?;
     }
@@ -226,18 +222,16 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         of.filter_map(|(row, result)| Some((crossing(&result.mean, 0.97)?, row, result))).min_by_key(|found| found.0)
     };
     match (fastest(true), fastest(false)) {
-        (Some((cyclic, arm, _)), Some((constant, lr, _))) => println!(
+        (Some((cyclic, arm, _)), Some((constant, lr, _))) => say!(
             "\n97 %: {} to {:.4} after {cyclic} updates, the best constant rate {:.4} after {constant}: ratio {:.2}",
             arm.0.name(),
             arm.2,
             lr.2,
             cyclic as f64 / constant as f64,
-        ),
-        (cyclic, constant) => println!(
-            "\n97 %: reached by a cyclic arm: {}, by a constant rate: {}",
-            cyclic.is_some(),
-            constant.is_some()
-        ),
+        )?,
+        (cyclic, constant) => {
+            say!("\n97 %: reached by a cyclic arm: {}, by a constant rate: {}", cyclic.is_some(), constant.is_some())?;
+        }
     }
     let end = |arm: Arm| {
         let of = rows.iter().zip(&finals).filter(|(row, _)| row.0 == arm);
@@ -245,19 +239,20 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
     };
     let chosen =
         rows.iter().position(|row| row.0 == Arm::OneCycle && row.1 == "grid, best at the end").unwrap_or_default();
-    println!(
+    say!(
         "after {UPDATES} updates: one-cycle {:.4}, the best of all constant rates {:.4}",
         last(&finals[chosen].mean),
         end(Arm::Constant),
-    );
+    )?;
     let file = args.out.join(if inner == Inner::Adam { "adam.svg" } else { "sgd.svg" });
+    // Where all the lines are still low, there is nothing to compare.
+    let low = finals.iter().map(|result| last(&result.mean) - 0.1).fold(0.0, f64::max).min(0.85);
     let mut table = Table::new(Per::Update);
     for point in 0..finals[0].mean.len() {
         let tuned = rows.iter().zip(&finals).filter(|(row, _)| row.1 == "grid, fastest" && row.0 != Arm::Constant);
         let constant = fastest(false).map(|(_, _, result)| ("constant, the best", result.mean[point]));
         let values = constant.into_iter().chain(tuned.map(|(row, result)| (row.0.name(), result.mean[point])));
-        // Where all the lines are still low, there is nothing to compare.
-        let values: Vec<(&str, f64)> = values.filter(|value| value.1 > 0.85).collect();
+        let values: Vec<(&str, f64)> = values.filter(|value| value.1 > low).collect();
         table.push((point as u64 + 1) * LOOK, &values);
     }
     let svg = table.to_svg(&format!("Digits, {}: mean of {} seeds", inner.name(), args.seeds), "test accuracy")?;
@@ -325,9 +320,9 @@ fn run(job: &Job) -> Result<Curve, Box<dyn Error>> {
 
 fn fit<O>(job: &Job, inner: O) -> Result<Curve, Box<dyn Error>>
 where
-    O: InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+    O: InPlace<Mlp, Cpu, f32> + Hyperparameters,
 {
-    let task = Task::<PIXELS>::new(job.data, job.seed);
+    let task = Task::new(job.data, job.seed);
     let mut model = task.model();
     let mut grads = model.alloc_grads();
     let mut optimizer = CyclicOptimizer::try_new(inner, job.config.clone())?;
@@ -351,7 +346,7 @@ where
 fn suggested_range(inner: Inner, data: &Data) -> Result<(f64, f64, f64), Box<dyn Error>> {
     let mut found = Vec::new();
     for seed in 2000..2005 {
-        let task = Task::<PIXELS>::new(data, seed);
+        let task = Task::new(data, seed);
         let curve = match inner {
             Inner::Adam => sweep(&task, &task.model(), &Adam::default())?,
             Inner::Sgd => sweep(&task, &task.model(), &Inner::sgd())?,

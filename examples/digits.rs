@@ -16,7 +16,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dfdx::optim::AdamConfig;
-use support::digits::{Data, Runs, Task, summary, with_pixels};
+use support::digits::{Data, Runs, Task, summary};
+use support::output::say;
 
 /// Train a classifier on handwritten digits with a learning-rate schedule inside the optimizer.
 #[derive(Parser)]
@@ -29,14 +30,13 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         let data = Data::read(&args.runs.run.data)?;
-        with_pixels!(data, run(&args, &data))
+        run(&args, &data)
     })
 }
 
-fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let epochs = args.runs.run.epochs;
     let updates = u64::from(epochs) * data.batches_per_epoch();
     let config = match &args.config {
@@ -45,22 +45,22 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
     };
     let mut runs = Vec::new();
     for seed in args.runs.seeds() {
-        let task = Task::<PIXELS>::new(data, seed);
+        let task = Task::new(data, seed);
         let run = task.fit(epochs, AdamConfig::default(), config.clone(), |epoch, loss, used| {
             let momentum = used.momentum.map_or(String::new(), |momentum| format!("  momentum {momentum:.4}"));
-            println!("epoch {:>3}/{epochs}  loss {loss:.4}  lr {:.2e}{momentum}", epoch + 1, used.lr);
+            Ok(say!("epoch {:>3}/{epochs}  loss {loss:.4}  lr {:.2e}{momentum}", epoch + 1, used.lr)?)
         })?;
-        println!(
+        say!(
             "seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates in {:.2} s",
             run.test.accuracy(),
             run.test.correct,
             run.test.of,
             run.time.as_secs_f64(),
-        );
+        )?;
         runs.push(run);
     }
     if runs.len() > 1 {
-        println!("{}", summary(&runs));
+        say!("{}", summary(&runs))?;
     }
     Ok(())
 }

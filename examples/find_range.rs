@@ -12,7 +12,6 @@ mod support;
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,8 +20,9 @@ use cyclic_optim::adapters::dfdx::{range_test, weight_decay_grid};
 use cyclic_optim::range_test::{RangeTest, Suggestion};
 use cyclic_optim::{Adam, ClrConfig, Smoothing};
 use dfdx::optim::{AdamConfig, WeightDecay};
-use support::digits::{Data, Fitted, Runs, Task, summary, train_step, with_pixels};
-use support::files;
+use support::digits::{Data, Fitted, Runs, Task, summary, train_step};
+use support::output::say;
+use support::{files, flags};
 
 /// Run a learning-rate range test, then train with the schedule that it suggests.
 #[derive(Parser)]
@@ -38,27 +38,27 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         let data = Data::read(&args.runs.run.data)?;
         files::make_folder(&args.out)?;
+        files::check_writable(&args.out)?;
         let mut runs = Vec::new();
         for seed in args.runs.seeds() {
-            runs.push(with_pixels!(data, find_and_fit(&args, &data, seed))?);
+            runs.push(find_and_fit(&args, &data, seed)?);
         }
         if runs.len() > 1 {
-            println!("{}", summary(&runs));
+            say!("{}", summary(&runs))?;
         }
         Ok(())
     })
 }
 
-fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn Error>> {
-    let task = Task::<PIXELS>::new(data, seed);
+fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn Error>> {
+    let task = Task::new(data, seed);
     let model = task.model();
     let test = RangeTest::logarithmic(1e-5, 1.0, 200)?;
     let smoothing = Smoothing::exponential(0.8)?;
-    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step(model, grads, batch));
     let (csv, svg) = (args.out.join("loss_curve.csv"), args.out.join("loss_curve.svg"));
 
     let (curve, adam) = if args.weight_decays.is_empty() {
@@ -67,7 +67,9 @@ fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Res
         let batches = bar.wrap_iter(task.all_batches());
         let curve = range_test(&model, &Adam::new(adam), &test, batches, step, |_| Ok(None))?;
         bar.finish_and_clear();
-        curve.write_csv(File::create(&csv)?)?;
+        let mut table = Vec::new();
+        curve.write_csv(&mut table)?;
+        files::write(&csv, table)?;
         files::write(&svg, curve.to_svg(&smoothing)?)?;
         (curve.smoothed(&smoothing), adam)
     } else {
@@ -76,40 +78,43 @@ fn find_and_fit<const PIXELS: usize>(args: &Args, data: &Data, seed: u64) -> Res
             |strength| AdamConfig { weight_decay: Some(WeightDecay::Decoupled(strength)), ..Default::default() };
         let optimizer = Adam::new(weight_decay(0.0));
         let batches = || bar.wrap_iter(task.all_batches());
-        let grid = weight_decay_grid(&model, &optimizer, &test, &args.weight_decays, batches, step, |_| Ok(None))?;
+        let grid = weight_decay_grid(&model, &optimizer, &test, &args.weight_decays, batches, step, |_| Ok(None))
+            .map_err(flags::named("--"))?;
         bar.finish_and_clear();
-        grid.write_csv(File::create(&csv)?)?;
+        let mut table = Vec::new();
+        grid.write_csv(&mut table)?;
+        files::write(&csv, table)?;
         files::write(&svg, grid.to_svg(&smoothing, Suggestion::Valley)?)?;
         let smoothed = grid.smoothed(&smoothing);
         for (strength, suggested) in smoothed.suggest(Suggestion::Valley) {
             match suggested {
-                Ok(suggested) => println!("weight decay {strength}: valley at {:.2e}", suggested.lr),
-                Err(reason) => println!("weight decay {strength}: {reason}"),
+                Ok(suggested) => say!("weight decay {strength}: valley at {:.2e}", suggested.lr)?,
+                Err(reason) => say!("weight decay {strength}: {reason}")?,
             }
         }
         let best = smoothed.best(Suggestion::Valley)?;
-        println!("best weight decay: {}", best.weight_decay);
+        say!("best weight decay: {}", best.weight_decay)?;
         (smoothed.entries()[best.entry].curve.clone(), weight_decay(best.weight_decay))
     };
 
     for suggestion in Suggestion::ALL {
         match curve.suggest(suggestion) {
-            Ok(suggested) => println!("{:<14} {:.2e}", suggestion.to_string(), suggested.lr),
-            Err(reason) => println!("{:<14} {reason}", suggestion.to_string()),
+            Ok(suggested) => say!("{:<14} {:.2e}", suggestion.to_string(), suggested.lr)?,
+            Err(reason) => say!("{:<14} {reason}", suggestion.to_string())?,
         }
     }
     let range = curve.smith_range()?;
-    println!("Smith's range  {:.2e} to {:.2e}", range.base_lr.lr, range.max_lr.lr);
-    println!("written: {} and {}", csv.display(), svg.display());
+    say!("Smith's range  {:.2e} to {:.2e}", range.base_lr.lr, range.max_lr.lr)?;
+    say!("written: {} and {}", csv.display(), svg.display())?;
 
     let updates = u64::from(args.runs.run.epochs) * data.batches_per_epoch();
     let config = ClrConfig::new(range.one_cycle(updates)?);
-    let run = task.fit(args.runs.run.epochs, adam, config, |_, _, _| ())?;
-    println!(
+    let run = task.fit(args.runs.run.epochs, adam, config, |_, _, _| Ok(()))?;
+    say!(
         "seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates",
         run.test.accuracy(),
         run.test.correct,
         run.test.of
-    );
+    )?;
     Ok(run)
 }

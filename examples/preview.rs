@@ -9,11 +9,12 @@
 
 mod support;
 
-use std::io::{BufWriter, ErrorKind, Write, stdout};
+use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use support::output::OutputError;
 
 /// Print the learning rate and the momentum of each update as CSV.
 #[derive(Parser)]
@@ -30,8 +31,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         let config = support::config_file::read(&args.config)?;
         #[cfg(feature = "plot")]
         if let Some(file) = &args.svg {
@@ -47,10 +47,6 @@ fn main() -> ExitCode {
             }
             out.flush()
         };
-        match write() {
-            // `preview ... | head` has seen enough.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            result => Ok(result?),
-        }
+        Ok(write().map_err(OutputError::from)?)
     })
 }

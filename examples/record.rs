@@ -20,7 +20,8 @@ use cyclic_optim::adapters::dfdx::{DeadRelus, named_parameters};
 use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
 use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, WarmRestarts};
 use dfdx::prelude::{Cpu, ZeroGrads};
-use support::digits::{Data, Run, Task, train_step, with_pixels};
+use support::digits::{Data, Run, Task, train_step};
+use support::output::say;
 use support::{files, pictures};
 
 /// Train on the digits and record the run in every way there is.
@@ -43,17 +44,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         let data = Data::read(&args.run.data)?;
-        with_pixels!(data, run(&args, &data))
+        run(&args, &data)
     })
 }
 
 /// Epochs between two histograms of the parameters.
 const HISTOGRAMS: u64 = 5;
 
-fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let (epochs, batches) = (u64::from(args.run.epochs), data.batches_per_epoch());
     let updates = epochs * batches;
     let config = match &args.config {
@@ -73,7 +73,7 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
     let mut monitor = args.remote.as_ref().map(|url| RemoteMonitor::new(url, Duration::from_secs(5))).transpose()?;
 
     let seed = args.run.seed;
-    let task = Task::<PIXELS>::new(data, seed);
+    let task = Task::new(data, seed);
     let (mut model, mut relus) = (task.model(), DeadRelus::new());
     let mut grads = model.alloc_grads();
     let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config.clone())?.with_history(History::new());
@@ -110,20 +110,20 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
         relus.watch(&model, images).map_err(|error| format!("{error:?}"))?;
     }
     for layer in relus.report() {
-        println!("{layer}");
+        say!("{layer}")?;
     }
     if let Some(monitor) = monitor {
         let published = monitor.finish(Duration::from_secs(10));
-        println!("published {} epochs, {} failed", published.sent, published.failed + published.dropped);
+        say!("published {} epochs, {} failed", published.sent, published.failed + published.dropped)?;
         if let Some(error) = published.last_error {
-            println!("the last failure: {error}");
+            say!("the last failure: {error}")?;
         }
     }
     if let Some(history) = optimizer.history() {
         pictures::draw(history, folder)?;
     }
     draw_schedules(&config, folder, updates)?;
-    println!("written: {} and {}", args.out.display(), folder.display());
+    say!("written: {} and {}", args.out.display(), folder.display())?;
     Ok(())
 }
 

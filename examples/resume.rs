@@ -18,7 +18,8 @@ use clap::Parser;
 use cyclic_optim::adapters::dfdx::Checkpoint;
 use cyclic_optim::{Adam, CyclicOptimizer, History};
 use dfdx::prelude::{Cpu, ZeroGrads};
-use support::digits::{Data, Run, Task, train_step, with_pixels};
+use support::digits::{Data, Run, Task, train_step};
+use support::output::say;
 
 /// Train on the digits, save on the way, continue from what was saved.
 #[derive(Parser)]
@@ -40,23 +41,21 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         let data = Data::read(&args.run.data)?;
-        with_pixels!(data, run(&args, &data))
+        run(&args, &data)
     })
 }
 
-fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let batches = data.batches_per_epoch();
     let updates = u64::from(args.run.epochs) * batches;
     let config = support::config_file::one_cycle(updates)?;
-    let task = Task::<PIXELS>::new(data, args.run.seed);
+    let task = Task::new(data, args.run.seed);
     let mut model = task.model();
     let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config)?.with_history(History::new());
-    if args.checkpoint.exists() {
-        Checkpoint::read(&args.checkpoint)?.restore(&mut model, &mut optimizer)?;
-        println!("continuing from update {}", optimizer.iterations());
+    if let Some(update) = Checkpoint::resume_or_start(&args.checkpoint, &mut model, &mut optimizer, &mut [])? {
+        say!("continuing after update {update} of {updates}")?;
     }
     let mut grads = model.alloc_grads();
     let end = args.stop_after.map_or(updates, |stop| stop.min(updates));
@@ -76,12 +75,12 @@ fn run<const PIXELS: usize>(args: &Args, data: &Data) -> Result<(), Box<dyn Erro
         }
     }
     if end < updates {
-        println!("stopped after update {} of {updates}", optimizer.iterations());
+        say!("stopped after update {} of {updates}", optimizer.iterations())?;
         return Ok(());
     }
     let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));
     Checkpoint::write_weights::<_, f32, Cpu>(&path, &model)?;
     let test = task.test(&model);
-    println!("test accuracy {:.4} ({} of {}); written: {}", test.accuracy(), test.correct, test.of, path.display());
+    say!("test accuracy {:.4} ({} of {}); written: {}", test.accuracy(), test.correct, test.of, path.display())?;
     Ok(())
 }

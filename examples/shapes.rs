@@ -28,8 +28,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Args::parse();
+    support::run(|args: Args| {
         files::make_folder(&args.out)?;
         for (name, shapes) in families()? {
             let configs: Vec<(&str, ClrConfig)> =

@@ -114,7 +114,7 @@ fn find_range_writes_its_curve_and_trains() {
     assert!(written("loss_curve.csv").starts_with("weight_decay,learning_rate,loss,validation_loss\n0.0,1e-5,"));
     assert!(written("loss_curve.svg").contains("weight decay 0.1"));
 
-    assert_one_line_error(&run(&["--weight-decays=-1"]), "weight_decays must lie in [0, inf), got -1");
+    assert_one_line_error(&run(&["--weight-decays=-1"]), "--weight-decays must lie in [0, inf), got -1");
     fs::write(folder.0.join("file"), "").unwrap();
     let into_a_file = example("find_range").arg("--out").arg(folder.0.join("file/below")).output().unwrap();
     assert_one_line_error(&into_a_file, "file/below: ");
@@ -160,6 +160,89 @@ fn digits_names_what_is_wrong_with_its_data() {
     labels[8] = 10;
     fs::write(folder.0.join(FILES[1]), labels).unwrap();
     assert_one_line_error(&run(), "label 10 of image 0");
+}
+
+/// The digits, cropped to 6 x 7 pixels, packed, and packed beside plain files that count.
+#[test]
+fn packed_files_and_every_image_size() {
+    use std::io::Write;
+
+    const FILES: [&str; 4] =
+        ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+    let folder = Folder::new("digits-packed");
+    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits");
+    let packed = |file: &str| folder.0.join(format!("{file}.gz"));
+    let pack = |file: &str, bytes: &[u8]| {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gz.write_all(bytes).unwrap();
+        fs::write(packed(file), gz.finish().unwrap()).unwrap();
+    };
+    let run = || example("digits").arg("--data").arg(&folder.0).args(["--epochs", "1"]).output().unwrap();
+    // The output without the time.
+    let results = |output: &Output| {
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout).split(" in ").next().unwrap().to_owned()
+    };
+    for file in FILES {
+        pack(file, &fs::read(original.join(file)).unwrap());
+    }
+    let plain = results(&example("digits").args(["--epochs", "1"]).output().unwrap());
+    assert_eq!(results(&run()), plain);
+
+    let whole = fs::read(packed(FILES[0])).unwrap();
+    fs::write(packed(FILES[0]), &whole[..whole.len() / 2]).unwrap();
+    assert_one_line_error(&run(), "train-images-idx3-ubyte.gz: not a whole gzip file");
+    fs::copy(original.join(FILES[0]), folder.0.join(FILES[0])).unwrap();
+    assert_eq!(results(&run()), plain);
+    fs::remove_file(packed(FILES[1])).unwrap();
+    assert_one_line_error(&run(), "train-labels-idx1-ubyte: not there, and no ");
+
+    fs::copy(original.join(FILES[1]), folder.0.join(FILES[1])).unwrap();
+    for file in [FILES[0], FILES[2]] {
+        let images = fs::read(original.join(file)).unwrap();
+        let mut cropped = images[..8].to_vec();
+        cropped.extend([0, 0, 0, 7, 0, 0, 0, 6]);
+        for image in images[16..].chunks_exact(64) {
+            cropped.extend(image.chunks_exact(8).take(7).flat_map(|row| &row[1..7]));
+        }
+        fs::write(folder.0.join(file), cropped).unwrap();
+    }
+    let output = example("digits").arg("--data").arg(&folder.0).args(["--epochs", "3"]).output().unwrap();
+    let accuracy = results(&output).split_once("test accuracy ").unwrap().1[..6].parse::<f64>().unwrap();
+    assert!(accuracy > 0.85, "{accuracy}");
+}
+
+/// `example | head` has seen enough: no panic, no message.
+#[cfg(all(feature = "checkpoint", feature = "csv", feature = "plot", feature = "tensorboard", feature = "remote"))]
+#[cfg(feature = "progress")]
+#[test]
+fn a_closed_stdout_ends_an_example_quietly() {
+    use std::process::Stdio;
+
+    let folder = Folder::new("closed");
+    let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+    let (found, record, resume) = (path("found"), path("record"), path("run.st"));
+    for (name, arguments) in [
+        ("digits", &["--epochs", "1"][..]),
+        ("find_range", &["--epochs", "1", "--out", &found]),
+        ("preview", &["examples/configs/one_cycle.toml"]),
+        ("record", &["--epochs", "1", "--out", &record]),
+        ("resume", &["--epochs", "1", "--checkpoint", &resume]),
+        ("snapshot_ensemble", &["--epochs", "1", "--snapshots", "2"]),
+        ("train", &["--epochs", "1"]),
+        ("train", &["--help"]),
+    ] {
+        let mut child = example(name).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)), "{name}");
+    }
+}
+
+#[test]
+fn a_negative_number_is_a_value() {
+    let output = example("digits").args(["--seeds", "-1"]).output().unwrap();
+    assert!(text(&output.stderr).contains("invalid value '-1' for '--seeds <SEEDS>'"), "{}", text(&output.stderr));
 }
 
 #[cfg(feature = "plot")]
@@ -352,6 +435,32 @@ mod resume {
         assert_one_line_error(&folder.output().unwrap(), "/no/such/folder/run.st");
     }
 
+    /// Snapshots and the average of the weights are part of the checkpoint: killed behind a snapshot, the run ends the same.
+    #[test]
+    fn a_killed_ensemble_is_continued() {
+        let folder = Folder::new("snapshots-killed");
+        let command = |name: &str| {
+            let mut command = example("snapshot_ensemble");
+            command.args(["--epochs", "3", "--snapshots", "6", "--out"]).arg(folder.0.join(name));
+            command.arg("--checkpoint").arg(folder.0.join(name).with_extension("st"));
+            command
+        };
+        let whole = command("whole").output().unwrap();
+        let mut child = command("parts").stdout(Stdio::null()).spawn().unwrap();
+        while !folder.0.join("parts/snapshot-3.safetensors").exists() {
+            assert_eq!(child.try_wait().unwrap(), None, "ended by itself");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let parts = command("parts").output().unwrap();
+        let (continued, rest) = text(&parts.stdout).split_once('\n').unwrap();
+        assert!(continued.starts_with("continuing after update "), "{continued}");
+        assert_ne!(continued, "continuing after update 0 of 135");
+        assert_eq!(rest, text(&whole.stdout));
+        let [whole, parts] = ["whole.st", "parts.st"].map(|file| fs::read(folder.0.join(file)).unwrap());
+        assert!(whole == parts, "other checkpoints");
+    }
+
     /// 2 epochs are 90 updates: 4 does not divide them, and there are 4 files all the same.
     #[test]
     fn snapshots_are_as_many_as_asked_for() {
@@ -365,8 +474,15 @@ mod resume {
         names.sort();
         assert_eq!(names, [1, 2, 3, 4].map(|n| OsString::from(format!("snapshot-{n}.safetensors"))));
         assert!(text(&output.stdout).contains("\nensemble "), "{}", text(&output.stdout));
-        let none = example("snapshot_ensemble").args(["--snapshots", "0"]).output().unwrap();
-        assert_one_line_error(&none, "snapshots must be at least 1, got 0");
+        assert!(text(&output.stdout).starts_with("test accuracy:\n"), "{}", text(&output.stdout));
+        let wrong =
+            |flags: [&str; 2]| example("snapshot_ensemble").args(["--epochs", "2"]).args(flags).output().unwrap();
+        assert_one_line_error(
+            &wrong(["--snapshots", "1000"]),
+            "--snapshots must be at most the number of updates, 90, got 1000",
+        );
+        assert_one_line_error(&wrong(["--max-lr", "-1"]), "--max-lr must be a finite rate of at least 0, got -1");
+        assert!(text(&wrong(["--snapshots", "0"]).stderr).contains("invalid value '0' for '--snapshots <SNAPSHOTS>'"));
     }
 }
 
@@ -379,7 +495,14 @@ mod resume {
     feature = "remote"
 ))]
 mod train {
+    use std::io::{BufRead, BufReader};
     use std::path::Path;
+    use std::process::{Child, Stdio};
+    use std::time::{Duration, Instant};
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use support::events::read_folder;
 
     use super::*;
 
@@ -420,7 +543,7 @@ mod train {
         }
         assert!(accuracy(&said(&["--config", "examples/configs/triangular2.toml"])) > 0.85);
         assert!(accuracy(&said(&["--optimizer", "sgd", "--momentum", "0.5"])) > 0.3);
-        let cycled = said(&["--policy", "triangular", "--base-lr", "0.002", "--step-size", "30", "--gamma", "0.99"]);
+        let cycled = said(&["--policy", "triangular", "--base-lr", "0.002", "--step-size", "30"]);
         assert!(accuracy(&cycled) > 0.85);
         assert!(accuracy(&said(&["--base-momentum", "0.8", "--max-momentum", "0.95"])) > 0.85);
         let found = said(&["--range-test"]);
@@ -438,11 +561,7 @@ mod train {
         assert_eq!(files(&folder.0.join("board/train")), 1);
         said(&["--plot", &path("plots")]);
         assert_eq!(files(&folder.0.join("plots")), 3);
-        assert_eq!(
-            said(&["--progress"]).lines().count(),
-            1,
-            "a bar in place of the lines, and none without a terminal"
-        );
+        assert_eq!(said(&["--progress"]).lines().count(), 3, "the lines of the epochs where there is no terminal");
         assert!(said(&["--remote", "http://127.0.0.1:1/"]).contains("published 0 epochs, 2 failed"));
         assert!(said(&["--dead-relu"]).contains("layer 1.1: "));
         let snapshots = said(&["--snapshots", "3"]);
@@ -463,7 +582,9 @@ mod train {
         // An accuracy above 1 never comes.
         let stop = ["--early-stopping", "--early-stopping-patience", "1", "--early-stopping-min-delta", "100"];
         let stopped = said(&[&stop[..], &["--early-stopping-restore-best-weights"]].concat());
-        assert!(stopped.contains("stopped after update 90: NoImprovement"), "{stopped}");
+        let sentence = "stopped early after epoch 2 (update 82): no improvement of val_loss in 1 epoch\n";
+        assert!(stopped.contains(sentence), "{stopped}");
+        assert!(stopped.contains("restored the weights of the best epoch, 1 (val_loss "), "{stopped}");
         let baseline = [
             "--early-stopping-mode",
             "max",
@@ -477,7 +598,70 @@ mod train {
             ["--reduce-lr", "--reduce-lr-patience", "1", "--reduce-lr-factor", "0.25", "--reduce-lr-min-delta", "100"];
         let more = ["--reduce-lr-cooldown", "1", "--reduce-lr-min-lr", "0.0001", "--reduce-lr-mode", "min"];
         let reduced = said(&[&reduce[..], &more, &["--reduce-lr-monitor", "loss"]].concat());
-        assert!(reduced.contains("epoch 2: the rate is scaled by 0.25"), "{reduced}");
+        let line = reduced.lines().find(|line| line.contains("no longer improves")).unwrap();
+        assert!(line.starts_with("epoch 2: loss no longer improves: rate times 0.25, next "), "{line}");
+    }
+
+    /// What is larger when it is better is not minimised: the best epoch is the one with the largest accuracy.
+    #[test]
+    fn the_mode_follows_from_the_metric() {
+        let said = said(&[
+            "--early-stopping",
+            "--early-stopping-monitor",
+            "val_accuracy",
+            "--early-stopping-restore-best-weights",
+        ]);
+        let of_epoch = |line: &str| line.split_once("val_accuracy ").unwrap().1.parse::<f64>().unwrap();
+        let epochs: Vec<f64> = said.lines().filter(|line| line.starts_with("epoch ")).map(of_epoch).collect();
+        assert!(epochs[1] > epochs[0], "{said}");
+        assert!(said.contains("restored the weights of the best epoch, 2 (val_accuracy "), "{said}");
+        let folder = Folder::new("train-mode");
+        let template = folder.0.join("{epoch}.st");
+        let best = ["--model-checkpoint-save-best-only", "--model-checkpoint-monitor", "val_accuracy"];
+        assert!(train(&best).arg("--model-checkpoint").arg(template).status().unwrap().success());
+        assert_eq!(files(&folder.0), 2, "each epoch was better");
+    }
+
+    #[test]
+    fn each_reaction_has_its_own_metric() {
+        // No accuracy improves by 100; the loss does, by 0.
+        let reduce = ["--reduce-lr", "--reduce-lr-monitor", "val_accuracy", "--reduce-lr-min-delta", "100"];
+        let more = ["--reduce-lr-patience", "1", "--early-stopping", "--early-stopping-monitor", "loss"];
+        let patience = ["--early-stopping-patience", "1"];
+        let said = said(&[&reduce[..], &more, &patience].concat());
+        assert!(said.contains("epoch 2: val_accuracy no longer improves: rate times 0.5, next "), "{said}");
+        assert!(!said.contains("stopped"), "{said}");
+    }
+
+    #[test]
+    fn an_epoch_has_a_line_with_its_rate_and_metrics() {
+        let said = said(&[]);
+        let line = said.lines().nth(1).unwrap();
+        let names: Vec<&str> = line.split_whitespace().step_by(2).collect();
+        assert_eq!(names, ["epoch", "lr", "loss", "val_loss", "val_accuracy"], "{line}");
+        assert!(line.starts_with("epoch   2/2  lr 8.00e-8  "), "{line}");
+    }
+
+    /// A tenth of the training images is held out, and the test images change nothing before the end.
+    #[test]
+    fn validation_images_are_training_images() {
+        let folder = Folder::new("train-validation");
+        let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits");
+        for file in fs::read_dir(original).unwrap().map(|entry| entry.unwrap().path()) {
+            fs::copy(&file, folder.0.join(file.file_name().unwrap())).unwrap();
+        }
+        let path = folder.0.join("t10k-images-idx3-ubyte");
+        let mut black = fs::read(&path).unwrap();
+        black[16..].fill(0);
+        fs::write(&path, black).unwrap();
+        let run = |data: &str| said(&["--data", data, "--early-stopping", "--early-stopping-restore-best-weights"]);
+        let (dark, bright) = (run(folder.0.to_str().unwrap()), run("examples/data/digits"));
+        let without_last = |said: &str| said.trim_end().rsplit_once('\n').unwrap().0.to_owned();
+        assert_eq!(without_last(&dark), without_last(&bright));
+        assert!(accuracy(&dark) < 0.2 && accuracy(&bright) > 0.85);
+        // 1,437 images: 144 of them are held out, which leaves 41 batches; half of them leaves 23.
+        assert!(bright.ends_with("after 82 updates\n"));
+        assert!(said(&["--validation-split", "0.5"]).ends_with("after 46 updates\n"));
     }
 
     /// Everything at once; interrupted after one epoch and continued it leaves the same files.
@@ -523,7 +707,7 @@ mod train {
         let whole = run("whole", "3");
         run("parts", "1");
         let continued = run("parts", "3");
-        assert!(continued.contains("continuing from update 45\n"), "{continued}");
+        assert!(continued.contains("continuing after update 41 (epoch 1 of 3)\n"), "{continued}");
         for file in ["run.st", "epochs.csv", "plots/losses.svg", "plots/epochs.svg"] {
             let [whole, parts] = ["whole", "parts"].map(|name| fs::read(folder.0.join(name).join(file)).unwrap());
             assert!(whole == parts, "{file} differs");
@@ -532,43 +716,346 @@ mod train {
         assert_eq!(files(&folder.0.join("whole/models")), files(&folder.0.join("parts/models")));
     }
 
+    /// The best weights are those of the first epoch, which the session before has made.
     #[test]
-    fn wrong_combinations_are_clear_errors() {
+    fn best_weights_and_snapshots_outlive_an_interruption() {
+        let folder = Folder::new("train-interrupted");
+        let run = |checkpoint: &str, epochs: &str, flags: &[&str]| {
+            let mut command = example("train");
+            command.arg("--checkpoint").arg(folder.0.join(checkpoint)).args(["--epochs", epochs]).args(flags);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout)
+                .lines()
+                .filter(|line| !line.starts_with("epoch "))
+                .map(Into::into)
+                .collect::<Vec<String>>()
+        };
+        let best = ["--early-stopping", "--early-stopping-min-delta", "100", "--early-stopping-restore-best-weights"];
+        let best = [&best[..], &["--policy", "triangular"]].concat();
+        let whole = run("best", "3", &best);
+        assert!(whole[0].starts_with("restored the weights of the best epoch, 1 "), "{whole:?}");
+        run("best-parts", "2", &best);
+        assert_eq!(run("best-parts", "3", &best)[1..], whole);
+
+        let snapshots = ["--snapshots", "3"];
+        let whole = run("snapshots", "3", &snapshots);
+        assert!(whole[3].starts_with("ensemble of 3: "), "{whole:?}");
+        kill_after(
+            "epoch   2/3",
+            example("train").arg("--checkpoint").arg(folder.0.join("parts")).args(["--epochs", "3"]).args(snapshots),
+        );
+        assert_eq!(run("parts", "3", &snapshots)[1..], whole);
+    }
+
+    /// Kills a run when it has printed a line that begins like this.
+    fn kill_after(line: &str, command: &mut Command) {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|printed| printed.starts_with(line)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The scalars of a run for `TensorBoard` in order, but for the speed.
+    fn scalars(folder: &Path) -> Vec<(u64, String, u32)> {
+        let scalars = ["train", "validation"].map(|part| read_folder(&folder.join(part)).scalars).concat();
+        let mut scalars: Vec<_> = scalars
+            .into_iter()
+            .filter(|(_, tag, _)| tag != "update/steps_per_second")
+            .map(|(step, tag, value)| (step, tag, value.to_bits()))
+            .collect();
+        scalars.sort();
+        scalars
+    }
+
+    /// Killed at random moments, many of them in the first tenth of a second, and started again with the same command: every
+    /// run comes to its end, with the same files. `CYCLIC_OPTIM_FULL=1` makes three hundred runs.
+    #[test]
+    fn a_killed_run_is_started_again_by_the_same_command() {
+        let runs = if std::env::var_os("CYCLIC_OPTIM_FULL").is_some() { 300 } else { 15 };
+        let folder = Folder::new("train-killed");
+        let command = |out: &Path| {
+            let path = |name: &str| out.join(name).to_str().unwrap().to_owned();
+            let mut command = train(&["--snapshots", "3", "--early-stopping", "--early-stopping-restore-best-weights"]);
+            for (flag, name) in [
+                ("--checkpoint", "run.st"),
+                ("--csv", "epochs.csv"),
+                ("--tensorboard", "board"),
+                ("--plot", "plots"),
+                ("--model-checkpoint", "models/{epoch}.st"),
+            ] {
+                command.args([flag, &path(name)]);
+            }
+            command.args(["--tensorboard-histogram-freq", "1"]);
+            command
+        };
+        let new = |name: String| {
+            let out = folder.0.join(name);
+            fs::create_dir(&out).unwrap();
+            out
+        };
+        let whole = new("whole".into());
+        let start = Instant::now();
+        let output = command(&whole).output().unwrap();
+        let time = start.elapsed();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let end = |output: &Output| {
+            let lines = text(&output.stdout)
+                .lines()
+                .filter(|line| !line.starts_with("epoch ") && !line.starts_with("continuing "));
+            lines.map(Into::into).collect::<Vec<String>>()
+        };
+        let (expected, events) = (end(&output), scalars(&whole.join("board")));
+        // Two epochs of 41 updates: rate, momentum and loss of each; a loss, and two metrics of the validation images.
+        assert!(events.len() >= 2 * (41 * 2 + 3), "{}", events.len());
+        let (mut rng, mut kills) = (StdRng::seed_from_u64(11), 0);
+        for run in 0..runs {
+            let out = new(run.to_string());
+            let output = loop {
+                let child = command(&out).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                let pause = if rng.r#gen() {
+                    Duration::from_millis(rng.gen_range(0..100))
+                } else {
+                    time.mul_f64(rng.gen_range(0.0..1.2))
+                };
+                std::thread::sleep(pause);
+                let output = kill(child);
+                if output.status.code().is_some() {
+                    break output;
+                }
+                kills += 1;
+            };
+            assert!(output.status.success(), "run {run} after {kills} kills: {}", text(&output.stderr));
+            assert_eq!(end(&output), expected, "run {run}");
+            for file in [
+                "run.st",
+                "epochs.csv",
+                "plots/losses.svg",
+                "plots/rates.svg",
+                "plots/epochs.svg",
+                "models/1.st",
+                "models/2.st",
+            ] {
+                let [whole, killed] = [&whole, &out].map(|out| fs::read(out.join(file)).unwrap());
+                assert!(whole == killed, "run {run}: {file} differs");
+            }
+            assert!(scalars(&out.join("board")) == events, "run {run}: other events");
+        }
+        assert!(kills >= runs, "{kills} kills in {runs} runs");
+        println!("{runs} runs, killed {kills} times: all have the same files");
+    }
+
+    fn kill(mut child: Child) -> Output {
+        // It may be over by itself.
+        let _ = child.kill();
+        child.wait_with_output().unwrap()
+    }
+
+    #[test]
+    fn a_saved_run_is_continued_with_other_options_if_asked_to() {
+        let folder = Folder::new("train-changed");
+        let checkpoint = folder.0.join("run.st");
+        let run = |epochs: &str, flags: &[&str]| {
+            let mut command = example("train");
+            command.arg("--checkpoint").arg(&checkpoint).args(["--epochs", epochs]).args(flags).output().unwrap()
+        };
+        assert!(run("1", &[]).status.success());
+        let error = "config.schedule.one_cycle.total_steps was 41 and is 82; \
+                     to continue with the present options add --continue-with-changes";
+        assert_one_line_error(&run("2", &[]), error);
+        let other = run("2", &["--policy", "constant"]);
+        let error = "config.schedule was one_cycle (curve cosine, dialect exact, max_lr 0.02, total_steps 41) \
+                     and is constant (lr 0.02); to continue";
+        assert_one_line_error(&other, error);
+        let error = "config.plateau was nothing and is cooldown 0, counting keras, factor 0.5, ";
+        assert_one_line_error(&run("1", &["--reduce-lr"]), error);
+        let optimizer = run("2", &["--optimizer", "sgd", "--continue-with-changes"]);
+        assert_one_line_error(&optimizer, "optimizer was adam and is sgd");
+        assert!(!text(&optimizer.stderr).contains("--continue-with-changes"), "{}", text(&optimizer.stderr));
+        let continued = run("2", &["--continue-with-changes"]);
+        assert!(continued.status.success(), "{}", text(&continued.stderr));
+        let said = text(&continued.stdout);
+        assert!(said.starts_with("continuing after update 41 (epoch 1 of 2)\nepoch   2/2 "), "{said}");
+        // Saved with the present options now.
+        assert!(run("2", &[]).status.success() && run("2", &["--continue-with-changes"]).status.success());
+        assert_one_line_error(
+            &run("2", &["--validation-split", "0.3", "--continue-with-changes"]),
+            "run.st: saved with other --data or --validation-split: 2 epochs have 82 updates there",
+        );
+
+        // What early stopping has ended goes on with other options, and only then.
+        let stop = ["--early-stopping", "--early-stopping-patience", "1", "--early-stopping-min-delta", "100"];
+        let stop = [&stop[..], &["--policy", "constant", "--continue-with-changes"]].concat();
+        assert!(text(&run("3", &stop).stdout).contains("epoch   3/3"));
+        assert!(text(&run("4", &stop).stdout).contains("stopped early after epoch 4"));
+        assert!(!text(&run("5", &stop).stdout).contains("epoch   5/5"));
+        let patient = [&stop[..], &["--reduce-lr"]].concat();
+        assert!(text(&run("5", &patient).stdout).contains("epoch   5/5"));
+    }
+
+    /// Each of these is refused before the training: not even an epoch is printed.
+    fn assert_refused(code: i32, arguments: &[&str], expected: &str) {
+        let output = train(arguments).output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.starts_with("error: ") && error.contains(expected), "{arguments:?}: {error}");
+        assert_eq!(text(&output.stdout), "", "{arguments:?}");
+        if code == 1 {
+            assert_one_line_error(&output, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_line_is_refused() {
         for (arguments, expected) in [
             (&["--config", "x.toml", "--policy", "constant"][..], "cannot be used with"),
             (&["--range-test", "--max-lr", "1"], "cannot be used with"),
             (&["--snapshots", "3", "--policy", "constant"], "cannot be used with"),
             (&["--tensorboard-update-freq", "2"], "--tensorboard <DIR>"),
+            (&["--tensorboard", "x", "--tensorboard-update-freq", "0"], "for '--tensorboard-update-freq <N>'"),
             (&["--model-checkpoint-keep-last", "2"], "--model-checkpoint <TEMPLATE>"),
+            (
+                &["--model-checkpoint", "x", "--model-checkpoint-keep-last", "0"],
+                "for '--model-checkpoint-keep-last <N>'",
+            ),
+            (&["--model-checkpoint", "x", "--model-checkpoint-monitor", "loss"], "--model-checkpoint-save-best-only"),
+            (&["--model-checkpoint", "x", "--model-checkpoint-mode", "max"], "--model-checkpoint-save-best-only"),
             (&["--early-stopping-patience", "2"], "--early-stopping"),
+            (
+                &["--early-stopping", "--early-stopping-monitor", "f1"],
+                "[possible values: loss, val_loss, val_accuracy]",
+            ),
+            (&["--reduce-lr", "--reduce-lr-monitor", "f1"], "[possible values: loss, val_loss, val_accuracy]"),
             (&["--reduce-lr-factor", "0.1"], "--reduce-lr"),
             (&["--base-momentum", "0.1"], "--max-momentum"),
             (&["--policy", "square"], "possible values: constant"),
             (&["--epochs", "0"], "cannot be used multiple times"),
-        ] {
-            let output = train(arguments).output().unwrap();
-            assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-            assert!(text(&output.stderr).contains(expected), "{arguments:?}: {}", text(&output.stderr));
-        }
-        for (arguments, expected) in [
-            (&["--policy", "exp-range", "--gamma", "2"][..], "gamma must lie in (0, 1], got 2"),
-            (&["--policy", "triangular", "--step-size", "0"], "step_size must be at least 1, got 0"),
-            (&["--snapshots", "0"], "snapshots must be at least 1, got 0"),
-            (&["--early-stopping", "--early-stopping-monitor", "f1"], "there is no metric \"f1\" to monitor"),
+            (&["--snapshots", "0"], "for '--snapshots <M>'"),
+            (&["--continue-with-changes"], "--checkpoint <FILE>"),
             (
-                &["--early-stopping", "--reduce-lr", "--reduce-lr-monitor", "loss"],
-                "--early-stopping-monitor val_loss and --reduce-lr-monitor loss must be the same",
+                &["--reduce-lr", "True"],
+                "error: --reduce-lr takes no value, and \"True\" was given: write --reduce-lr alone, or leave it out",
             ),
-            (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "factor must lie in"),
-            (&["--model-checkpoint", "{f1}.st"], "there is no \"f1\"; there are"),
+            (&["--csv", "False", "--early-stopping", "False"], "error: --early-stopping takes no value"),
+            (&["True"], "unexpected argument 'True' found"),
+        ] {
+            assert_refused(2, arguments, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        for (arguments, expected) in [
+            (&["--policy", "exp-range", "--gamma", "2"][..], "--gamma must lie in (0, 1], got 2"),
+            (&["--policy", "triangular", "--step-size", "0"], "--step-size must be at least 1, got 0"),
+            (&["--policy", "warm-restarts", "--step-size", "0"], "--step-size must be at least 1, got 0"),
+            (&["--max-lr", "-1"], "--max-lr must be a finite rate of at least 0, got -1"),
+            (&["--max-lr", "nan", "--policy", "constant"], "--max-lr must be a finite rate of at least 0, got NaN"),
+            (
+                &["--policy", "triangular", "--base-lr", "1"],
+                "--base-lr must not be above --max-lr, got --base-lr = 1, --max-lr = 0.02",
+            ),
+            (&["--snapshots", "1000"], "--snapshots must be at most the number of updates, 82, got 1000"),
+            (&["--optimizer", "sgd", "--momentum", "1"], "--momentum must lie in [0, 1), got 1"),
+            (&["--optimizer", "rmsprop", "--momentum", "-0.1"], "--momentum must lie in [0, 1), got -0.1"),
+            (&["--optimizer", "sgd", "--momentum", "nan"], "--momentum must lie in [0, 1), got NaN"),
+            (&["--base-momentum", "0.8", "--max-momentum", "1"], "--max-momentum must lie in [0, 1), got 1"),
+            (&["--validation-split", "0"], "--validation-split must lie in (0, 1), got 0"),
+            (&["--validation-split", "0.9999"], "--validation-split: a share of 0.9999 of 1437 training images"),
+            (
+                &["--early-stopping", "--early-stopping-min-delta", "-1"],
+                "--early-stopping-min-delta must lie in [0, inf), got -1",
+            ),
+            (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "--reduce-lr-factor must lie in (0, 1), got 1.5"),
+            (&["--reduce-lr", "--reduce-lr-min-lr", "-1"], "--reduce-lr-min-lr must be a finite rate"),
+        ] {
+            assert_refused(1, arguments, expected);
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_refused() {
+        let folder = Folder::new("train-wrong");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let (cycled, plateau) = (path("cycled.json"), path("plateau.json"));
+        let schedule = r#"{"schedule": {"cyclic": {"base_lr": 0.001, "max_lr": 0.01, "step_size": 9}}"#;
+        fs::write(&cycled, format!(r#"{schedule}, "momentum": {{"base_momentum": 0.8, "max_momentum": 0.9}}}}"#))
+            .unwrap();
+        fs::write(&plateau, format!(r#"{schedule}, "plateau": {{"factor": 0.5, "patience": 2}}}}"#)).unwrap();
+        for (arguments, expected) in [
+            (&["--momentum", "0.5"][..], "--momentum has no effect with --optimizer adam"),
+            (
+                &["--optimizer", "sgd", "--momentum", "0.5", "--base-momentum", "0.8", "--max-momentum", "0.9"],
+                "--momentum has no effect with --base-momentum and --max-momentum",
+            ),
+            (
+                &["--optimizer", "sgd", "--momentum", "0.5", "--config", &cycled],
+                "--momentum has no effect with this --config",
+            ),
+            (&["--base-lr", "0.1"], "--base-lr has no effect with --policy one-cycle, the default"),
+            (&["--base-lr", "0.1", "--policy", "constant"], "--base-lr has no effect with --policy constant"),
+            (&["--base-lr", "0.1", "--snapshots", "2"], "--base-lr has no effect with --snapshots"),
+            (&["--step-size", "9"], "--step-size has no effect with --policy one-cycle, the default"),
+            (&["--step-size", "9", "--policy", "constant"], "--step-size has no effect with --policy constant"),
+            (&["--step-size", "9", "--snapshots", "2"], "--step-size has no effect with --snapshots"),
+            (&["--gamma", "0.9"], "--gamma has no effect with --policy one-cycle, the default"),
+            (&["--gamma", "0.9", "--policy", "triangular"], "--gamma has no effect with --policy triangular"),
+            (&["--gamma", "0.9", "--snapshots", "2"], "--gamma has no effect with --snapshots"),
+            (
+                &["--policy", "constant", "--base-momentum", "0.8", "--max-momentum", "0.9"],
+                "--base-momentum has no effect with --policy constant",
+            ),
+            (&["--early-stopping-monitor", "loss"], "--early-stopping-monitor has no effect without --early-stopping"),
+            (&["--reduce-lr-monitor", "loss"], "--reduce-lr-monitor has no effect without --reduce-lr"),
+            (
+                &["--early-stopping-restore-best-weights"],
+                "--early-stopping-restore-best-weights has no effect without --early-stopping",
+            ),
+            (
+                &["--config", &plateau],
+                "--config asks for what --reduce-lr does: name the metric by --reduce-lr-monitor",
+            ),
+            (
+                &["--config", &plateau, "--reduce-lr"],
+                "--reduce-lr cannot be used with this --config, which has it already",
+            ),
+        ] {
+            assert_refused(1, arguments, expected);
+        }
+        assert!(said(&["--config", &plateau, "--reduce-lr-monitor", "loss"]).contains("test accuracy "));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_refused() {
+        let folder = Folder::new("train-unwritable");
+        let existing = folder.0.join("epochs.csv").to_str().unwrap().to_owned();
+        fs::write(&existing, "not empty").unwrap();
+        for (arguments, expected) in [
+            (&["--model-checkpoint", "{f1}.st"][..], "there is no \"f1\"; there are"),
             (&["--model-checkpoint", "{epoch"], "a brace has no partner"),
             (&["--remote", "ftp://host/"], "is no http or https address"),
-            (&["--csv", "/no/such/folder.csv"], "/no/such/folder.csv"),
-            (&["--checkpoint", "/no/such/folder.st"], "/no/such/folder.st"),
+            (&["--csv", "/no/such/folder.csv"], "/no/such/folder.csv: there is no folder /no/such"),
+            (&["--checkpoint", "/no/such/folder.st"], "/no/such/folder.st: there is no folder /no/such"),
+            (&["--csv", &existing], "epochs.csv"),
+            (&["--checkpoint", &existing], "epochs.csv: not a checkpoint"),
+            (&["--plot", &existing], "epochs.csv"),
+            (&["--tensorboard", &existing], "epochs.csv"),
             (&["--config", "no.toml"], "no.toml: "),
             (&["--data", "/no/such/folder"], "/no/such/folder"),
         ] {
-            assert_one_line_error(&train(arguments).output().unwrap(), expected);
+            assert_refused(1, arguments, expected);
+        }
+        // A file is named once.
+        for flag in ["--csv", "--checkpoint"] {
+            let output = train(&[flag, &existing]).output().unwrap();
+            assert_eq!(text(&output.stderr).matches("epochs.csv").count(), 1, "{}", text(&output.stderr));
+        }
+        // Folders that exist and that nobody can write to, not even root.
+        #[cfg(target_os = "linux")]
+        for flag in ["--csv", "--checkpoint", "--model-checkpoint", "--plot", "--tensorboard"] {
+            let inside = if flag == "--plot" || flag == "--tensorboard" { "/proc" } else { "/proc/file" };
+            assert_refused(1, &[flag, inside], "/proc: cannot be written: ");
         }
     }
 }

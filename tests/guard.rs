@@ -187,7 +187,7 @@ const EPOCHS: u64 = 20;
 #[test]
 fn batches_of_nan_are_skipped() {
     let data = digits();
-    let task = Task::<64>::new(&data, 0);
+    let task = Task::new(&data, 0);
     let mut model = task.model();
     let mut grads = model.alloc_grads();
     let updates = EPOCHS * data.batches_per_epoch();
@@ -213,12 +213,12 @@ fn batches_of_nan_are_skipped() {
 }
 
 /// Trains the digits from a rate of 1.0, with recovery or without; returns the share of test images that are recognised.
-fn from_a_rate_of_one<O>(inner: O, recovery: Option<Recovery<Mlp<64>, O>>) -> (f64, usize)
+fn from_a_rate_of_one<O>(inner: O, recovery: Option<Recovery<Mlp, O>>) -> (f64, usize)
 where
-    O: InPlace<Mlp<64>, Cpu, f32> + Hyperparameters + Clone,
+    O: InPlace<Mlp, Cpu, f32> + Hyperparameters + Clone,
 {
     let data = digits();
-    let task = Task::<64>::new(&data, 0);
+    let task = Task::new(&data, 0);
     let mut model = task.model();
     let mut grads = model.alloc_grads();
     let updates = EPOCHS * data.batches_per_epoch();

@@ -20,11 +20,12 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 
 use super::idx::Images;
+use super::input::{Input, Pixels};
 
 /// On what to train and for how long: the options of every example that trains.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// Folder with the four IDX files; the real MNIST works too.
+    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or with .gz behind the name.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
     pub(crate) data: PathBuf,
     /// Passes over the training images.
@@ -56,44 +57,50 @@ impl Runs {
 /// Images in one batch; the last one of an epoch may have fewer.
 pub(crate) const BATCH: usize = 32;
 
-type Rows<const COLUMNS: usize> = Tensor<(usize, Const<COLUMNS>), f32, Cpu>;
+/// One image in each row.
+type Rows = Tensor<(usize, Pixels), f32, Cpu>;
+/// One number for each class, in each row.
+type Classes = Tensor<(usize, Const<10>), f32, Cpu>;
 
 /// Two hidden layers of 64 and 32 units.
-pub(crate) type Mlp<const PIXELS: usize> = (
-    (modules::Linear<PIXELS, 64, f32, Cpu>, modules::ReLU),
-    (modules::Linear<64, 32, f32, Cpu>, modules::ReLU),
-    modules::Linear<32, 10, f32, Cpu>,
-);
+pub(crate) type Mlp =
+    ((Input<64>, modules::ReLU), (modules::Linear<64, 32, f32, Cpu>, modules::ReLU), modules::Linear<32, 10, f32, Cpu>);
 
 /// Images and their labels, one-hot.
-pub(crate) type Batch<const PIXELS: usize> = (Rows<PIXELS>, Rows<10>);
+pub(crate) type Batch = (Rows, Classes);
 
-/// Images to learn from and images to test with.
+/// Images to learn from, and images to score a model on.
 pub(crate) struct Data {
     train: Images,
     test: Images,
+    /// The largest pixel value of the training images; it becomes 1.
+    brightest: f32,
 }
 
 impl Data {
     /// Reads the four IDX files of a folder.
     pub(crate) fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
         let (train, test) = (Images::read(folder, "train")?, Images::read(folder, "t10k")?);
-        if train.pixels == test.pixels {
-            Ok(Self { train, test })
-        } else {
-            Err(format!("training images have {} pixels, test images {}", train.pixels, test.pixels).into())
+        if train.pixels != test.pixels {
+            let (folder, train, test) = (folder.display(), train.pixels, test.pixels);
+            return Err(format!("{folder}: training images have {train} pixels, test images {test}").into());
         }
+        let brightest = train.values.iter().copied().max().unwrap_or(1).max(1).into();
+        Ok(Self { train, test, brightest })
     }
 
-    /// The training images alone: all but every `nth` to learn from, those to test with.
-    pub(crate) fn validation_split(&self, nth: usize) -> Self {
-        let (held_out, kept) = (0..self.train.labels.len()).partition::<Vec<usize>, _>(|index| index % nth == 0);
-        Self { train: self.train.subset(&kept), test: self.train.subset(&held_out) }
-    }
-
-    /// Pixels of an image.
-    pub(crate) fn pixels(&self) -> usize {
-        self.train.pixels
+    /// The training images alone: a share of them, spread evenly, is held out to score the model on.
+    pub(crate) fn hold_out(&self, share: f64) -> Result<Self, String> {
+        let images = self.train.labels.len();
+        let up_to = |index: usize| (index as f64 * share).ceil();
+        let (held_out, kept) = (0..images).partition::<Vec<usize>, _>(|&index| up_to(index + 1) > up_to(index));
+        if held_out.is_empty() || kept.is_empty() {
+            return Err(format!(
+                "a share of {share} of {images} training images leaves none to learn from or to score"
+            ));
+        }
+        let (train, test) = (self.train.subset(&kept), self.train.subset(&held_out));
+        Ok(Self { train, test, brightest: self.brightest })
     }
 
     /// Updates of one pass over the training images.
@@ -102,25 +109,11 @@ impl Data {
     }
 }
 
-/// Calls `$run::<PIXELS>(..)` for the pixels of the data: their number is part of the model's type.
-#[allow(unused_macros, reason = "each example uses its part")]
-macro_rules! with_pixels {
-    ($data:expr, $run:ident($($argument:expr),*)) => {
-        match $data.pixels() {
-            64 => $run::<64>($($argument),*),
-            784 => $run::<784>($($argument),*),
-            other => Err(format!("images of 8 x 8 or 28 x 28 pixels are needed, these have {other}").into()),
-        }
-    };
-}
-pub(crate) use with_pixels;
-
 /// The data as one run sees them: its seed decides the initial weights and the order of the images.
-pub(crate) struct Task<'a, const PIXELS: usize> {
+pub(crate) struct Task<'a> {
     data: &'a Data,
     seed: u64,
     device: Cpu,
-    brightest: f32,
 }
 
 /// How well a model does on images that it was not trained on.
@@ -148,24 +141,21 @@ pub(crate) struct Fitted {
     pub(crate) time: Duration,
 }
 
-impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
+impl<'a> Task<'a> {
     pub(crate) fn new(data: &'a Data, seed: u64) -> Self {
-        let brightest = data.train.values.iter().copied().max().unwrap_or(1).max(1);
-        Self { data, seed, device: Cpu::seed_from_u64(seed), brightest: brightest.into() }
+        Self { data, seed, device: Cpu::seed_from_u64(seed) }
     }
 
     /// A network with fresh weights.
-    pub(crate) fn model(&self) -> Mlp<PIXELS> {
-        type Builder<const PIXELS: usize> = (
-            (builders::Linear<PIXELS, 64>, builders::ReLU),
-            (builders::Linear<64, 32>, builders::ReLU),
-            builders::Linear<32, 10>,
-        );
-        self.device.build_module::<Builder<PIXELS>, f32>()
+    pub(crate) fn model(&self) -> Mlp {
+        type Rest = ((builders::Linear<64, 32>, builders::ReLU), builders::Linear<32, 10>);
+        let input = Input::new(&self.device, self.data.train.pixels);
+        let (second, third) = self.device.build_module::<Rest, f32>();
+        ((input, modules::ReLU), second, third)
     }
 
     /// The batches of an epoch, in an order that is a function of seed and epoch alone, so that any epoch can be repeated.
-    pub(crate) fn batches(&self, epoch: u64) -> impl Iterator<Item = Batch<PIXELS>> + '_ {
+    pub(crate) fn batches(&self, epoch: u64) -> impl Iterator<Item = Batch> + '_ {
         let mut order: Vec<usize> = (0..self.data.train.labels.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(epoch)));
         let ends = (0..order.len()).step_by(BATCH);
@@ -173,17 +163,17 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
     }
 
     /// One epoch after the other, without end.
-    pub(crate) fn all_batches(&self) -> impl Iterator<Item = Batch<PIXELS>> + '_ {
+    pub(crate) fn all_batches(&self) -> impl Iterator<Item = Batch> + '_ {
         (0..).flat_map(|epoch| self.batches(epoch))
     }
 
-    /// Trains a fresh network; `report` is told after each epoch what its last update was like.
+    /// Trains a fresh network; calls `report` after each epoch with the epoch, its last loss, and what its last update used.
     pub(crate) fn fit(
         &self,
         epochs: u32,
         adam: AdamConfig,
         config: ClrConfig,
-        mut report: impl FnMut(u32, f32, Applied),
+        mut report: impl FnMut(u32, f32, Applied) -> Result<(), Box<dyn Error>>,
     ) -> Result<Fitted, Box<dyn Error>> {
         let mut model = self.model();
         let mut grads = model.alloc_grads();
@@ -196,7 +186,7 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
                 optimizer.apply(&mut model, &mut grads, last)?;
             }
             if let Some(used) = optimizer.last() {
-                report(epoch, last, used);
+                report(epoch, last, used)?;
             }
         }
         let time = start.elapsed();
@@ -204,16 +194,16 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
     }
 
     /// How well the test images are recognised.
-    pub(crate) fn test(&self, model: &Mlp<PIXELS>) -> Score {
+    pub(crate) fn test(&self, model: &Mlp) -> Score {
         self.score(&model.forward(self.test_images()))
     }
 
-    pub(crate) fn test_images(&self) -> Rows<PIXELS> {
+    pub(crate) fn test_images(&self) -> Rows {
         self.batch(&self.data.test, &self.all_tests()).0
     }
 
     /// How well the test images are recognised by these logits or probabilities. (The loss is that of logits.)
-    pub(crate) fn score(&self, logits: &Rows<10>) -> Score {
+    pub(crate) fn score(&self, logits: &Classes) -> Score {
         let all = self.all_tests();
         let recognised = |(logits, label): (&[f32], &u8)| {
             let best = (0..10).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
@@ -229,7 +219,7 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
         (0..self.data.test.labels.len()).collect()
     }
 
-    fn batch(&self, images: &Images, indices: &[usize]) -> Batch<PIXELS> {
+    fn batch(&self, images: &Images, indices: &[usize]) -> Batch {
         let mut one_hot = vec![0.0; indices.len() * 10];
         for (row, &index) in indices.iter().enumerate() {
             one_hot[row * 10 + usize::from(images.labels[index])] = 1.0;
@@ -237,18 +227,19 @@ impl<'a, const PIXELS: usize> Task<'a, PIXELS> {
         (self.rows(images, indices), self.device.tensor_from_vec(one_hot, (indices.len(), Const)))
     }
 
-    fn rows(&self, images: &Images, indices: &[usize]) -> Rows<PIXELS> {
-        let pixels = indices.iter().flat_map(|&index| &images.values[index * PIXELS..(index + 1) * PIXELS]);
-        let scaled = pixels.map(|&value| f32::from(value) / self.brightest).collect();
-        self.device.tensor_from_vec(scaled, (indices.len(), Const))
+    fn rows(&self, images: &Images, indices: &[usize]) -> Rows {
+        let size = images.pixels;
+        let pixels = indices.iter().flat_map(|&index| &images.values[index * size..(index + 1) * size]);
+        let scaled = pixels.map(|&value| f32::from(value) / self.data.brightest).collect();
+        self.device.tensor_from_vec(scaled, (indices.len(), Pixels(size)))
     }
 }
 
 /// Forward and backward pass: the loss, and the gradients.
-pub(crate) fn train_step<const PIXELS: usize>(
-    model: &mut Mlp<PIXELS>,
+pub(crate) fn train_step(
+    model: &mut Mlp,
     grads: Gradients<f32, Cpu>,
-    (images, labels): Batch<PIXELS>,
+    (images, labels): Batch,
 ) -> (f32, Gradients<f32, Cpu>) {
     let loss = cross_entropy_with_logits_loss(model.forward_mut(images.traced(grads)), labels);
     (loss.array(), loss.backward())
@@ -263,15 +254,11 @@ pub(crate) fn summary(runs: &[Fitted]) -> String {
 }
 
 /// The smoothed losses of a range test over the batches of a task.
-pub(crate) fn sweep<O, const PIXELS: usize>(
-    task: &Task<PIXELS>,
-    model: &Mlp<PIXELS>,
-    inner: &O,
-) -> Result<LossCurve, Box<dyn Error>>
+pub(crate) fn sweep<O>(task: &Task, model: &Mlp, inner: &O) -> Result<LossCurve, Box<dyn Error>>
 where
-    O: Clone + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
 {
-    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step::<PIXELS>(model, grads, batch));
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step(model, grads, batch));
     let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
     let curve = range_test(model, inner, &test, task.all_batches(), step, |_| Ok(None))?;
     Ok(curve.smoothed(&Smoothing::exponential(0.8)?))

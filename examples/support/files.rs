@@ -14,6 +14,14 @@ pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>) -> Result<(), String
     fs::write(file, content).map_err(at(file))
 }
 
+/// Checks that a folder can be written; where it is not there yet, the nearest one above it that is. Leaves nothing behind.
+pub(crate) fn check_writable(folder: &Path) -> Result<(), String> {
+    let there = folder.ancestors().find(|folder| folder.exists() && !folder.as_os_str().is_empty());
+    tempfile::tempfile_in(there.unwrap_or(Path::new(".")))
+        .map(drop)
+        .map_err(|error| format!("{}: cannot be written: {error}", folder.display()))
+}
+
 fn at(path: &Path) -> impl Fn(Error) -> String {
     move |error| format!("{}: {error}", path.display())
 }

@@ -7,7 +7,7 @@
 //!     --checkpoint target/train.safetensors --early-stopping --early-stopping-restore-best-weights
 //! ```
 //!
-//! Look at the loop in `fit`: there is no callback list in it, and no second `step()`.
+//! Look at the loop in `Training::epoch`: there is no callback list in it, and no second `step()`.
 
 mod args;
 mod outputs;
@@ -15,184 +15,288 @@ mod outputs;
 mod support;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
-use args::{Arguments, Kind};
-use clap::Parser;
-use cyclic_optim::adapters::dfdx::{BestWeights, Checkpoint, DeadRelus, InPlace, Saved, SnapshotEnsemble};
-use cyclic_optim::history::TrainingBar;
+use args::{Arguments, Kind, Monitors};
+use cyclic_optim::adapters::dfdx::{
+    BestWeights, Checkpoint, CheckpointError, DeadRelus, InPlace, ModelCheckpoint, RunPart, Saved, SnapshotEnsemble,
+};
+use cyclic_optim::feedback::{Observation, Stop};
 use cyclic_optim::{Adam, CyclicOptimizer, History, Hyperparameters, RMSprop, Sgd};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
-use outputs::{Outputs, model_checkpoint};
-use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step, with_pixels};
-use support::{files, pictures};
+use dfdx::tensor::Gradients;
+use outputs::{Console, Metrics, Outputs, model_checkpoint};
+use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step};
+use support::output::say;
+use support::pictures;
 
 fn main() -> ExitCode {
-    support::exit_code(|| {
-        let args = Arguments::parse();
+    support::run(|args: Arguments| {
+        args.check()?;
+        outputs::check(&args)?;
         let data = Data::read(&args.run.data)?;
-        with_pixels!(data, run(&args, &data))
+        match args.optimizer {
+            Kind::Adam => train(&args, &data, Adam::default()),
+            Kind::Sgd => {
+                let momentum = Some(Momentum::Classic(args.momentum()));
+                train(&args, &data, Sgd::new(SgdConfig { momentum, ..Default::default() }))
+            }
+            Kind::Rmsprop => {
+                let momentum = Some(args.momentum());
+                train(&args, &data, RMSprop::new(RMSpropConfig { momentum, ..Default::default() }))
+            }
+        }
     })
 }
 
-fn run<const PIXELS: usize>(args: &Arguments, data: &Data) -> Result<(), Box<dyn Error>> {
-    let task = Task::<PIXELS>::new(data, args.run.seed);
-    match args.optimizer {
-        Kind::Adam => fit(args, &task, data, Adam::default()),
-        Kind::Sgd => {
-            let momentum = Some(Momentum::Classic(args.momentum));
-            fit(args, &task, data, Sgd::new(SgdConfig { momentum, ..Default::default() }))
-        }
-        Kind::Rmsprop => {
-            let momentum = Some(args.momentum);
-            fit(args, &task, data, RMSprop::new(RMSpropConfig { momentum, ..Default::default() }))
-        }
-    }
-}
-
-fn fit<O, const PIXELS: usize>(
-    args: &Arguments,
-    task: &Task<PIXELS>,
-    data: &Data,
-    inner: O,
-) -> Result<(), Box<dyn Error>>
+fn train<O>(args: &Arguments, data: &Data, inner: O) -> Result<(), Box<dyn Error>>
 where
-    O: Saved<f32, Cpu> + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+    O: Saved<f32, Cpu> + InPlace<Mlp, Cpu, f32> + Hyperparameters,
 {
-    let (epochs, batches) = (u64::from(args.run.epochs), data.batches_per_epoch());
-    let mut model = task.model();
-    let found = if args.range_test { Some(find_range(task, &model, &inner)?) } else { None };
-    let config = args.config(batches, found)?;
-    let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
-    if let Some(file) = args.checkpoint.as_ref().filter(|file| file.exists()) {
-        Checkpoint::read(file)?.restore(&mut model, &mut optimizer)?;
-        println!("continuing from update {}", optimizer.iterations());
-    }
-    let first = optimizer.iterations() / batches;
-    let mut outputs = Outputs::open(args, &config, optimizer.iterations(), first)?;
-    let mut keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
-    let (mut best, mut ensemble, mut relus) = (BestWeights::new(), SnapshotEnsemble::new(), DeadRelus::new());
-    let bar = args.progress.then(|| TrainingBar::new(epochs, batches));
-    if let Some(folder) = &args.plot {
-        files::make_folder(folder)?;
-    }
-
-    let mut grads = model.alloc_grads();
-    for epoch in first..epochs {
-        if optimizer.stopped().is_some() {
+    let split = data.hold_out(args.validation_split).map_err(|error| format!("--validation-split: {error}"))?;
+    let mut training = Training::start(args, &split, inner)?;
+    let mut grads = training.model.alloc_grads();
+    for epoch in training.next_epoch()..training.epochs {
+        if training.optimizer.stopped().is_some() {
             break;
         }
-        let (mut sum, mut count) = (0.0, 0.0);
-        for batch in task.batches(epoch) {
-            let loss;
-            (loss, grads) = train_step(&mut model, grads, batch);
-            let used = optimizer.apply(&mut model, &mut grads, loss)?;
-            outputs.update(&used, loss.into())?;
-            ensemble.after_update(&optimizer, &model);
-            if let Some(bar) = &bar {
-                bar.update(&optimizer, loss.into());
-            }
-            (sum, count) = (sum + f64::from(loss), count + 1.0);
-        }
-        let test = task.test(&model);
-        let metrics = [("loss", sum / count), ("val_loss", test.loss), ("val_accuracy", test.accuracy())];
-        outputs.epoch(epoch, &metrics, &model)?;
-        if let Some(history) = optimizer.history_mut() {
-            history.record_epoch(epoch, &metrics);
-        }
-        if let Some(monitor) = args.monitor() {
-            let known = metrics.iter().find(|(name, _)| *name == monitor);
-            let (_, value) = known.ok_or_else(|| format!("there is no metric {monitor:?} to monitor"))?;
-            let observation = optimizer.observe(*value);
-            best.keep(&observation, &model);
-            if let Some(scale) = observation.scaled {
-                println!("epoch {}: the rate is scaled by {scale}", epoch + 1);
-            }
-        }
-        if let Some(keep) = &mut keep {
-            keep.save(epoch, &metrics, &model, &optimizer)?;
-        }
-        if let Some(file) = &args.checkpoint {
-            Checkpoint::write(file, &model, &optimizer)?;
-        }
-        if bar.is_none() {
-            let [(_, loss), (_, val_loss), (_, accuracy)] = metrics;
-            println!(
-                "epoch {:>3}/{epochs}  loss {loss:.4}  val_loss {val_loss:.4}  val_accuracy {accuracy:.4}",
-                epoch + 1
-            );
-        }
+        grads = training.epoch(epoch, grads)?;
     }
-    if let Some(bar) = bar {
-        bar.finish();
-    }
-    outputs.finish();
-
-    if let Some(stop) = optimizer.stopped() {
-        println!("stopped after update {}: {stop:?}", optimizer.iterations());
-    }
-    if args.early_stopping.early_stopping_restore_best_weights {
-        match best.into_inner() {
-            Some(best) => model = best,
-            None => println!("no epoch of this session was the best so far: the last weights stay"),
-        }
-    }
-    if args.dead_relu {
-        for (images, _) in task.batches(0) {
-            relus.watch(&model, images).map_err(|error| format!("{error:?}"))?;
-        }
-        relus.report().iter().for_each(|layer| println!("{layer}"));
-    }
-    if let (Some(folder), Some(history)) = (&args.plot, optimizer.history()) {
-        pictures::draw(history, folder)?;
-    }
-    if args.snapshots.is_some() {
-        print_ensemble(task, &ensemble, first > 0)?;
-    }
-    let test = task.test(&model);
-    println!(
-        "test accuracy {:.4} ({} of {}) after {} updates",
-        test.accuracy(),
-        test.correct,
-        test.of,
-        optimizer.iterations()
-    );
-    Ok(())
+    training.finish(&Task::new(data, args.run.seed))
 }
 
-fn print_ensemble<const PIXELS: usize>(
-    task: &Task<PIXELS>,
-    ensemble: &SnapshotEnsemble<Mlp<PIXELS>>,
-    continued: bool,
-) -> Result<(), Box<dyn Error>> {
+/// A run, and all that stands beside it.
+struct Training<'a, O> {
+    args: &'a Arguments,
+    /// What to learn from, and the validation images.
+    task: Task<'a>,
+    batches: u64,
+    epochs: u64,
+    model: Mlp,
+    optimizer: CyclicOptimizer<O>,
+    monitors: Monitors,
+    best: BestWeights<Mlp>,
+    ensemble: SnapshotEnsemble<Mlp>,
+    console: Console,
+    outputs: Outputs,
+    keep: Option<ModelCheckpoint>,
+}
+
+impl<'a, O> Training<'a, O>
+where
+    O: Saved<f32, Cpu> + InPlace<Mlp, Cpu, f32> + Hyperparameters,
+{
+    /// Begins a run, or continues the one in the checkpoint.
+    fn start(args: &'a Arguments, split: &'a Data, inner: O) -> Result<Self, Box<dyn Error>> {
+        let task = Task::new(split, args.run.seed);
+        let (epochs, batches) = (u64::from(args.run.epochs), split.batches_per_epoch());
+        let mut model = task.model();
+        // What is wrong with the options comes out before the range test, too.
+        let (mut config, monitors) = args.config(batches, None)?;
+        if args.range_test {
+            config = args.config(batches, Some(find_range(&task, &model, &inner)?))?.0;
+        }
+        let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
+        let (mut best, mut ensemble) = (BestWeights::new(), SnapshotEnsemble::new());
+        let mut continued_from = None;
+        if let Some(file) = &args.checkpoint {
+            let mut parts: [(&str, &mut dyn RunPart<Mlp>); 2] = [("best", &mut best), ("ensemble", &mut ensemble)];
+            let update = continue_or_start(file, args.continue_with_changes, &mut model, &mut optimizer, &mut parts)?;
+            continued_from = update.map(|update| (update, update / batches));
+        }
+        if let Some((update, epoch)) = continued_from {
+            let recorded = optimizer.history().map_or(0, |history| history.epochs().len() as u64);
+            if (recorded, epoch * batches) != (epoch, update) {
+                let problem =
+                    format!("{recorded} epochs have {update} updates there, and one epoch has {batches} here");
+                let file = args.checkpoint.as_deref().unwrap_or(Path::new("")).display();
+                return Err(format!("{file}: saved with other --data or --validation-split: {problem}").into());
+            }
+            say!("continuing after update {update} (epoch {epoch} of {epochs})")?;
+        }
+        let outputs = Outputs::open(args, &config, continued_from)?;
+        let keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
+        let console = Console::new(args.progress, epochs, batches);
+        Ok(Self { args, task, batches, epochs, model, optimizer, monitors, best, ensemble, console, outputs, keep })
+    }
+
+    /// Epochs that have been made.
+    fn next_epoch(&self) -> u64 {
+        self.optimizer.iterations() / self.batches
+    }
+
+    /// One epoch of training, and what follows from it.
+    fn epoch(&mut self, epoch: u64, mut grads: Gradients<f32, Cpu>) -> Result<Gradients<f32, Cpu>, Box<dyn Error>> {
+        let (mut sum, mut count) = (0.0, 0.0);
+        for batch in self.task.batches(epoch) {
+            let loss;
+            (loss, grads) = train_step(&mut self.model, grads, batch);
+            let used = self.optimizer.apply(&mut self.model, &mut grads, loss)?;
+            self.outputs.update(&used, loss.into())?;
+            self.ensemble.after_update(&self.optimizer, &self.model);
+            self.console.update(&self.optimizer, loss.into());
+            (sum, count) = (sum + f64::from(loss), count + 1.0);
+        }
+        let validation = self.task.test(&self.model);
+        let metrics = [("loss", sum / count), ("val_loss", validation.loss), ("val_accuracy", validation.accuracy())];
+        self.outputs.epoch(epoch, &metrics, &self.model)?;
+        if let Some(history) = self.optimizer.history_mut() {
+            history.record_epoch(epoch, &metrics);
+        }
+        let observation = self.observe(&metrics);
+        if let Some(observation) = &observation {
+            self.best.keep(observation, &self.model);
+        }
+        self.save(epoch, &metrics)?;
+        let lr = self.optimizer.last().map_or(f64::NAN, |used| used.lr);
+        self.console.epoch(epoch, lr, &metrics)?;
+        if let (Some(factor), Some(metric)) = (observation.and_then(|o| o.scaled), &self.monitors.plateau) {
+            let (epoch, lr) = (epoch + 1, self.optimizer.lr());
+            let text = format!("epoch {epoch}: {metric} no longer improves: rate times {factor}, next {lr:.2e}");
+            self.console.say(&text)?;
+        }
+        Ok(grads)
+    }
+
+    fn save(&mut self, epoch: u64, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
+        if let Some(keep) = &mut self.keep {
+            keep.save(epoch, metrics, &self.model, &self.optimizer)?;
+        }
+        if let Some(file) = &self.args.checkpoint {
+            let parts: [(&str, &dyn RunPart<Mlp>); 2] = [("best", &self.best), ("ensemble", &self.ensemble)];
+            Checkpoint::write_with(file, &self.model, &self.optimizer, &parts)?;
+        }
+        Ok(())
+    }
+
+    /// Tells plateau and early stopping of the epoch.
+    fn observe(&mut self, metrics: &Metrics) -> Option<Observation> {
+        let value = |metric: &Option<String>| {
+            let metric = metric.as_ref()?;
+            metrics.iter().find(|(name, _)| name == metric).map(|(_, value)| *value)
+        };
+        match (value(&self.monitors.plateau), value(&self.monitors.early_stopping)) {
+            (None, None) => None,
+            (Some(metric), None) | (None, Some(metric)) => Some(self.optimizer.observe(metric)),
+            (Some(plateau), Some(early_stopping)) => Some(self.optimizer.observe_separately(plateau, early_stopping)),
+        }
+    }
+
+    /// What is left to do and to say when the last epoch is over.
+    fn finish(mut self, test: &Task) -> Result<(), Box<dyn Error>> {
+        self.console.finish();
+        self.say_why_it_stopped()?;
+        if self.args.early_stopping.early_stopping_restore_best_weights {
+            if let Some(best) = self.best.get() {
+                self.model = best.clone();
+                say!("restored the weights of the best epoch{}", self.best_epoch())?;
+            }
+        }
+        if self.args.dead_relu {
+            let mut relus = DeadRelus::new();
+            for (images, _) in self.task.batches(0) {
+                relus.watch(&self.model, images).map_err(|error| format!("{error:?}"))?;
+            }
+            for layer in relus.report() {
+                say!("{layer}")?;
+            }
+        }
+        if let (Some(folder), Some(history)) = (&self.args.plot, self.optimizer.history()) {
+            pictures::draw(history, folder)?;
+        }
+        if self.args.snapshots.is_some() {
+            say_ensemble(test, &self.ensemble)?;
+        }
+        let updates = self.optimizer.iterations();
+        let score = test.test(&self.model);
+        self.outputs.finish()?;
+        let (accuracy, correct, of) = (score.accuracy(), score.correct, score.of);
+        Ok(say!("test accuracy {accuracy:.4} ({correct} of {of}) after {updates} updates")?)
+    }
+
+    fn say_why_it_stopped(&self) -> Result<(), Box<dyn Error>> {
+        let (epoch, update) = (self.next_epoch(), self.optimizer.iterations());
+        let metric = self.monitors.early_stopping.as_deref().unwrap_or("the metric");
+        match self.optimizer.stopped() {
+            None => {}
+            Some(Stop::NoImprovement) => {
+                let wait = self.optimizer.state().early_stopping.wait;
+                let epochs = if wait == 1 { "epoch" } else { "epochs" };
+                say!(
+                    "stopped early after epoch {epoch} (update {update}): no improvement of {metric} in {wait} {epochs}"
+                )?;
+            }
+            Some(reason) => say!("stopped after epoch {epoch} (update {update}): {reason:?}")?,
+        }
+        Ok(())
+    }
+
+    /// The epoch with the best metric, and the metric.
+    fn best_epoch(&self) -> String {
+        let found = || {
+            let metric = self.monitors.early_stopping.as_deref()?;
+            let best = self.optimizer.state().early_stopping.best?;
+            let values = self.optimizer.history()?.epochs().values(metric)?;
+            let epoch = values.iter().position(|value| value.to_bits() == best.to_bits())? + 1;
+            Some(format!(", {epoch} ({metric} {best:.4})"))
+        };
+        found().unwrap_or_default()
+    }
+}
+
+/// Continues the run in a checkpoint, or saves a new one there; says at which update it goes on.
+fn continue_or_start<O>(
+    file: &Path,
+    with_changes: bool,
+    model: &mut Mlp,
+    optimizer: &mut CyclicOptimizer<O>,
+    parts: &mut [(&str, &mut dyn RunPart<Mlp>)],
+) -> Result<Option<u64>, Box<dyn Error>>
+where
+    O: Saved<f32, Cpu> + Hyperparameters,
+{
+    if file.exists() {
+        let saved = Checkpoint::read(file)?;
+        let in_file = |error| format!("{}: {error}", file.display());
+        let differences = saved.differences(optimizer).map_err(in_file)?;
+        // Another optimizer has other moments, which no flag makes fit.
+        let same_optimizer = differences.iter().all(|difference| difference.field != "optimizer");
+        if with_changes && same_optimizer && !differences.is_empty() {
+            saved.restore_as_with(model, optimizer, parts).map_err(in_file)?;
+            // Early stopping has judged the run with the old options.
+            optimizer.resume();
+            return Ok(Some(optimizer.iterations()));
+        }
+        if !differences.is_empty() {
+            let how =
+                if same_optimizer { "; to continue with the present options add --continue-with-changes" } else { "" };
+            return Err((in_file(CheckpointError::OtherConfig(differences)) + how).into());
+        }
+    }
+    Ok(Checkpoint::resume_or_start(file, model, optimizer, parts)?)
+}
+
+fn say_ensemble(test: &Task, ensemble: &SnapshotEnsemble<Mlp>) -> Result<(), Box<dyn Error>> {
     for (n, snapshot) in ensemble.snapshots().iter().enumerate() {
-        println!("snapshot {}: test accuracy {:.4}", n + 1, task.test(snapshot).accuracy());
+        say!("snapshot {}: test accuracy {:.4}", n + 1, test.test(snapshot).accuracy())?;
     }
     let all = ensemble.snapshots().len();
     if all == 0 {
-        println!("no cycle has ended in this session: there are no snapshots");
-        return Ok(());
+        return Ok(say!("no cycle has ended: there are no snapshots")?);
     }
-    let probabilities = ensemble.predict(all, &task.test_images())?;
-    println!("ensemble of {all}: test accuracy {:.4}", task.score(&probabilities).accuracy());
-    if continued {
-        println!("(snapshots taken before the run was continued are not in it)");
-    }
-    Ok(())
+    let probabilities = ensemble.predict(all, &test.test_images())?;
+    Ok(say!("ensemble of {all}: test accuracy {:.4}", test.score(&probabilities).accuracy())?)
 }
 
 /// Rates between which the network learns.
-fn find_range<O, const PIXELS: usize>(
-    task: &Task<PIXELS>,
-    model: &Mlp<PIXELS>,
-    inner: &O,
-) -> Result<(f64, f64), Box<dyn Error>>
+fn find_range<O>(task: &Task, model: &Mlp, inner: &O) -> Result<(f64, f64), Box<dyn Error>>
 where
-    O: Clone + InPlace<Mlp<PIXELS>, Cpu, f32> + Hyperparameters,
+    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
 {
     let (base_lr, max_lr) = careful_range(&sweep(task, model, inner)?)?;
     let base_lr = base_lr.min(max_lr / 4.0);
-    println!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}");
+    say!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}")?;
     Ok((base_lr, max_lr))
 }

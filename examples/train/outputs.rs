@@ -1,17 +1,71 @@
 //! Where a run is written to while it goes on.
 
 use std::error::Error;
+use std::io::{IsTerminal, stdout};
+use std::path::Path;
 use std::time::Duration;
 
 use cyclic_optim::adapters::dfdx::{ModelCheckpoint, named_parameters};
-use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard};
-use cyclic_optim::{Applied, ClrConfig, History};
+use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard, TrainingBar};
+use cyclic_optim::{Applied, ClrConfig, CyclicOptimizer, History, Hyperparameters};
 use dfdx::prelude::{Cpu, TensorCollection};
 
-use crate::args::{Arguments, ModelCheckpointArguments, improvement};
+use crate::args::{Arguments, METRICS, ModelCheckpointArguments, improvement};
+use crate::support::files::{check_writable, make_folder};
+use crate::support::output::{self, OutputError, say};
 
 /// The metrics of an epoch.
-pub(crate) type Metrics = [(&'static str, f64); 3];
+pub(crate) type Metrics = [(&'static str, f64); METRICS.len()];
+
+/// What people read: lines on stdout, and a bar if there is to be one.
+pub(crate) struct Console {
+    bar: Option<TrainingBar>,
+    /// Whether each epoch gets a line.
+    lines: bool,
+    epochs: u64,
+}
+
+impl Console {
+    pub(crate) fn new(progress: bool, epochs: u64, batches: u64) -> Self {
+        let bar = progress.then(|| TrainingBar::new(epochs, batches));
+        let bar = bar.filter(|bar| !bar.is_hidden());
+        let lines = bar.is_none() || !stdout().is_terminal();
+        Self { bar, lines, epochs }
+    }
+
+    /// Prints a line; the bar makes room for it.
+    pub(crate) fn say(&self, text: &str) -> Result<(), OutputError> {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::line(text)),
+            None => output::line(text),
+        }
+    }
+
+    pub(crate) fn update<O: Hyperparameters>(&self, optimizer: &CyclicOptimizer<O>, loss: f64) {
+        if let Some(bar) = &self.bar {
+            bar.update(optimizer, loss);
+        }
+    }
+
+    /// Shows an epoch, counted from 0, and the rate that its last update used.
+    pub(crate) fn epoch(&self, epoch: u64, lr: f64, metrics: &Metrics) -> Result<(), OutputError> {
+        if let Some(bar) = &self.bar {
+            bar.epoch(epoch, metrics);
+        }
+        if !self.lines {
+            return Ok(());
+        }
+        let values: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        self.say(&format!("epoch {:>3}/{}  lr {lr:.2e}  {}", epoch + 1, self.epochs, values.join("  ")))
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish();
+        }
+    }
+}
 
 pub(crate) struct Outputs {
     board: Option<TensorBoard>,
@@ -20,26 +74,56 @@ pub(crate) struct Outputs {
     remote: Option<RemoteMonitor>,
 }
 
+/// Checks that everything that is to be written can be written, before any time is spent on training.
+pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
+    let files = [args.csv.as_deref(), args.checkpoint.as_deref()];
+    for file in files.into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !folder.is_dir() {
+            return Err(format!("{}: there is no folder {}", file.display(), folder.display()).into());
+        }
+        check_writable(folder)?;
+    }
+    if let Some(folder) = &args.plot {
+        make_folder(folder)?;
+    }
+    for folder in [&args.tensorboard.tensorboard, &args.plot].into_iter().flatten() {
+        check_writable(folder)?;
+    }
+    if let Some(keep) = model_checkpoint(&args.model_checkpoint, None)? {
+        let file = keep.path(0, 0, &METRICS.map(|name| (name, 0.0)))?;
+        check_writable(file.parent().unwrap_or(Path::new(".")))?;
+    }
+    remote(args).map(drop)
+}
+
+fn remote(args: &Arguments) -> Result<Option<RemoteMonitor>, Box<dyn Error>> {
+    Ok(args.remote.as_ref().map(|url| RemoteMonitor::new(url, Duration::from_secs(5))).transpose()?)
+}
+
 impl Outputs {
     /// Opens what is asked for; a run that is continued from `update` in `epoch` goes on there.
-    pub(crate) fn open(args: &Arguments, config: &ClrConfig, update: u64, epoch: u64) -> Result<Self, Box<dyn Error>> {
+    pub(crate) fn open(
+        args: &Arguments,
+        config: &ClrConfig,
+        continued_from: Option<(u64, u64)>,
+    ) -> Result<Self, Box<dyn Error>> {
         let flags = &args.tensorboard;
         let mut board = None;
         if let Some(folder) = &flags.tensorboard {
-            let opened = TensorBoard::open(folder, (update > 0).then_some((update, epoch)));
-            let mut opened = opened?.with_update_frequency(flags.tensorboard_update_freq)?;
-            if update == 0 {
+            let mut opened =
+                TensorBoard::open(folder, continued_from)?.with_update_frequency(flags.tensorboard_update_freq)?;
+            if continued_from.is_none_or(|(update, _)| update == 0) {
                 opened.text("config", 0, &format!("```json\n{}\n```", serde_json::to_string_pretty(config)?))?;
             }
             board = Some(opened);
         }
-        let columns = ["loss", "val_loss", "val_accuracy"];
-        let log = |path| CsvLog::open(path, Per::Epoch, &columns, (update > 0).then_some(epoch));
+        let log = |path| CsvLog::open(path, Per::Epoch, &METRICS, continued_from.map(|(_, epoch)| epoch));
         Ok(Self {
             board,
             histogram_freq: flags.tensorboard_histogram_freq,
             csv: args.csv.as_ref().map(log).transpose()?,
-            remote: args.remote.as_ref().map(|url| RemoteMonitor::new(url, Duration::from_secs(5))).transpose()?,
+            remote: remote(args)?,
         })
     }
 
@@ -72,18 +156,12 @@ impl Outputs {
     }
 
     /// Waits for the server, and says what it has not taken.
-    pub(crate) fn finish(self) {
-        if let Some(remote) = self.remote {
-            let published = remote.finish(Duration::from_secs(10));
-            println!(
-                "published {} epochs, {} failed",
-                published.sent,
-                published.failed + published.dropped + published.waiting
-            );
-            if let Some(error) = published.last_error {
-                println!("the last failure: {error}");
-            }
-        }
+    pub(crate) fn finish(self) -> Result<(), OutputError> {
+        let Some(remote) = self.remote else { return Ok(()) };
+        let published = remote.finish(Duration::from_secs(10));
+        let failed = published.failed + published.dropped + published.waiting;
+        say!("published {} epochs, {failed} failed", published.sent)?;
+        published.last_error.map_or(Ok(()), |error| say!("the last failure: {error}"))
     }
 }
 
@@ -95,7 +173,8 @@ pub(crate) fn model_checkpoint(
     let Some(template) = &flags.model_checkpoint else { return Ok(None) };
     let mut keep = ModelCheckpoint::new(template)?.every(flags.model_checkpoint_save_freq)?;
     if flags.model_checkpoint_save_best_only {
-        let (monitor, better) = (&flags.model_checkpoint_monitor, improvement(flags.model_checkpoint_mode, 0.0)?);
+        let monitor = &flags.model_checkpoint_monitor;
+        let better = improvement("--model-checkpoint-", flags.model_checkpoint_mode, monitor, 0.0)?;
         let past = history.and_then(|history| history.epochs().values(monitor)).unwrap_or_default();
         // Only those epochs at which a file was due.
         let due = past.into_iter().zip(1..).filter(|(_, epoch)| epoch % flags.model_checkpoint_save_freq == 0);
