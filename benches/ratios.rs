@@ -24,15 +24,17 @@ use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::adapters::dfdx::range_test;
 use cyclic_optim::range_test::RangeTest;
-use cyclic_optim::{Adam, Applied, Cyclic, CyclicOptimizer, History, Schedule, Sgd};
+use cyclic_optim::training::UpdateInPlace;
+use cyclic_optim::{Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, Schedule, Sgd};
 use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
 use dfdx::prelude::{
     AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, ReLU, SampleTensor, Tensor, Trace, ZeroGrads,
     mse_loss,
 };
-use support::{model, schedules, settle};
+use dfdx::tensor::Gradients;
+use support::{Parameters, model, schedules, settle};
 
 /// What was asked for on the command line, and the lines that broke their budgets.
 struct Bench {
@@ -132,6 +134,38 @@ impl Bench {
         self.compare_on(name, budget, &mut (), |()| without(), |()| with());
     }
 
+    /// Times two things in turns, each call by itself, with `prepare` before it that is not timed: for updates that need
+    /// fresh gradients.
+    fn compare_prepared<T>(
+        &self,
+        name: &str,
+        budget: Option<f64>,
+        on: &mut T,
+        prepare: impl Fn(&mut T),
+        mut without: impl FnMut(&mut T),
+        mut with: impl FnMut(&mut T),
+    ) {
+        let measure = || {
+            let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());
+            for sample in 0..self.samples {
+                let (mut a, mut b) = (0.0, 0.0);
+                for turn in 0..2 {
+                    prepare(on);
+                    if (sample + turn) % 2 == 0 {
+                        a = time(&mut || without(on), 1);
+                    } else {
+                        b = time(&mut || with(on), 1);
+                    }
+                }
+                times.0.push(a);
+                times.1.push(b);
+                ratios.push(b / a);
+            }
+            (median(times.0), median(times.1), median(ratios))
+        };
+        self.judge_ratio(name, budget, measure);
+    }
+
     /// Times two things in turns, both on the same memory: of two models of 10,000 parameters, either may be the slower by a
     /// tenth for where it lies.
     fn compare_on<T>(
@@ -167,6 +201,11 @@ impl Bench {
             }
             (median(times.0), median(times.1), median(ratios))
         };
+        self.judge_ratio(name, budget, measure);
+    }
+
+    /// Judges two times and the median of the ratios of neighbouring samples.
+    fn judge_ratio(&self, name: &str, budget: Option<f64>, measure: impl FnMut() -> (f64, f64, f64)) {
         // Two estimates of one ratio: the smaller is the less disturbed.
         let ratio = |&(without, with, neighbours): &(f64, f64, f64)| (with / without).min(neighbours);
         self.judge(name, budget, measure, ratio, |(without, with, neighbours)| {
@@ -337,6 +376,42 @@ fn guarded<const N: usize>(bench: &Bench) {
     );
 }
 
+/// What guard and clipping add to an update, with gradients that are there and large enough to be clipped.
+fn clipped<const N: usize>(bench: &Bench) {
+    let (parameters, gradients) = model::<N>();
+    let on = &mut (parameters, gradients.clone());
+    let fill = |on: &mut (_, Gradients<f32, Cpu>)| {
+        let (parameters, gradients): &mut (Parameters<N>, _) = on;
+        let values = gradients.get_or_alloc_mut(parameters).unwrap();
+        values.iter_mut().enumerate().for_each(|(index, value)| *value = 1e-3 * (index % 7) as f32 - 2e-3);
+    };
+    let optimizer = |guard, clip| {
+        let config = ClrConfig::new(triangular()).with_guard(guard).unwrap().with_clip(clip).unwrap();
+        CyclicOptimizer::new(Adam::default(), config)
+    };
+    let (unguarded, unclipped) = (Guard::default(), Clip::default());
+    for (name, budget, guard, clip) in [
+        ("clip by norm", 1.35, unguarded, Clip { norm: Some(1e-3), value: None }),
+        ("clip by value", 1.35, unguarded, Clip { norm: None, value: Some(1e-3) }),
+        ("clip by both", 1.35, unguarded, Clip { norm: Some(1e-3), value: Some(1e-4) }),
+        ("gradient guard", 1.2, Guard { gradients: true, max_refusals: None }, unclipped),
+    ] {
+        let (mut plain, mut special) = (optimizer(unguarded, unclipped), optimizer(guard, clip));
+        bench.compare_prepared(
+            &format!("Adam, apply with {name} / plain, {N}"),
+            Some(budget),
+            on,
+            fill,
+            |(parameters, gradients)| {
+                plain.apply(parameters, gradients, 1.0).unwrap();
+            },
+            |(parameters, gradients)| {
+                special.apply(parameters, gradients, 1.0).unwrap();
+            },
+        );
+    }
+}
+
 /// An optimizer that records against the same without a history.
 fn recorded<const N: usize>(bench: &Bench) {
     let (mut parameters, mut gradients) = model::<N>();
@@ -406,6 +481,8 @@ fn main() -> ExitCode {
     steps(bench);
     range_tests(bench);
     guarded::<10_000>(bench);
+    clipped::<10_000>(bench);
+    clipped::<1_000_000>(bench);
     recorded::<10_000>(bench);
     #[cfg(feature = "checkpoint")]
     checkpoints::<1_000_000>(bench);

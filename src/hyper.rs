@@ -67,3 +67,44 @@ pub trait Hyperparameters {
     /// [`Unsupported`] exactly where [`get`](Self::get) answers `None`; nothing is switched on silently.
     fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported>;
 }
+
+/// An inner optimizer that is only a learning rate and a momentum: for a framework that is told its rate from outside, and for
+/// tests.
+///
+/// ```
+/// use cyclic_optim::{Cyclic, CyclicOptimizer, RateAndMomentum};
+///
+/// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), Cyclic::triangular(0.1, 0.3, 2)?);
+/// let mut w = 1.0;
+/// for _ in 0..4 {
+///     optimizer.update_with(|rates| Ok::<_, ()>(w -= rates.lr * 2.0 * w)).unwrap(); // minimises w^2
+/// }
+/// assert!(w < 0.2);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct RateAndMomentum {
+    /// The learning rate.
+    pub lr: f64,
+    /// The momentum; `None` if the optimizer has none.
+    pub momentum: Option<f64>,
+}
+
+impl Hyperparameters for RateAndMomentum {
+    fn get(&self, hyper: Hyper) -> Option<f64> {
+        match hyper {
+            Hyper::LearningRate => Some(self.lr),
+            Hyper::Momentum => self.momentum,
+            Hyper::WeightDecay => None,
+        }
+    }
+
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+        match (hyper, &mut self.momentum) {
+            (Hyper::LearningRate, _) => self.lr = value,
+            (Hyper::Momentum, Some(momentum)) => *momentum = value,
+            _ => return Err(Unsupported(hyper)),
+        }
+        Ok(())
+    }
+}

@@ -27,19 +27,18 @@ mod run;
 pub mod schedule;
 mod smoothing;
 mod state;
-#[cfg(feature = "dfdx")]
-mod training;
+pub mod training;
 #[cfg(any(feature = "csv", feature = "tensorboard"))]
 mod whole_append;
 
 #[cfg(feature = "dfdx")]
-pub use adapters::dfdx::{Adam, RMSprop, Sgd, UpdateError};
+pub use adapters::dfdx::{Adam, RMSprop, Sgd};
 #[cfg(feature = "checkpoint")]
 pub use adapters::dfdx::{Checkpoint, CheckpointError, ModelCheckpoint};
 pub use config::{Bounds, Clip, ClrConfig, Forecast, Guard, IntoConfig, MomentumRange};
 pub use error::ConfigError;
 pub use history::History;
-pub use hyper::{Hyper, Hyperparameters, Unsupported};
+pub use hyper::{Hyper, Hyperparameters, RateAndMomentum, Unsupported};
 pub use optimizer::CyclicOptimizer;
 #[cfg(feature = "plot")]
 pub use picture::PlotError;
@@ -50,3 +49,4 @@ pub use schedule::{
 };
 pub use smoothing::{Smoothing, winsorised, winsorising_bounds};
 pub use state::{Applied, ClrState};
+pub use training::UpdateError;

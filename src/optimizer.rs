@@ -69,6 +69,8 @@ pub struct CyclicOptimizer<O, S = Policy> {
     /// Whether somebody had the inner optimizer since the next rates were written. Then they may have been overwritten, and
     /// `last` must not lie.
     touched: bool,
+    /// Whether the last update that `apply` made has found a gradient for every parameter, so that the next one need not look.
+    pub(crate) all_present: bool,
     history: Option<History>,
 }
 
@@ -99,7 +101,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
         let run = Run::new(&config, ClrState::default());
         ClrConfig::<S>::check_rates(run.scheduled())?;
-        let mut optimizer = Self { inner, config, run, touched: false, history: None };
+        let mut optimizer = Self { inner, config, run, touched: false, all_present: false, history: None };
         optimizer.write();
         Ok(optimizer)
     }
@@ -195,7 +197,6 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// As [`finish`](Self::finish), for an update that was guarded.
-    #[cfg(feature = "dfdx")]
     pub(crate) fn finish_applied(&mut self, used: Applied, loss: f64) {
         self.finish();
         if let Some(history) = &mut self.history {
@@ -207,7 +208,6 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// Counts a refused update. Returns how many it were in a row, if the guard gives up.
-    #[cfg(feature = "dfdx")]
     pub(crate) fn refuse(&mut self) -> Option<u64> {
         let max_refusals = self.config.guard().max_refusals;
         self.run.change(&self.config, |state| {
@@ -408,14 +408,12 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
 impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// Checks that what the next update will use is a rate and a momentum.
-    #[cfg(feature = "dfdx")]
     #[inline]
     pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
         ClrConfig::<S>::check_rates(self.run.scheduled())
     }
 
     /// What the next update will use, as it will be reported.
-    #[cfg(feature = "dfdx")]
     pub(crate) fn upcoming(&self) -> Applied {
         self.run.upcoming()
     }

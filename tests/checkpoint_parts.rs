@@ -4,10 +4,9 @@
 
 mod support;
 
-use cyclic_optim::adapters::dfdx::{
-    BestWeights, Checkpoint, CheckpointError, PartCounts, RunPart, SnapshotEnsemble, WeightAverage,
-};
+use cyclic_optim::adapters::dfdx::{Checkpoint, CheckpointError, PartCounts, RunPart, SnapshotEnsemble, WeightAverage};
 use cyclic_optim::feedback::EarlyStopping;
+use cyclic_optim::training::BestWeights;
 use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, WarmRestarts};
 use dfdx::prelude::*;
 use support::Folder;

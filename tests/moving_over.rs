@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use cyclic_optim::adapters::dfdx::clip_gradients;
 use cyclic_optim::feedback::{EarlyStopping, Plateau, Stop};
 use cyclic_optim::range_test::{RangeTest, Suggestion};
+use cyclic_optim::training::clip_gradients;
 use cyclic_optim::{
     Adam, Amplitude, Clip, ClrConfig, ConfigError, Constant, CosineDecay, Curve, Cyclic, CyclicOptimizer,
     ExponentialDecay, Guard, InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay, OneCycle, Part,

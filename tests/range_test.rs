@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 use cyclic_optim::adapters::dfdx::{InPlace, RangeTestError, range_test, weight_decay_grid};
 use cyclic_optim::range_test::{LossCurve, RangeTest, StopReason, Suggestion};
+use cyclic_optim::training::UpdateInPlace;
 use cyclic_optim::{Adam, ConfigError, Cyclic, CyclicOptimizer, Hyper, Hyperparameters, RMSprop, Sgd};
 use dfdx::nn::builders::{Linear, ReLU};
 use dfdx::nn::modules;

@@ -20,9 +20,10 @@ use std::process::ExitCode;
 
 use args::{Arguments, Kind, Monitors};
 use cyclic_optim::adapters::dfdx::{
-    BestWeights, Checkpoint, CheckpointError, DeadRelus, InPlace, ModelCheckpoint, RunPart, Saved, SnapshotEnsemble,
+    Checkpoint, CheckpointError, DeadRelus, InPlace, ModelCheckpoint, RunPart, Saved, SnapshotEnsemble,
 };
 use cyclic_optim::feedback::{Observation, Stop};
+use cyclic_optim::training::BestWeights;
 use cyclic_optim::{Adam, CyclicOptimizer, History, Hyperparameters, RMSprop, Sgd};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};

@@ -19,7 +19,6 @@ impl Divergence {
     }
 
     /// The same rule over a loss that is smoothed by so much; it begins anew.
-    #[cfg(feature = "dfdx")]
     pub(crate) fn with_smoothing(self, alpha: f64) -> Self {
         Self::new(self.factor, self.share, alpha)
     }
@@ -43,7 +42,6 @@ impl Divergence {
 
     /// Takes note of the loss of a model that is known to be good. If it lies above the limit, the limit was too low: the first
     /// batches were easy ones.
-    #[cfg(feature = "dfdx")]
     pub(crate) fn accept(&mut self, loss: f64) {
         if self.exceeded_by(loss) {
             self.seen = self.seen.map(|(first, _)| (first.max(loss), loss));
@@ -51,7 +49,6 @@ impl Divergence {
     }
 
     /// The best smoothed loss so far.
-    #[cfg(feature = "dfdx")]
     pub(crate) fn best(&self) -> Option<f64> {
         self.seen.map(|(_, best)| best)
     }

@@ -25,7 +25,7 @@ serde_checked! {
     /// - A patience of 0 is the same as 1 in all of them: the wait is counted before it is compared.
     /// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
     ///
-    /// The best weights are kept by [`BestWeights`](crate::adapters::dfdx::BestWeights) and handed back on request, whoever ended the
+    /// The best weights are kept by [`BestWeights`](crate::training::BestWeights) and handed back on request, whoever ended the
     /// run. Nothing stops by itself: [`Observation::stop`](super::Observation::stop) says that it should.
     ///
     /// | option | default | purpose | range |

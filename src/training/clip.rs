@@ -23,6 +23,18 @@ pub(crate) fn scale_and_clamp<E: Copy + ToPrimitive + FromPrimitive>(values: &mu
     run(ScaleAndClamp { values, scale, limit });
 }
 
+/// Clamps all numbers to between `-limit` and `limit` in one pass, and returns the sum of their squares from before.
+pub(crate) fn clamp_and_sum_squares<E: Copy + ToPrimitive + FromPrimitive>(values: &mut [E], limit: f64) -> f64 {
+    let mut squares = 0.0;
+    for block in values.chunks_mut(BLOCK) {
+        squares += sum_of_squares(block);
+        if limit < f64::INFINITY {
+            scale_and_clamp(block, 1.0, limit);
+        }
+    }
+    squares
+}
+
 struct Squares<'a, E>(&'a [E]);
 
 impl<E: Copy + ToPrimitive> Kernel for Squares<'_, E> {

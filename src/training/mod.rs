@@ -1,4 +1,17 @@
-//! One update in any framework.
+//! One update in any framework: guard, clip, update in place, zero the gradients, record.
+//!
+//! [`CyclicOptimizer::apply`](crate::CyclicOptimizer::apply) does all this over two traits: [`GradientsOf`] shows the
+//! gradients of a model as slices, and [`UpdateInPlace`] updates the model from them. The dfdx adapter implements both; a
+//! framework of your own takes about thirty lines, see [`GradientsOf`].
 
+mod apply;
+mod best_weights;
 pub(crate) mod clip;
+mod gradients;
+mod recovery;
 mod wide;
+
+pub use apply::UpdateError;
+pub use best_weights::BestWeights;
+pub use gradients::{GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
+pub use recovery::{Outcome, Recovered, Recovery};

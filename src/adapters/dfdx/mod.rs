@@ -29,18 +29,16 @@
 
 mod adam;
 mod batch_norm;
-mod best_weights;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
-mod clip;
 mod dead_relu;
+mod gradients;
 mod hyper;
 mod missing;
 #[cfg(feature = "checkpoint")]
 mod model_checkpoint;
 mod parameters;
 mod range_test;
-mod recovery;
 mod replay;
 mod rmsprop;
 mod sgd;
@@ -53,19 +51,16 @@ mod weight_average;
 
 pub use adam::Adam;
 pub use batch_norm::recompute_batch_norm;
-pub use best_weights::BestWeights;
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, PartCounts, RunPart, Saved, Steps};
-pub use clip::clip_gradients;
 pub use dead_relu::{DeadLayer, DeadRelus};
 #[cfg(feature = "checkpoint")]
 pub use model_checkpoint::{ModelCheckpoint, ModelCheckpointError, TemplateError};
 pub use parameters::named_parameters;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
-pub use recovery::{Outcome, Recovered, Recovery};
 pub use rmsprop::RMSprop;
 pub use sgd::Sgd;
 pub use snapshots::{EnsembleError, SnapshotEnsemble};
-pub use update::{InPlace, UpdateError};
+pub use update::InPlace;
 pub use watch::{ActivationObserver, WatchActivations};
 pub use weight_average::{Verdict, WeightAverage};

@@ -3,7 +3,6 @@
 use dfdx::dtypes::Dtype;
 use dfdx::nn::ZeroGrads;
 use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::optim::{OptimizerUpdateError, UnusedTensors};
 use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::Device;
 use num_traits::ToPrimitive;
@@ -11,6 +10,7 @@ use thiserror::Error;
 
 use super::InPlace;
 use crate::range_test::{Interrupted, IntoResult, LossCurve, RangeTest, WeightDecayGrid};
+use crate::training::UpdateFailure;
 use crate::{ConfigError, Hyper, Hyperparameters, Unsupported};
 
 /// Why a range test on a dfdx model could not be run to its end. The model and the optimizer are as they were.
@@ -31,9 +31,9 @@ pub enum RangeTestError<Err, DeviceErr> {
     /// The device failed.
     #[error("the device failed: {0}")]
     Device(DeviceErr),
-    /// Some parameters have no gradient.
-    #[error("some parameters have no gradient: {0:?}")]
-    UnusedParams(UnusedTensors),
+    /// These parameters have no gradient.
+    #[error("these parameters have no gradient: {}", .0.join(", "))]
+    MissingGradients(Vec<String>),
     /// The optimizer has no hyper-parameter of this kind, or it is switched off.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
@@ -45,7 +45,7 @@ pub enum RangeTestError<Err, DeviceErr> {
 /// What can go wrong within a step.
 enum StepError<Err, DeviceErr> {
     Closure(Err),
-    Update(OptimizerUpdateError<DeviceErr>),
+    Update(UpdateFailure<DeviceErr>),
     Unsupported(Unsupported),
 }
 
@@ -198,8 +198,8 @@ where
     );
     curve.map_err(|Interrupted { error, curve }| match error {
         StepError::Closure(error) => RangeTestError::Closure { error, curve },
-        StepError::Update(OptimizerUpdateError::DeviceError(error)) => RangeTestError::Device(error),
-        StepError::Update(OptimizerUpdateError::UnusedParams(unused)) => RangeTestError::UnusedParams(unused),
+        StepError::Update(UpdateFailure::Failed(error)) => RangeTestError::Device(error),
+        StepError::Update(UpdateFailure::MissingGradients(parameters)) => RangeTestError::MissingGradients(parameters),
         StepError::Unsupported(unsupported) => RangeTestError::Unsupported(unsupported),
     })
 }

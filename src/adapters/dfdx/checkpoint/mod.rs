@@ -78,7 +78,7 @@ pub enum CheckpointError {
     /// The run was made with another config; [`Checkpoint::restore_as`] continues it with the present one.
     #[error("the run was saved with another config: {}", list(.0))]
     OtherConfig(Vec<Difference>),
-    /// A part of the run, [`BestWeights`](super::BestWeights) for instance, cannot be saved or restored.
+    /// A part of the run, [`BestWeights`](crate::training::BestWeights) for instance, cannot be saved or restored.
     #[error("part {name:?} {problem}")]
     Part {
         /// The name of the part.
@@ -131,7 +131,7 @@ impl CheckpointError {
 /// processes may write the same file, of which the last one's stays. A symlink is followed; on Unix the permissions of the file are kept. A
 /// killed writer leaves a file `.cyclic-optim-*.partial` in the folder, which a write an hour later removes.
 ///
-/// [`BestWeights`](super::BestWeights), [`SnapshotEnsemble`](super::SnapshotEnsemble) and
+/// [`BestWeights`](crate::training::BestWeights), [`SnapshotEnsemble`](super::SnapshotEnsemble) and
 /// [`WeightAverage`](super::WeightAverage) stand beside the optimizer. [`write_with`](Self::write_with) saves them in the same
 /// file as [`RunPart`]s of the run.
 ///
@@ -270,7 +270,8 @@ impl Checkpoint {
     /// # Examples
     ///
     /// ```
-    /// use cyclic_optim::adapters::dfdx::{BestWeights, Checkpoint};
+    /// use cyclic_optim::adapters::dfdx::Checkpoint;
+    /// use cyclic_optim::training::BestWeights;
     /// use cyclic_optim::{Adam, CyclicOptimizer, OneCycle};
     /// use dfdx::prelude::*;
     ///

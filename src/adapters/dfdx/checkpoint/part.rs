@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::dfdx::{BestWeights, SnapshotEnsemble, WeightAverage};
+use crate::adapters::dfdx::{SnapshotEnsemble, WeightAverage};
+use crate::training::BestWeights;
 
 /// A part of a run that stands beside the optimizer and holds copies of the model: [`BestWeights`], [`SnapshotEnsemble`],
 /// [`WeightAverage`].

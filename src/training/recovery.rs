@@ -1,16 +1,18 @@
 //! Back to the last good model when a run diverges, and on with a smaller rate.
 
-use dfdx::dtypes::Dtype;
-use dfdx::nn::ZeroGrads;
-use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::tensor::Gradients;
-use dfdx::tensor_ops::Device;
+use alloc::vec::Vec;
+
 use num_traits::ToPrimitive;
 
-use super::{InPlace, UpdateError};
+use super::apply::UpdateError;
+use super::gradients::{GradientsOf, UpdateInPlace};
+use crate::check;
+use crate::error::ConfigError;
 use crate::feedback::divergence::Divergence;
+use crate::hyper::Hyperparameters;
+use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
-use crate::{Applied, ConfigError, CyclicOptimizer, Hyperparameters, check};
+use crate::state::Applied;
 
 /// Makes updates that can be taken back.
 ///
@@ -45,24 +47,25 @@ use crate::{Applied, ConfigError, CyclicOptimizer, Hyperparameters, check};
 /// # Examples
 ///
 /// ```
-/// use cyclic_optim::adapters::dfdx::Recovery;
+/// # #[cfg(feature = "dfdx")] {
+/// use cyclic_optim::training::Recovery;
 /// use cyclic_optim::{Constant, CyclicOptimizer, Sgd};
 /// use dfdx::prelude::{AsArray, Backward, Cpu, Rank0, Tensor, TensorFrom, Trace, ZeroGrads};
 ///
 /// let mut w: Tensor<Rank0, f32, _> = Cpu::default().tensor(1.0);
 /// let mut grads = w.alloc_grads();
 /// // At a rate of 5, w grows nine-fold with every update.
-/// let mut optimizer = CyclicOptimizer::new(Sgd::default(), Constant::new(5.0)?);
-/// let mut recovery = Recovery::new(2.0, 0.1)?;
+/// let mut optimizer = CyclicOptimizer::new(Sgd::default(), Constant::new(5.0).unwrap());
+/// let mut recovery = Recovery::new(2.0, 0.1).unwrap();
 /// for _ in 0..50 {
 ///     let loss = w.trace(grads).square();
 ///     let value = loss.array();
 ///     grads = loss.backward();
-///     recovery.apply(&mut optimizer, &mut w, &mut grads, value)?;
+///     recovery.apply(&mut optimizer, &mut w, &mut grads, value).unwrap();
 /// }
 /// assert!(w.array().abs() < 1e-3);
 /// assert_eq!(recovery.recoveries().len(), 1);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Recovery<M, O> {
@@ -150,19 +153,17 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
     ///
     /// Those of [`CyclicOptimizer::apply`]; of a loss that is not finite only that the guard gives up.
     #[expect(clippy::needless_pass_by_value, reason = "a number")]
-    pub fn apply<S, D, E>(
+    pub fn apply<S, G>(
         &mut self,
         optimizer: &mut CyclicOptimizer<O, S>,
         model: &mut M,
-        grads: &mut Gradients<E, D>,
+        gradients: &mut G,
         loss: impl ToPrimitive,
-    ) -> Result<Outcome, UpdateError<D::Err>>
+    ) -> Result<Outcome, UpdateError<G::Error>>
     where
-        O: InPlace<M, D, E> + Hyperparameters,
+        O: UpdateInPlace<M, G, Error = G::Error> + Hyperparameters,
         S: Schedule,
-        M: TensorCollection<E, D>,
-        D: Device<E>,
-        E: Dtype,
+        G: GradientsOf<M>,
     {
         let loss = loss.to_f64().unwrap_or(f64::NAN);
         if loss.is_finite() {
@@ -188,15 +189,15 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
                 optimizer.get_mut().clone_from(inner);
                 // `new` has checked the factor. This writes the smaller rate into the optimizer that was put back, too.
                 let _ = optimizer.cut_envelope(self.factor);
-                model.try_zero_grads(grads).map_err(UpdateError::Device)?;
+                gradients.zero(model).map_err(UpdateError::Device)?;
                 self.divergence = divergence.clone();
                 self.fresh = true;
                 self.recoveries.push(recovered);
                 Ok(Outcome::Recovered(recovered))
             }
-            _ => match optimizer.apply(model, grads, loss) {
+            _ => match optimizer.apply(model, gradients, loss) {
                 Err(UpdateError::NonFiniteLoss { loss, .. }) => {
-                    model.try_zero_grads(grads).map_err(UpdateError::Device)?;
+                    gradients.zero(model).map_err(UpdateError::Device)?;
                     Ok(Outcome::Skipped { loss })
                 }
                 result => {

@@ -11,24 +11,21 @@ use crate::feedback::Observation;
 /// # Examples
 ///
 /// ```
-/// use cyclic_optim::adapters::dfdx::BestWeights;
 /// use cyclic_optim::feedback::EarlyStopping;
-/// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, Sgd};
-/// use dfdx::prelude::{AsArray, Cpu, Rank0, Tensor, TensorFrom};
+/// use cyclic_optim::training::BestWeights;
+/// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, RateAndMomentum};
 ///
-/// let device = Cpu::default();
 /// let config = ClrConfig::new(Constant::new(0.1)?).with_early_stopping(EarlyStopping::new(2)?)?;
-/// let mut optimizer = CyclicOptimizer::new(Sgd::<f32, Cpu>::default(), config);
+/// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
 /// let mut best = BestWeights::new();
-/// for (weight, loss) in [(1.0, 3.0), (2.0, 1.0), (3.0, 2.0)] {
-///     let model: Tensor<Rank0, f32, _> = device.tensor(weight);
+/// for (model, loss) in [([1.0], 3.0), ([2.0], 1.0), ([3.0], 2.0)] {
 ///     best.keep(&optimizer.observe(loss), &model);
 /// }
-/// assert_eq!(best.into_inner().unwrap().array(), 2.0);
+/// assert_eq!(best.into_inner(), Some([2.0]));
 /// # Ok::<(), cyclic_optim::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct BestWeights<M>(pub(super) Option<M>);
+pub struct BestWeights<M>(pub(crate) Option<M>);
 
 impl<M: Clone> BestWeights<M> {
     /// No model yet.

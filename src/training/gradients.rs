@@ -1,0 +1,205 @@
+//! What an update asks of a framework: gradients that can be looked at as slices, and an optimizer that uses them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use num_traits::{FromPrimitive, ToPrimitive};
+
+use super::clip::{clamp_and_sum_squares, scale_and_clamp, sum_of_squares};
+use crate::Clip;
+use crate::schedule::curve;
+
+/// The gradients of a model `M`: one for each parameter, or none for a parameter that the loss did not use.
+///
+/// Implement it for the gradients of your framework, and [`UpdateInPlace`] for its optimizers. Then
+/// [`CyclicOptimizer::apply`](crate::CyclicOptimizer::apply) guards, clips and records in that framework, too.
+///
+/// # Examples
+///
+/// A framework whose model is a list of numbers:
+///
+/// ```
+/// use core::convert::Infallible;
+/// use cyclic_optim::training::{GradientsOf, UpdateFailure, UpdateInPlace};
+/// use cyclic_optim::{Cyclic, CyclicOptimizer, RateAndMomentum};
+///
+/// type Model = Vec<f32>;
+/// struct Gradients(Vec<f32>);
+///
+/// impl GradientsOf<Model> for Gradients {
+///     type Element = f32;
+///     type Error = Infallible;
+///
+///     fn for_each(
+///         &mut self,
+///         _: &Model,
+///         _all_present: bool,
+///         mut look: impl FnMut(&mut [f32]) -> bool,
+///     ) -> Result<(), Infallible> {
+///         look(&mut self.0);
+///         Ok(())
+///     }
+///
+///     fn zero(&mut self, _: &Model) -> Result<(), Infallible> {
+///         self.0.fill(0.0);
+///         Ok(())
+///     }
+/// }
+///
+/// impl UpdateInPlace<Model, Gradients> for RateAndMomentum {
+///     type Error = Infallible;
+///
+///     fn update_in_place(
+///         &mut self,
+///         model: &mut Model,
+///         gradients: &mut Gradients,
+///     ) -> Result<(), UpdateFailure<Infallible>> {
+///         for (weight, gradient) in model.iter_mut().zip(&mut gradients.0) {
+///             *weight -= self.lr as f32 * std::mem::take(gradient);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut model = vec![1.0, -2.0];
+/// let mut gradients = Gradients(vec![0.0; 2]);
+/// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), Cyclic::triangular(0.1, 0.3, 5)?);
+/// for _ in 0..20 {
+///     // The gradient of the sum of squares.
+///     gradients.0 = model.iter().map(|weight| 2.0 * weight).collect();
+///     let loss: f32 = model.iter().map(|weight| weight * weight).sum();
+///     optimizer.apply(&mut model, &mut gradients, loss)?;
+/// }
+/// assert!(model.iter().all(|weight| weight.abs() < 1e-3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait GradientsOf<M> {
+    /// The number type of the gradients.
+    type Element: Copy + ToPrimitive + FromPrimitive;
+
+    /// What can go wrong in the framework.
+    type Error;
+
+    /// Shows `look` the gradient of each parameter, always in the same order, and takes over what it changed. `look` returns
+    /// whether it changed anything.
+    ///
+    /// Parameters without a gradient are left out and still have none afterwards. `all_present` says that an earlier update
+    /// has found a gradient for every parameter, so a framework for which that is costly need not look again.
+    ///
+    /// # Errors
+    ///
+    /// Those of the framework.
+    fn for_each(
+        &mut self,
+        model: &M,
+        all_present: bool,
+        look: impl FnMut(&mut [Self::Element]) -> bool,
+    ) -> Result<(), Self::Error>;
+
+    /// Sets all gradients to zero.
+    ///
+    /// # Errors
+    ///
+    /// Those of the framework.
+    fn zero(&mut self, model: &M) -> Result<(), Self::Error>;
+}
+
+/// An optimizer that updates a model `M` in place from gradients `G`, and leaves the gradients zeroed.
+///
+/// [`GradientsOf`] has an example.
+pub trait UpdateInPlace<M, G> {
+    /// What can go wrong in the framework.
+    type Error;
+
+    /// Updates `model` and zeroes `gradients`.
+    ///
+    /// # Errors
+    ///
+    /// See [`UpdateFailure`].
+    fn update_in_place(&mut self, model: &mut M, gradients: &mut G) -> Result<(), UpdateFailure<Self::Error>>;
+}
+
+/// Why an optimizer did not make a whole update.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UpdateFailure<Err> {
+    /// These parameters have no gradient. All others have moved, the gradients are zeroed, and the update counts.
+    MissingGradients(Vec<String>),
+    /// The framework failed. The update does not count; some parameters may have moved.
+    Failed(Err),
+}
+
+/// Clips gradients by their global norm, then by value, and returns the norm from before.
+///
+/// # Formula
+///
+/// ```text
+/// norm = sqrt(sum of the squares of all gradients)
+/// g <- g min(1, clip.norm / (norm + 1e-6))
+/// g <- clamp(g, -clip.value, clip.value)
+/// ```
+///
+/// The norm is summed and the gradients are scaled in f64. A norm that is not finite clips nothing by norm: look at what is
+/// returned. A parameter without a gradient stays without. [`apply`](crate::CyclicOptimizer::apply) does all this by itself
+/// if the config says so.
+///
+/// # Errors
+///
+/// Those of the framework.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "dfdx")] {
+/// use cyclic_optim::{Clip, training::clip_gradients};
+/// use dfdx::prelude::{AsArray, Backward, Cpu, Rank1, SumTo, Tensor, TensorFrom, Trace};
+///
+/// let w: Tensor<Rank1<2>, f64, _> = Cpu::default().tensor([1.5, 2.0]);
+/// let mut grads = w.leaky_trace().square().sum().backward(); // 3 and 4
+/// let norm = clip_gradients(&w, &mut grads, Clip { norm: Some(1.0), value: None }).unwrap();
+/// assert_eq!(norm, 5.0);
+/// assert!((grads.get(&w).array()[0] - 0.6).abs() < 1e-6);
+/// # }
+/// ```
+///
+/// # References
+///
+/// PyTorch's `clip_grad_norm_` and `clip_grad_value_`; R. Pascanu et al., 2013, arXiv:1211.5063. The order is that of
+/// bckenstler/CLR's optimizers.
+pub fn clip_gradients<M, G: GradientsOf<M>>(model: &M, gradients: &mut G, clip: Clip) -> Result<f64, G::Error> {
+    clip_if(model, gradients, false, clip, None::<fn(f64) -> bool>)
+}
+
+/// Clips gradients if `accept` accepts their norm, or in any case without it. Returns the norm from before.
+pub(super) fn clip_if<M, G: GradientsOf<M>>(
+    model: &M,
+    gradients: &mut G,
+    all_present: bool,
+    clip: Clip,
+    accept: Option<impl FnOnce(f64) -> bool>,
+) -> Result<f64, G::Error> {
+    let (mut squares, limit) = (0.0, clip.value.unwrap_or(f64::INFINITY));
+    if clip.norm.is_none() && accept.is_none() {
+        // Nothing depends on the norm, so one pass does.
+        gradients.for_each(model, all_present, |values| {
+            squares += clamp_and_sum_squares(values, limit);
+            limit < f64::INFINITY
+        })?;
+        return Ok(curve::square_root(squares));
+    }
+    gradients.for_each(model, all_present, |values| {
+        squares += sum_of_squares(values);
+        false
+    })?;
+    let norm = curve::square_root(squares);
+    if accept.is_some_and(|accept| !accept(norm)) {
+        return Ok(norm);
+    }
+    let scale = clip.norm.filter(|_| norm.is_finite()).map_or(1.0, |max_norm| (max_norm / (norm + 1e-6)).min(1.0));
+    if scale < 1.0 || limit < f64::INFINITY {
+        gradients.for_each(model, all_present, |values| {
+            scale_and_clamp(values, scale, limit);
+            true
+        })?;
+    }
+    Ok(norm)
+}
