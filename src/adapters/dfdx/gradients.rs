@@ -48,7 +48,9 @@ where
     let Ok(()) = walk::<_, E, D, core::convert::Infallible>(model, |name, item| {
         if let Item::Tensor { tensor, .. } = item {
             if ids.contains(&tensor.id()) {
-                names.push(name);
+                // A tensor that is a model or a field by itself has an empty name, behind the dot of its path.
+                let name = name.trim_end_matches('.');
+                names.push(if name.is_empty() { "the only tensor".into() } else { name.into() });
             }
         }
         Ok(())
