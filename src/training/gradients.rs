@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Mul;
 
 use num_traits::{FromPrimitive, ToPrimitive};
 
@@ -75,7 +76,7 @@ use crate::schedule::curve;
 /// ```
 pub trait GradientsOf<M> {
     /// The number type of the gradients.
-    type Element: Copy + ToPrimitive + FromPrimitive;
+    type Element: Element;
 
     /// What can go wrong in the framework.
     type Error;
@@ -103,6 +104,11 @@ pub trait GradientsOf<M> {
     /// Those of the framework.
     fn zero(&mut self, model: &M) -> Result<(), Self::Error>;
 }
+
+/// A number type that gradients can have: `f32`, `f64`, half precision.
+pub trait Element: Copy + PartialOrd + Mul<Output = Self> + ToPrimitive + FromPrimitive {}
+
+impl<E: Copy + PartialOrd + Mul<Output = Self> + ToPrimitive + FromPrimitive> Element for E {}
 
 /// An optimizer that updates a model `M` in place from gradients `G`, and leaves the gradients zeroed.
 ///
@@ -138,7 +144,7 @@ pub enum UpdateFailure<Err> {
 /// g <- clamp(g, -clip.value, clip.value)
 /// ```
 ///
-/// The norm is summed and the gradients are scaled in f64. A norm that is not finite clips nothing by norm: look at what is
+/// The norm is summed in f64. A norm that is not finite clips nothing by norm: look at what is
 /// returned. A parameter without a gradient stays without. [`apply`](crate::CyclicOptimizer::apply) does all this by itself
 /// if the config says so.
 ///

@@ -13,5 +13,5 @@ mod wide;
 
 pub use apply::UpdateError;
 pub use best_weights::BestWeights;
-pub use gradients::{GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
+pub use gradients::{Element, GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
 pub use recovery::{Outcome, Recovered, Recovery};
