@@ -2,10 +2,7 @@
 
 #![cfg(all(feature = "dfdx", feature = "serde"))]
 
-#[path = "../examples/support/mod.rs"]
 mod support;
-
-use std::path::Path;
 
 use cyclic_optim::adapters::dfdx::InPlace;
 use cyclic_optim::feedback::Stop;
@@ -17,7 +14,7 @@ use cyclic_optim::{
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{AsArray, Backward, Cpu, Rank1, Rank2, SumTo, Tensor, TensorFrom, Trace, ZeroGrads};
 use dfdx::tensor::Gradients;
-use support::digits::{Data, Mlp, Score, Task, train_step};
+use support::digits::{Digits, Mlp, train_step};
 
 type Pair = (Tensor<Rank1<3>, f64, Cpu>, Tensor<Rank2<2, 2>, f64, Cpu>);
 
@@ -178,23 +175,18 @@ fn a_refused_update_changes_nothing() {
     refuses(dfdx::optim::RMSprop::new(&model, RMSpropConfig::default()));
 }
 
-fn digits() -> Data {
-    Data::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/digits")).unwrap()
-}
-
 const EPOCHS: u64 = 20;
 
 /// Every tenth batch is NaN: exactly those are skipped, and the digits are learnt.
 #[test]
 fn batches_of_nan_are_skipped() {
-    let data = digits();
-    let task = Task::new(&data, 0);
-    let mut model = task.model();
+    let digits = Digits::read();
+    let mut model = digits.model();
     let mut grads = model.alloc_grads();
-    let updates = EPOCHS * data.batches_per_epoch();
+    let updates = EPOCHS * digits.batches_per_epoch();
     let mut optimizer = CyclicOptimizer::new(Adam::default(), OneCycle::new(0.02, updates - updates / 10).unwrap());
     let mut refused = Vec::new();
-    for (update, (images, labels)) in (0..updates).zip(task.all_batches()) {
+    for (update, (images, labels)) in (0..updates).zip(digits.batches()) {
         let labels = if update % 10 == 9 { labels * f32::NAN } else { labels };
         let (loss, found) = train_step(&mut model, grads, (images, labels));
         grads = found;
@@ -209,8 +201,8 @@ fn batches_of_nan_are_skipped() {
     }
     assert_eq!(refused, (0..updates).filter(|update| update % 10 == 9).collect::<Vec<_>>());
     assert!(optimizer.is_finished());
-    let Score { correct, of, .. } = task.test(&model);
-    assert!(correct * 100 > of * 95, "{correct} of {of}");
+    let accuracy = digits.accuracy(&model);
+    assert!(accuracy > 0.95, "{accuracy}");
 }
 
 /// Trains the digits from a rate of 1.0, with recovery or without; returns the share of test images that are recognised.
@@ -218,16 +210,15 @@ fn from_a_rate_of_one<O>(inner: O, recovery: Option<Recovery<Mlp, O>>) -> (f64, 
 where
     O: InPlace<Mlp, Cpu, f32> + Hyperparameters + Clone,
 {
-    let data = digits();
-    let task = Task::new(&data, 0);
-    let mut model = task.model();
+    let digits = Digits::read();
+    let mut model = digits.model();
     let mut grads = model.alloc_grads();
-    let updates = EPOCHS * data.batches_per_epoch();
+    let updates = EPOCHS * digits.batches_per_epoch();
     let mut recovery = recovery;
     let mut optimizer =
         CyclicOptimizer::new(inner, OneCycle::new(1.0, updates).unwrap().with_div_factors(1.0, 1e4).unwrap());
     assert_eq!(optimizer.lr(), 1.0);
-    for batch in task.all_batches().take(usize::try_from(updates).unwrap()) {
+    for batch in digits.batches().take(usize::try_from(updates).unwrap()) {
         let (loss, found) = train_step(&mut model, grads, batch);
         grads = found;
         match &mut recovery {
@@ -242,11 +233,7 @@ where
             }
         }
     }
-    let Score { correct, of, .. } = task.test(&model);
-    (
-        f64::from(u32::try_from(correct * 1000 / of).unwrap()) / 1000.0,
-        recovery.map_or(0, |recovery| recovery.recoveries().len()),
-    )
+    (digits.accuracy(&model), recovery.map_or(0, |recovery| recovery.recoveries().len()))
 }
 
 /// Adam and SGD with momentum, started at a rate that ruins them.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+#[cfg(feature = "dfdx")]
+pub(crate) mod digits;
 pub(crate) mod events;
 
 use std::fs;
