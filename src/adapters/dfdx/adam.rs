@@ -1,4 +1,4 @@
-//! Adam whose state is ours.
+//! Adam with a state that can be saved.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Device;
 
 use super::sweep::{self, Kernel, Pass};
 
-/// Adam, or AdamW with a decoupled weight decay: the bits of dfdx's own, made without a model, and `Send`.
+/// Adam, or AdamW with decoupled weight decay. It gives the same bits as dfdx's own, needs no model, and is `Send`.
 ///
 /// # Formula
 ///
@@ -18,9 +18,9 @@ use super::sweep::{self, Kernel, Pass};
 /// p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 /// ```
 ///
-/// The momentum that a schedule cycles is beta1. Its bias correction uses the present beta1, as dfdx and PyTorch do, so in
-/// the first updates of a run a falling beta1 damps the step somewhat.
-/// t stays at `i32::MAX` once it has come there; the correction is long since 1.
+/// The momentum that a schedule cycles is beta1. The bias correction uses the current beta1, as in dfdx and PyTorch, so a
+/// falling beta1 makes the first steps of a run somewhat smaller. The count t stops at `i32::MAX`, where the correction has
+/// long been 1.
 ///
 /// # Examples
 ///
@@ -44,7 +44,7 @@ use super::sweep::{self, Kernel, Pass};
 /// D. P. Kingma and J. Ba, *Adam*, 2015, arXiv:1412.6980; dfdx 0.13 `optim::Adam`.
 #[derive(Debug, Clone)]
 pub struct Adam<E = f32, D: Storage<E> = Cpu> {
-    /// The hyper-parameters, read afresh at each update.
+    /// The hyper-parameters. Each update reads them.
     pub cfg: AdamConfig,
     pub(super) t: i32,
     pub(super) moment1: Gradients<E, D>,
@@ -53,7 +53,7 @@ pub struct Adam<E = f32, D: Storage<E> = Cpu> {
 }
 
 impl<E, D: Storage<E>> Adam<E, D> {
-    /// An optimizer that has not made an update yet.
+    /// An optimizer before its first update.
     #[must_use]
     pub fn new(cfg: AdamConfig) -> Self {
         Self { cfg, t: 0, moment1: Gradients::leaky(), moment2: Gradients::leaky(), pass: Pass::default() }

@@ -1,8 +1,8 @@
 //! Which parameters have no gradient.
 //!
-//! dfdx can be asked for a gradient (and panics if there is none) or for a gradient that is allocated if there is none,
-//! but not whether there is one. So the user's entries are laid over gradients that are all zeros, and over gradients that
-//! are all ones: a parameter that reads differently in the two has no entry of its own.
+//! dfdx has a method that panics on a missing gradient and one that allocates it, but none that says whether it exists. So the
+//! user's gradients are merged over gradients that are all zeros, and again over gradients that are all ones. A parameter that
+//! reads 0 in the one and 1 in the other has no gradient of its own.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -36,7 +36,7 @@ where
     let over_ones = overlay(&device, ones, &parameters, gradients)?;
     walk_parameters(module, |parameter| {
         let (below, above) = (parameter.entry_values(&over_zeros), parameter.entry_values(&over_ones));
-        // One element tells, and the ground's own are numbers; a gradient of the user's may be NaN in both.
+        // The first element decides. A gradient of the user's may be NaN in both.
         if below.first() == Some(&E::default()) && above.first() == Some(&E::ONE) {
             missing.ids.push(parameter.id());
         }
@@ -45,14 +45,14 @@ where
     Ok(missing)
 }
 
-/// Lays `gradients` over `ground`: tapes can be merged, and running one gives its gradients back.
+/// Merges `gradients` over `ground`. Tapes can be merged, and running one returns its gradients.
 fn overlay<E: Dtype, D: Device<E>>(
     device: &D,
     mut ground: Gradients<E, D>,
     parameters: &[UniqueId],
     gradients: &Gradients<E, D>,
 ) -> Result<Gradients<E, D>, D::Err> {
-    // Or the end of the backward pass would drop the entries that only the ground has.
+    // Otherwise the end of the backward pass drops the entries that only the ground has.
     ground.retain_leafs(parameters);
     let carrier: Tensor<Rank0, E, D> = device.try_zeros()?;
     let (_, ground) = carrier.trace(ground).split_tape();

@@ -1,25 +1,24 @@
 //! dfdx 0.13: its optimizers as inner optimizers, its `Optimizer` trait for [`CyclicOptimizer`](crate::CyclicOptimizer),
-//! and [`Adam`], [`Sgd`] and [`RMSprop`] of our own.
+//! and our own [`Adam`], [`Sgd`] and [`RMSprop`].
 //!
-//! # Whose optimizer?
+//! # Which optimizer to use
 //!
 //! dfdx's own `Adam`, `Sgd` and `RMSprop` can be wrapped. Ours give the same bits and can do more:
 //!
-//! - they have a `Default` and need no model to be made: `CyclicOptimizer::new(Adam::default(), config)`; dtype and device
-//!   are inferred at the first update;
-//! - they are `Send`; dfdx's are not;
-//! - their whole state can be saved (`Checkpoint`, with the feature `checkpoint`); dfdx's moments are private;
-//! - through [`apply`](crate::CyclicOptimizer::apply) they update in place and zero the gradients in the same pass.
-//!   dfdx's `update` takes `&Gradients`, whose entries cannot be borrowed from outside of dfdx, so there they work on a
-//!   copy.
+//! - They have a `Default` and need no model: `CyclicOptimizer::new(Adam::default(), config)`. Number type and device are
+//!   inferred at the first update.
+//! - They are `Send`; dfdx's are not.
+//! - Their whole state can be saved (`Checkpoint`, feature `checkpoint`); dfdx's moments are private.
+//! - [`apply`](crate::CyclicOptimizer::apply) updates in place and zeroes the gradients in the same pass. dfdx's `update` takes
+//!   `&Gradients`, whose entries code outside of dfdx cannot borrow, so `update` works on a copy.
 //!
 //! # Parameters without a gradient
 //!
-//! dfdx moves the parameters that have a gradient, skips the others, and then returns `UnusedParams` with their ids. So do
-//! ours, at the first update; as long as some are missing they look again at each further one. Once an update has found
-//! all of them they take them to be there: one that goes missing later counts as a gradient of zeros, for dfdx lets
-//! nobody outside of it ask whether an entry exists, and finding out takes two copies of all gradients. In a loop around
-//! `alloc_grads` and `zero_grads` every entry exists from the start, and dfdx does not report any either.
+//! dfdx moves the parameters that have a gradient, skips the others, and then returns an error that lists them. So do our
+//! optimizers, and `apply` names them. They look for missing gradients at each update until one update has found all of them.
+//! From then on a gradient that goes missing counts as zeros: dfdx has no public way to ask whether an entry exists, and to
+//! find out takes two copies of all gradients. In a loop with `alloc_grads` and `zero_grads` every entry exists from the start,
+//! and dfdx does not report any either.
 //!
 //! # Several optimizers on one set of gradients
 //!

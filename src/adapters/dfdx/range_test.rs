@@ -13,17 +13,17 @@ use crate::range_test::{Interrupted, IntoResult, LossCurve, RangeTest, WeightDec
 use crate::training::UpdateFailure;
 use crate::{ConfigError, Hyper, Hyperparameters, Unsupported};
 
-/// Why a range test on a dfdx model could not be run to its end. The model and the optimizer are as they were.
+/// Why a range test on a dfdx model failed. The model and the optimizer have not changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RangeTestError<Err, DeviceErr> {
-    /// The batch source had no batch at all.
+    /// The batch source is empty.
     #[error("the batch source is empty")]
     NoBatches,
     /// One of the closures failed.
     #[error("the range test was interrupted after {} steps: {error}", .curve.points().len())]
     Closure {
-        /// What it said.
+        /// Its error.
         error: Err,
         /// The steps that were completed before.
         curve: LossCurve,
@@ -49,7 +49,7 @@ enum StepError<Err, DeviceErr> {
     Unsupported(Unsupported),
 }
 
-/// Runs a range test on clones of `model` and `optimizer`, moments included: both stay bit for bit as they were.
+/// Runs a range test on clones of `model` and `optimizer`, including the moments. The originals do not change by a bit.
 ///
 /// `train` gets the cloned model, gradients to trace with and a batch; it returns the batch's loss and the gradients after
 /// the backward pass. `validate` is called after each step and may return a validation loss: `|_| None` for none. Both may
@@ -59,10 +59,10 @@ enum StepError<Err, DeviceErr> {
 ///
 /// # What cannot be cloned
 ///
-/// All tensors of a dfdx device share one random generator. Dropout draws its masks from the device of what flows through
-/// it, so a range test on batches of the training's device shifts the masks of the training that follows. To keep them, move
-/// the batches to a device of their own: `x.to_device(&Cpu::seed_from_u64(1))`, one such device for the whole test. A batch
-/// source that draws from the training's device is a case of the same.
+/// All tensors of a dfdx device share one random generator, and dropout draws its masks from the device of its input. So a
+/// range test on batches of the training's device shifts the masks of the training that follows. To keep the masks, move the
+/// batches to another device for the whole test: `x.to_device(&Cpu::seed_from_u64(1))`. The same holds for a batch source that
+/// draws random numbers from the training's device.
 ///
 /// # Errors
 ///
@@ -119,8 +119,8 @@ where
 
 /// Runs the range test once for each weight decay, each from clones of the same model and optimizer.
 ///
-/// `batches` is called for each sweep and should give the same batches each time. The weight decay is the optimizer's own, L2
-/// or decoupled, and has to be switched on in it; 0 means none. The rest is as in [`range_test`].
+/// `batches` is called for each sweep and should return the same batches each time. The weight decay is the optimizer's own, L2
+/// or decoupled, and must be switched on there; 0 means none. Everything else is as in [`range_test`].
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! RMSprop whose state is ours.
+//! RMSprop with a state that can be saved.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Device;
 
 use super::sweep::{self, Kernel, Pass};
 
-/// RMSprop: the bits of dfdx's own, made without a model, and `Send`.
+/// RMSprop. It gives the same bits as dfdx's own, needs no model, and is `Send`.
 ///
 /// # Formula
 ///
@@ -58,7 +58,7 @@ use super::sweep::{self, Kernel, Pass};
 /// T. Tieleman and G. Hinton, *RMSprop*, 2012; dfdx 0.13 `optim::RMSprop`.
 #[derive(Debug, Clone)]
 pub struct RMSprop<E = f32, D: Storage<E> = Cpu> {
-    /// The hyper-parameters, read afresh at each update.
+    /// The hyper-parameters. Each update reads them.
     pub cfg: RMSpropConfig,
     pub(super) step: u64,
     pub(super) momentums: Gradients<E, D>,
@@ -68,7 +68,7 @@ pub struct RMSprop<E = f32, D: Storage<E> = Cpu> {
 }
 
 impl<E, D: Storage<E>> RMSprop<E, D> {
-    /// An optimizer that has not made an update yet.
+    /// An optimizer before its first update.
     #[must_use]
     pub fn new(cfg: RMSpropConfig) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! SGD whose state is ours.
+//! SGD with a state that can be saved.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Device;
 
 use super::sweep::{self, Kernel, Pass};
 
-/// SGD, plain or with classic or Nesterov momentum: the bits of dfdx's own, made without a model, and `Send`.
+/// SGD, plain or with classic or Nesterov momentum. It gives the same bits as dfdx's own, needs no model, and is `Send`.
 ///
 /// # Formula
 ///
@@ -19,8 +19,8 @@ use super::sweep::{self, Kernel, Pass};
 /// p <- p - lr (g + momentum v)      Nesterov
 /// ```
 ///
-/// The rate is outside of the velocity, as in PyTorch: a change of the rate acts on all of it at once. (Keras keeps old
-/// rates in the velocity, so its runs differ under any schedule.)
+/// The rate is outside of the velocity, as in PyTorch: a new rate acts on the whole velocity at once. (In Keras the velocity
+/// contains the old rates, so its runs differ under any schedule.)
 ///
 /// # Examples
 ///
@@ -44,14 +44,14 @@ use super::sweep::{self, Kernel, Pass};
 /// I. Sutskever et al., *On the importance of initialization and momentum*, 2013; dfdx 0.13 `optim::Sgd`.
 #[derive(Debug, Clone)]
 pub struct Sgd<E = f32, D: Storage<E> = Cpu> {
-    /// The hyper-parameters, read afresh at each update.
+    /// The hyper-parameters. Each update reads them.
     pub cfg: SgdConfig,
     pub(super) velocity: Gradients<E, D>,
     pub(super) pass: Pass,
 }
 
 impl<E, D: Storage<E>> Sgd<E, D> {
-    /// An optimizer that has not made an update yet.
+    /// An optimizer before its first update.
     #[must_use]
     pub fn new(cfg: SgdConfig) -> Self {
         Self { cfg, velocity: Gradients::leaky(), pass: Pass::default() }

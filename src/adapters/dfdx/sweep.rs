@@ -1,4 +1,4 @@
-//! One pass over a model's parameters: what our three optimizers have in common.
+//! One pass over the parameters of a model: what our three optimizers have in common.
 
 use core::mem;
 
@@ -26,20 +26,20 @@ pub(super) trait Kernel<E: Dtype, D: Device<E>> {
         gradient: &<D as Storage<E>>::Vec,
     ) -> Result<(), D::Err>;
 
-    /// Called after the last parameter, also when the update broke off.
+    /// Called after the last parameter, also if the update failed.
     fn end(&mut self) {}
 }
 
-/// What a pass keeps from one update to the next.
+/// What a pass keeps between updates.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pass {
     /// Whether an update has found a gradient for every parameter.
     pub(super) complete: bool,
-    /// The parameters that the last update has come by.
+    /// The parameters that the last update has visited.
     pub(super) ids: Vec<UniqueId>,
 }
 
-/// Updates from borrowed gradients, of which a kernel outside of dfdx can only read a copy.
+/// Updates from borrowed gradients. Code outside of dfdx can only read a copy of them.
 pub(super) fn update<K, M, E, D>(
     kernel: &mut K,
     module: &mut M,
@@ -55,7 +55,7 @@ where
     sweep(kernel, module, &mut gradients.clone(), missing, false)
 }
 
-/// Updates from the gradients in place, and leaves them as dfdx's `zero_grads` would.
+/// Updates in place and leaves the gradients as dfdx's `zero_grads` would.
 pub(super) fn update_in_place<K, M, E, D>(
     kernel: &mut K,
     module: &mut M,
@@ -121,7 +121,7 @@ struct Sweep<'a, K, E: Dtype, D: Device<E>> {
     kernel: &'a mut K,
     gradients: &'a mut Gradients<E, D>,
     missing: &'a [UniqueId],
-    /// Whether to zero each gradient while it is still in the cache.
+    /// Whether to zero each gradient, while it is still in the cache.
     zero: bool,
     /// The parameters that have been visited. (dfdx gives out a tensor's id in this form only.)
     seen: UnusedTensors,
