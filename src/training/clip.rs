@@ -115,6 +115,26 @@ mod tests {
         assert_eq!(sum_of_squares(&[f32::MAX, f32::MAX]), 2.0 * f64::from(f32::MAX) * f64::from(f32::MAX));
     }
 
+    /// With wide instructions and without, of any width, the sum has the bits of this one.
+    #[test]
+    fn the_sum_has_the_same_bits_on_every_processor() {
+        let mut state = 1_u32;
+        let mut random = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from_bits(state >> 2)
+        };
+        let values: Vec<f32> = core::iter::repeat_with(&mut random).take(BLOCK + 1001).collect();
+        let mut expected = 0.0;
+        for block in values.chunks(BLOCK) {
+            let mut lanes = [0.0; LANES];
+            for (n, &value) in block.iter().enumerate() {
+                lanes[n % LANES] += core::hint::black_box(f64::from(value) * f64::from(value));
+            }
+            expected += lanes.iter().sum::<f64>();
+        }
+        assert_eq!(sum_of_squares(&values).to_bits(), expected.to_bits());
+    }
+
     #[test]
     fn what_is_clamped_lies_within_the_limit() {
         let mut values = [-3.0_f32, -0.5, 0.0, f32::NAN, 0.7, f32::INFINITY];
