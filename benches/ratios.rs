@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use cyclic_optim::adapters::dfdx::range_test;
+use cyclic_optim::history::Recorder;
 use cyclic_optim::range_test::RangeTest;
 use cyclic_optim::training::UpdateInPlace;
 use cyclic_optim::{Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, Schedule, Sgd};
@@ -431,7 +432,7 @@ fn recorded<const N: usize>(bench: &Bench) {
     let used = Applied { iteration: 0, step: 0, lr: 0.1, momentum: None, grad_norm: None };
     bench.alone("recording an update, ns", Some(50.0), || {
         let mut history = History::new();
-        time(&mut || history.record(black_box(&used), black_box(1.0), &[]), 30_000)
+        time(&mut || history.update(black_box(&used), &[("loss", black_box(1.0))]).unwrap(), 30_000)
     });
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cyclic_optim::adapters::dfdx::{DeadRelus, named_parameters};
-use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
+use cyclic_optim::history::{CsvLog, Per, Recorder, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
 use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, WarmRestarts};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use support::digits::{Data, Run, Task, train_step};
@@ -77,27 +77,27 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let (mut model, mut relus) = (task.model(), DeadRelus::new());
     let mut grads = model.alloc_grads();
     let mut optimizer = CyclicOptimizer::try_new(Adam::default(), config.clone())?.with_history(History::new());
-    let bar = TrainingBar::new(epochs, batches);
+    let mut bar = TrainingBar::new(epochs, batches).with_schedule(config.schedule().clone());
     for epoch in 0..epochs {
         let (mut sum, mut count) = (0.0, 0.0);
         for batch in task.batches(epoch) {
             let loss;
             (loss, grads) = train_step(&mut model, grads, batch);
             let used = optimizer.apply(&mut model, &mut grads, loss)?;
-            update_log.update(&used, loss.into())?;
-            board.update(&used, loss.into(), &[])?;
-            bar.update(&optimizer, loss.into());
+            let recorders: [&mut dyn Recorder; 3] = [&mut update_log, &mut board, &mut bar];
+            for recorder in recorders {
+                recorder.update(&used, &[("loss", loss.into())])?;
+            }
             (sum, count) = (sum + f64::from(loss), count + 1.0);
         }
         let test = task.test(&model);
         let metrics = [("loss", sum / count), ("val_loss", test.loss), ("val_accuracy", test.accuracy())];
-        epoch_log.row(epoch, &metrics)?;
-        board.epoch(epoch, &metrics)?;
-        if let Some(monitor) = &mut monitor {
-            monitor.publish(epoch, &metrics);
+        let recorders: [&mut dyn Recorder; 4] = [&mut epoch_log, &mut board, &mut bar, &mut monitor];
+        for recorder in recorders {
+            recorder.epoch(epoch, &metrics)?;
         }
         if let Some(history) = optimizer.history_mut() {
-            history.record_epoch(epoch, &metrics);
+            history.epoch(epoch, &metrics)?;
         }
         if epoch % HISTOGRAMS == 0 {
             for (name, values) in named_parameters::<_, f32, Cpu>(&model) {
@@ -105,7 +105,8 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    bar.finish();
+    bar.finish()?;
+    board.finish()?;
     for (images, _) in task.batches(epochs) {
         relus.watch(&model, images).map_err(|error| format!("{error:?}"))?;
     }
@@ -113,7 +114,7 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
         say!("{layer}")?;
     }
     if let Some(monitor) = monitor {
-        let published = monitor.finish(Duration::from_secs(10));
+        let published = monitor.wait(Duration::from_secs(10));
         say!("published {} epochs, {} failed", published.sent, published.failed + published.dropped)?;
         if let Some(error) = published.last_error {
             say!("the last failure: {error}")?;

@@ -4,7 +4,7 @@ use crate::config::Forecast;
 use num_traits::ToPrimitive;
 
 use crate::feedback::{Observation, Stop};
-use crate::history::History;
+use crate::history::{History, LOSS};
 use crate::run::Run;
 use crate::schedule::{Cycle, LrRange, Policy, Schedule};
 use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, IntoConfig, check};
@@ -145,9 +145,9 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         let (Some(used), Some(history)) = (self.run.last(), &mut self.history) else { return };
         if history.updates().index().last() == Some(&used.iteration) {
             // The same one, or made again after `restore` or `seek`.
-            history.renew(&used, loss);
+            history.replace_last(&used, &[(LOSS, loss)]);
         } else {
-            history.record(&used, loss, &[]);
+            history.record(&used, &[(LOSS, loss)]);
         }
     }
 
@@ -200,7 +200,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     pub(crate) fn finish_applied(&mut self, used: Applied, loss: f64) {
         self.finish();
         if let Some(history) = &mut self.history {
-            history.record(&used, loss, &[]);
+            history.record(&used, &[(LOSS, loss)]);
         }
         if used.grad_norm.is_some() {
             self.run.change(&self.config, |state| state.last = Some(used));

@@ -22,6 +22,26 @@ pub struct Applied {
     pub grad_norm: Option<f64>,
 }
 
+impl Applied {
+    pub(crate) const LEARNING_RATE: &str = "learning_rate";
+    pub(crate) const MOMENTUM: &str = "momentum";
+
+    /// The metrics of the update, each with its name: `learning_rate`, `momentum` if it is cycled, `grad_norm` if it was taken.
+    /// This is what every [`Recorder`](crate::history::Recorder) records.
+    ///
+    /// ```
+    /// use cyclic_optim::Applied;
+    ///
+    /// let used = Applied { iteration: 7, step: 7, lr: 0.1, momentum: None, grad_norm: Some(2.5) };
+    /// assert!(used.metrics().eq([("learning_rate", 0.1), ("grad_norm", 2.5)]));
+    /// ```
+    pub fn metrics(&self) -> impl Iterator<Item = (&str, f64)> {
+        let all =
+            [(Self::LEARNING_RATE, Some(self.lr)), (Self::MOMENTUM, self.momentum), ("grad_norm", self.grad_norm)];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
 /// Where a run stands. Plain data: save it, and [`restore`](crate::CyclicOptimizer::restore) it later.
 ///
 /// The range and the scale are here and not in the config, for they are set in the course of a run.

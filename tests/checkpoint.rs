@@ -11,6 +11,7 @@ use std::fs;
 
 use cyclic_optim::adapters::dfdx::{Checkpoint, CheckpointError, InPlace, Saved};
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
+use cyclic_optim::history::Recorder;
 use cyclic_optim::{
     Adam, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, MultiStepDecay, OneCycle, RMSprop, Schedule, Sgd,
 };
@@ -58,7 +59,7 @@ where
         optimizer.apply(model, &mut grads, value).unwrap();
         if update % 5 == 4 {
             let _ = optimizer.observe(value);
-            optimizer.history_mut().unwrap().record_epoch(update / 5, &[("loss", f64::from(value))]);
+            optimizer.history_mut().unwrap().epoch(update / 5, &[("loss", f64::from(value))]).unwrap();
         }
         match update {
             6 => optimizer.set_range(0.02, 0.08).unwrap(),
@@ -261,7 +262,7 @@ fn a_history_that_was_not_saved_stays() {
     let new = || -> CyclicOptimizer<Adam<f32, Cpu>> { CyclicOptimizer::new(Adam::default(), config()) };
     let checkpoint = Checkpoint::from_bytes(Checkpoint::to_bytes(&model(1), &new()).unwrap()).unwrap();
     let mut optimizer = new().with_history(History::new());
-    optimizer.history_mut().unwrap().record_epoch(0, &[("loss", 0.5)]);
+    optimizer.history_mut().unwrap().epoch(0, &[("loss", 0.5)]).unwrap();
     checkpoint.restore(&mut model(2), &mut optimizer).unwrap();
     assert_eq!(optimizer.history().unwrap().epochs().values("loss").unwrap(), [0.5]);
 }

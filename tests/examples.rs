@@ -263,7 +263,8 @@ mod record {
     use std::path::Path;
     use std::process::Stdio;
 
-    use cyclic_optim::history::{CsvLog, Per, Table, TensorBoard};
+    use cyclic_optim::Applied;
+    use cyclic_optim::history::{CsvLog, Per, Recorder, Table, TensorBoard};
 
     use super::*;
 
@@ -296,7 +297,7 @@ mod record {
         assert_one_line_error(&record(&out, "2").output().unwrap(), "updates.csv: holds a run already");
         assert_one_line_error(&record(Path::new("/dev/null/x"), "2").output().unwrap(), "/dev/null/x: ");
         let other = record(&folder.0.join("other"), "2").args(["--remote", "ftp://host/"]).output().unwrap();
-        assert_one_line_error(&other, "is no http or https address");
+        assert_one_line_error(&other, "is not an http or https address");
     }
 
     /// Killed at any moment, everything is readable up to the last row and the last flush, and can be gone on with.
@@ -336,7 +337,10 @@ mod record {
             fs::create_dir_all(&out).unwrap();
             for (name, per) in [("updates.csv", Per::Update), ("epochs.csv", Per::Epoch)] {
                 let path = out.join(name);
-                CsvLog::open(&path, per, &["loss"], Some(0)).unwrap().row(0, &[("loss", 1.0)]).unwrap();
+                let mut log = CsvLog::open(&path, per, &["loss"], Some(0)).unwrap();
+                let used = Applied { iteration: 0, step: 0, lr: 0.1, momentum: None, grad_norm: None };
+                log.update(&used, &[("loss", 1.0)]).unwrap();
+                log.epoch(0, &[("loss", 1.0)]).unwrap();
                 let table = rows(&path);
                 assert_eq!((table.index(), table.values("loss").unwrap()), (&[0][..], vec![1.0]), "{moment}");
             }
@@ -1034,7 +1038,7 @@ mod train {
         for (arguments, expected) in [
             (&["--model-checkpoint", "{f1}.st"][..], "there is no \"f1\"; there are"),
             (&["--model-checkpoint", "{epoch"], "a brace has no partner"),
-            (&["--remote", "ftp://host/"], "is no http or https address"),
+            (&["--remote", "ftp://host/"], "is not an http or https address"),
             (&["--csv", "/no/such/folder.csv"], "/no/such/folder.csv: there is no folder /no/such"),
             (&["--checkpoint", "/no/such/folder.st"], "/no/such/folder.st: there is no folder /no/such"),
             (&["--csv", &existing], "epochs.csv"),

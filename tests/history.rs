@@ -2,7 +2,7 @@
 
 mod support;
 
-use cyclic_optim::history::{Per, Reindex, Table};
+use cyclic_optim::history::{Per, RecordError, Recorder, Reindex, Table};
 use cyclic_optim::{Applied, ClrConfig, Cyclic, CyclicOptimizer, History, Smoothing, winsorised};
 use support::Remembers;
 
@@ -53,14 +53,59 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
 fn every_third_update_is_kept() {
     let mut history = History::every(3).unwrap();
     for used in used().take(8) {
-        history.record(&used, 1.0, &[("accuracy", 0.5)]);
+        history.update(&used, &[("loss", 1.0), ("accuracy", 0.5)]).unwrap();
         history.note(used.iteration, "val_loss", 2.0);
     }
     assert_eq!(history.updates().index(), [0, 3, 6]);
     assert_eq!(history.updates().values("val_loss").unwrap(), [2.0; 3]);
     let names: Vec<&str> = history.updates().names().collect();
-    assert_eq!(names, ["learning_rate", "loss", "momentum", "accuracy", "val_loss"]);
+    assert_eq!(names, ["learning_rate", "momentum", "loss", "accuracy", "val_loss"]);
     assert_eq!(History::every(0).unwrap_err().to_string(), "every must be at least 1, got 0");
+}
+
+/// Recorders of any kind in one list; one that fails keeps its error.
+#[test]
+fn recorders_are_called_through_one_trait() {
+    #[derive(Debug, PartialEq)]
+    struct Full;
+    impl std::fmt::Display for Full {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("full")
+        }
+    }
+    impl std::error::Error for Full {}
+
+    struct Tape(Vec<(u64, f64)>);
+    impl Recorder for Tape {
+        fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
+            if self.0.len() == 2 {
+                return Err(RecordError::new(Full));
+            }
+            self.0.push((used.iteration, metrics[0].1));
+            Ok(())
+        }
+    }
+
+    let mut recorders: Vec<Box<dyn Recorder>> = vec![Box::new(Tape(vec![])), Box::new(None::<History>)];
+    let updates: Vec<Applied> = used().take(3).collect();
+    for recorder in &mut recorders {
+        for used in &updates[..2] {
+            recorder.update(used, &[("loss", 1.0)]).unwrap();
+        }
+        recorder.epoch(0, &[]).unwrap();
+        recorder.finish().unwrap();
+    }
+    let error = recorders[0].update(&updates[2], &[("loss", 1.0)]).unwrap_err();
+    assert_eq!((error.to_string(), error.0.downcast_ref::<Full>()), ("full".into(), Some(&Full)));
+    recorders[1].update(&updates[2], &[("loss", 1.0)]).unwrap();
+}
+
+#[test]
+fn a_metric_of_the_caller_replaces_one_of_the_update() {
+    let mut history = History::new();
+    history.update(&used().next().unwrap(), &[("momentum", 0.5), ("loss", 1.0), ("loss", 2.0)]).unwrap();
+    let updates = history.updates();
+    assert_eq!((updates.values("momentum").unwrap(), updates.values("loss").unwrap()), (vec![0.5], vec![2.0]));
 }
 
 #[test]
@@ -86,9 +131,9 @@ fn histories_join_with_and_without_reindexing() {
     let history = |losses: &[f64], metric: &str| {
         let mut history = History::every(2).unwrap();
         for (used, &loss) in used().zip(losses) {
-            history.record(&used, loss, &[(metric, loss)]);
+            history.update(&used, &[("loss", loss), (metric, loss)]).unwrap();
         }
-        history.record_epoch(0, &[("loss", losses[0])]);
+        history.epoch(0, &[("loss", losses[0])]).unwrap();
         history
     };
     let (first, second) = (history(&[1.0, 2.0, 3.0], "a"), history(&[4.0, 5.0, 6.0], "b"));
@@ -123,10 +168,10 @@ fn a_history_survives_json_to_the_bit() {
     let mut history = History::every(2).unwrap();
     let odd = [0.1 + 0.2, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::MIN_POSITIVE / 3.0];
     for (used, loss) in used().step_by(2).zip(odd) {
-        history.record(&used, loss, &[]);
+        history.update(&used, &[("loss", loss)]).unwrap();
     }
-    history.record_epoch(0, &[("loss", 1.0)]);
-    history.record_epoch(1, &[("val, \"loss\"\n", 1.0)]);
+    history.epoch(0, &[("loss", 1.0)]).unwrap();
+    history.epoch(1, &[("val, \"loss\"\n", 1.0)]).unwrap();
     let text = serde_json::to_string(&history).unwrap();
     let read: History = serde_json::from_str(&text).unwrap();
     let bits = |history: &History| -> Vec<u64> {
@@ -164,7 +209,7 @@ fn apply_records_by_itself_and_nothing_that_was_refused() {
         grads = w.trace(grads).square().backward();
         let _ = optimizer.apply(&mut w, &mut grads, loss);
     }
-    optimizer.history_mut().unwrap().record_epoch(0, &[("val_loss", 0.5)]);
+    optimizer.history_mut().unwrap().epoch(0, &[("val_loss", 0.5)]).unwrap();
     let history = optimizer.history().unwrap();
     assert_eq!(history.updates().index(), [0, 1]);
     assert_eq!(history.updates().values("loss").unwrap(), [3.0, 2.0]);
@@ -186,15 +231,15 @@ fn pictures_show_what_is_there() {
     assert_eq!(empty.epochs_to_svg("loss"), Err(PlotError::Nothing));
     assert_eq!(config().to_svg(0), Err(PlotError::Nothing));
     let mut history = History::new();
-    history.record(&used().next().unwrap(), 0.5, &[]);
+    history.update(&used().next().unwrap(), &[("loss", 0.5)]).unwrap();
     for svg in [history.losses_to_svg(&plot), history.rates_to_svg(), config().to_svg(1)] {
         assert!(svg.unwrap().contains("<svg"), "one point is a picture");
     }
     for (n, used) in used().enumerate().skip(1) {
         let loss = if n % 7 == 0 { f64::NAN } else { 2.0 / f64::from(u16::try_from(n).unwrap()) };
-        history.record(&used, loss, &[]);
+        history.update(&used, &[("loss", loss)]).unwrap();
     }
-    history.record_epoch(0, &[("loss", f64::NAN), ("val_loss", 1.0)]);
+    history.epoch(0, &[("loss", f64::NAN), ("val_loss", 1.0)]).unwrap();
     let contains = |svg: &str, texts: &[&str]| {
         for text in texts {
             assert!(svg.contains(text), "{text} is missing");

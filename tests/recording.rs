@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use cyclic_optim::history::{CsvError, CsvLog, CsvLogError, Per, Table};
+use cyclic_optim::history::{CsvError, CsvLog, CsvLogError, Per, Recorder, Table};
 use cyclic_optim::{Applied, ClrConfig, Cyclic, History};
 use support::Folder;
 
@@ -30,7 +30,7 @@ mod csv_log {
         let path = folder.0.join("log.csv");
         let mut log = CsvLog::open(&path, Per::Update, &["learning_rate", "momentum", "loss"], None).unwrap();
         for (n, used) in used(5).iter().enumerate() {
-            log.update(used, 1.0 / (n as f64 + 1.0)).unwrap();
+            log.update(used, &[("loss", 1.0 / (n as f64 + 1.0))]).unwrap();
             assert_eq!(read(&path).len(), n + 1);
         }
         let text = fs::read_to_string(&path).unwrap();
@@ -38,11 +38,44 @@ mod csv_log {
         assert_eq!(read(&path).values("loss").unwrap()[2].to_bits(), (1.0_f64 / 3.0).to_bits());
     }
 
+    /// Everything that [`Applied`] reports is in the file, with or without a column from the beginning.
+    #[test]
+    fn a_log_has_the_norm_of_the_gradients() {
+        let folder = Folder::new("csv-norm");
+        let path = folder.0.join("log.csv");
+        let mut log = CsvLog::open(&path, Per::Update, &["learning_rate", "loss"], None).unwrap();
+        for (used, norm) in used(3).into_iter().zip([None, Some(2.5), Some(0.5)]) {
+            let used = Applied { momentum: None, grad_norm: norm, ..used };
+            log.update(&used, &[("loss", 1.0), ("accuracy", 0.5), ("accuracy", 0.75)]).unwrap();
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let expected =
+            "update,learning_rate,loss,accuracy,grad_norm\n0,0.1,1.0,0.75,\n1,0.2,1.0,0.75,2.5\n2,0.3,1.0,0.75,0.5\n";
+        assert_eq!(text, expected);
+        // A metric of the caller replaces one of the update.
+        let used = Applied { grad_norm: Some(1.0), momentum: None, ..used(4)[3] };
+        log.update(&used, &[("grad_norm", 7.0)]).unwrap();
+        assert!(fs::read_to_string(&path).unwrap().ends_with("\n3,0.2,,,7.0\n"));
+    }
+
+    #[test]
+    fn a_log_takes_only_what_it_counts() {
+        let folder = Folder::new("csv-per");
+        for (per, index) in [(Per::Update, 2), (Per::Epoch, 7)] {
+            let path = folder.0.join(per.name());
+            let mut log = CsvLog::open(&path, per, &["loss"], None).unwrap();
+            log.update(&used(3)[2], &[("loss", 1.0)]).unwrap();
+            log.epoch(7, &[("loss", 1.0)]).unwrap();
+            log.finish().unwrap();
+            assert_eq!(read(&path).index(), [index]);
+        }
+    }
+
     #[test]
     fn nothing_that_is_there_is_overwritten() {
         let folder = Folder::new("csv-there");
         let path = folder.0.join("log.csv");
-        CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap().row(0, &[("loss", 1.0)]).unwrap();
+        CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap().epoch(0, &[("loss", 1.0)]).unwrap();
         let before = fs::read(&path).unwrap();
         let error = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap_err();
         assert!(matches!(error.source, CsvError::NotEmpty), "{error}");
@@ -66,7 +99,7 @@ mod csv_log {
             ("a \"loss\", they say\nor not", [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 5e-324]);
         let mut log = CsvLog::open(&path, Per::Epoch, &[name], None).unwrap();
         for (epoch, value) in values.into_iter().enumerate() {
-            log.row(epoch as u64, &[(name, value)]).unwrap();
+            log.epoch(epoch as u64, &[(name, value)]).unwrap();
             // Taken up again after each.
             log = CsvLog::append(&path, Per::Epoch, &[name]).unwrap();
         }
@@ -84,13 +117,13 @@ mod csv_log {
         let folder = Folder::new("csv-wider");
         let path = folder.0.join("log.csv");
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
-        log.row(0, &[("loss", 1.0)]).unwrap();
-        log.row(1, &[("val_loss", 2.0), ("loss", 1.5), ("val_loss", 2.5)]).unwrap();
-        log.row(2, &[("accuracy", 0.5)]).unwrap();
+        log.epoch(0, &[("loss", 1.0)]).unwrap();
+        log.epoch(1, &[("val_loss", 2.0), ("loss", 1.5), ("val_loss", 2.5)]).unwrap();
+        log.epoch(2, &[("accuracy", 0.5)]).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "epoch,loss,val_loss,accuracy\n0,1.0,,\n1,1.5,2.5,\n2,,,0.5\n");
         // What asked for less goes on with all of them.
-        CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().row(3, &[("accuracy", 0.75)]).unwrap();
+        CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().epoch(3, &[("accuracy", 0.75)]).unwrap();
         assert!(fs::read_to_string(&path).unwrap().ends_with("2,,,0.5\n3,,,0.75\n"));
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside the file");
     }
@@ -103,7 +136,7 @@ mod csv_log {
         let names = ["loss", "x, \"y\"", "präzision\nzwei"];
         let mut log = CsvLog::open(&path, Per::Epoch, &names, None).unwrap();
         for epoch in 0..4 {
-            log.row(epoch, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
+            log.epoch(epoch, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
         }
         let header = 2;
         let whole = fs::read(&path).unwrap();
@@ -113,7 +146,7 @@ mod csv_log {
             let mut log = CsvLog::append(&path, Per::Epoch, &names).unwrap();
             assert_eq!(read(&path).len(), rows, "cut at {cut}");
             for epoch in rows..4 {
-                log.row(epoch as u64, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
+                log.epoch(epoch as u64, &[("loss", epoch as f64 / 3.0), ("x, \"y\"", 10.0)]).unwrap();
             }
             assert_eq!(fs::read(&path).unwrap(), whole, "cut at {cut}");
         }
@@ -132,12 +165,13 @@ mod csv_log {
         let path = folder.0.join("here/log.csv");
         fs::create_dir(folder.0.join("here")).unwrap();
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
-        log.row(0, &[("loss", 1.0)]).unwrap();
+        log.epoch(0, &[("loss", 1.0)]).unwrap();
         // The folder takes no new file, for it is elsewhere.
         fs::rename(folder.0.join("here"), folder.0.join("elsewhere")).unwrap();
-        assert!(matches!(log.row(1, &[("accuracy", 0.5)]).unwrap_err().source, CsvError::Io(_)));
+        let error = log.epoch(1, &[("accuracy", 0.5)]).unwrap_err();
+        assert!(matches!(error.0.downcast_ref::<CsvLogError>().unwrap().source, CsvError::Io(_)));
         fs::rename(folder.0.join("elsewhere"), folder.0.join("here")).unwrap();
-        log.row(2, &[("loss", 2.0)]).unwrap();
+        log.epoch(2, &[("loss", 2.0)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n2,2.0\n");
     }
 
@@ -151,7 +185,7 @@ mod csv_log {
             drop(CsvLog::open(&path, Per::Epoch, &["loss"], Some(1)).unwrap());
             assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\r\n0,1.0\r\n");
         }
-        CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().row(1, &[("loss", 3.0)]).unwrap();
+        CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().epoch(1, &[("loss", 3.0)]).unwrap();
         assert_eq!(read(&path).values("loss").unwrap(), [1.0, 3.0]);
     }
 
@@ -237,18 +271,18 @@ mod csv_log {
         let path = folder.0.join("log.csv");
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
         for epoch in 0..3 {
-            log.row(epoch, &[("loss", 1.0)]).unwrap();
+            log.epoch(epoch, &[("loss", 1.0)]).unwrap();
         }
         let truncate = |length| fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
         truncate(17);
-        log.row(3, &[("loss", 2.0)]).unwrap();
+        log.epoch(3, &[("loss", 2.0)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss\n0,1.0\n3,2.0\n");
         truncate(0);
-        log.row(4, &[("loss", 3.0)]).unwrap();
-        log.row(5, &[("loss", 4.0), ("accuracy", 0.5)]).unwrap();
+        log.epoch(4, &[("loss", 3.0)]).unwrap();
+        log.epoch(5, &[("loss", 4.0), ("accuracy", 0.5)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss,accuracy\n4,3.0,\n5,4.0,0.5\n");
         truncate(0);
-        log.row(6, &[("loss", 5.0), ("a", 0.5)]).unwrap();
+        log.epoch(6, &[("loss", 5.0), ("a", 0.5)]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "epoch,loss,accuracy,a\n6,5.0,,0.5\n");
     }
 
@@ -256,12 +290,12 @@ mod csv_log {
     fn an_error_names_its_file_once() {
         let folder = Folder::new("csv-named");
         let path = folder.0.join("log.csv");
-        let said = |error: CsvLogError| {
+        let said = |error: &dyn std::error::Error| {
             let text = error.to_string();
             assert_eq!(text.matches("log.csv").count(), 1, "{text}");
             text.strip_prefix(&format!("{}: ", path.display())).expect(&text).to_owned()
         };
-        let open = |from| said(CsvLog::open(&path, Per::Epoch, &["loss"], from).unwrap_err());
+        let open = |from| said(&CsvLog::open(&path, Per::Epoch, &["loss"], from).unwrap_err());
         fs::write(&path, "epoch,loss\n").unwrap();
         assert_eq!(
             open(None),
@@ -278,7 +312,7 @@ mod csv_log {
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], Some(0)).unwrap();
         fs::remove_dir_all(&folder.0).unwrap();
         let missing = std::io::Error::from_raw_os_error(2).to_string();
-        assert_eq!(said(log.row(0, &[("accuracy", 1.0)]).unwrap_err()), missing);
+        assert_eq!(said(&log.epoch(0, &[("accuracy", 1.0)]).unwrap_err()), missing);
         assert_eq!(open(Some(0)), missing);
         fs::create_dir_all(&path).unwrap();
         assert_eq!(open(Some(0)), "this is a folder; name a regular file");
@@ -311,8 +345,8 @@ mod csv_log {
         symlink("kept/far.csv", &path).unwrap();
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
         fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
-        log.row(0, &[("loss", 1.0), ("accuracy", 0.5)]).unwrap();
-        log.row(1, &[("loss", 2.0)]).unwrap();
+        log.epoch(0, &[("loss", 1.0), ("accuracy", 0.5)]).unwrap();
+        log.epoch(1, &[("loss", 2.0)]).unwrap();
         assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), "epoch,loss,accuracy\n0,1.0,0.5\n1,2.0,\n");
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
@@ -348,7 +382,8 @@ mod tensorboard {
         let mut board = TensorBoard::open(&folder.0, None).unwrap().with_update_frequency(2).unwrap();
         board.text("config", 0, "lr = **0.1**").unwrap();
         for used in used(5) {
-            board.update(&used, -1.0, &[("accuracy", 0.5), ("loss", used.iteration as f64)]).unwrap();
+            let (used, loss) = (Applied { grad_norm: Some(1.0), ..used }, used.iteration as f64);
+            board.update(&used, &[("accuracy", 0.5), ("grad_norm", 7.0), ("loss", loss)]).unwrap();
         }
         board.histogram("0.weight", 0, &[1.0, 2.0, f64::NAN]).unwrap();
         board.epoch(0, &[("loss", f64::NAN), ("val_loss", 0.25), ("val_accuracy", 0.75)]).unwrap();
@@ -363,6 +398,7 @@ mod tensorboard {
         };
         assert_eq!((value(2, "update/learning_rate"), value(2, "update/momentum")), (0.3, 0.8));
         assert_eq!((value(4, "update/loss"), value(4, "update/accuracy")), (4.0, 0.5));
+        assert_eq!(value(4, "update/grad_norm"), 7.0, "a metric of the caller replaces one of the update");
         assert!(value(2, "update/steps_per_second") > 0.0);
         assert_eq!(steps(&train, "update/loss"), [0, 2, 4]);
         assert_eq!(steps(&train, "update/steps_per_second"), [2, 4]);
@@ -379,7 +415,7 @@ mod tensorboard {
         let folder = Folder::new("board-resumed");
         let write = |board: &mut TensorBoard, from: usize| {
             for used in &used(20)[from..] {
-                board.update(used, 1.0, &[]).unwrap();
+                board.update(used, &[("loss", 1.0)]).unwrap();
                 if used.iteration % 5 == 4 {
                     let epoch = used.iteration / 5;
                     board.epoch(epoch, &[("loss", 1.0), ("val_loss", 2.0)]).unwrap();
@@ -416,7 +452,7 @@ mod tensorboard {
         let folder = Folder::new("board-torn");
         let mut board = TensorBoard::open(&folder.0, None).unwrap();
         for used in used(3) {
-            board.update(&used, 1.0, &[]).unwrap();
+            board.update(&used, &[("loss", 1.0)]).unwrap();
         }
         drop(board);
         let path = fs::read_dir(folder.0.join("train")).unwrap().next().unwrap().unwrap().path();
@@ -451,7 +487,7 @@ mod tensorboard {
         let folder = Folder::new("board-link");
         let mut board = TensorBoard::open(&folder.0, None).unwrap();
         for used in used(5) {
-            board.update(&used, 1.0, &[]).unwrap();
+            board.update(&used, &[("loss", 1.0)]).unwrap();
         }
         drop(board);
         let path = fs::read_dir(folder.0.join("train")).unwrap().next().unwrap().unwrap().path();
@@ -498,7 +534,7 @@ mod remote {
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    use cyclic_optim::history::RemoteMonitor;
+    use cyclic_optim::history::{Recorder, RemoteMonitor};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -535,11 +571,11 @@ mod remote {
             })
         });
         let mut monitor = RemoteMonitor::new(&url, 5 * SECOND).unwrap();
-        monitor.publish(0, &[("loss", 0.25), ("val \"loss\"", f64::NAN), ("lr", f64::INFINITY)]);
+        monitor.epoch(0, &[("loss", 0.25), ("val \"loss\"", f64::NAN), ("lr", f64::INFINITY)]).unwrap();
         for epoch in 1..4 {
-            monitor.publish(epoch, &[("loss", 0.1)]);
+            monitor.epoch(epoch, &[("loss", 0.1)]).unwrap();
         }
-        let published = monitor.finish(10 * SECOND);
+        let published = monitor.wait(10 * SECOND);
         assert_eq!((published.sent, published.failed, published.dropped, published.waiting), (2, 2, 0, 0));
         assert!(published.last_error.unwrap().contains("302"));
         let requests = answering.join().unwrap();
@@ -558,16 +594,18 @@ mod remote {
         let mut monitor = RemoteMonitor::new(&url, Duration::from_millis(200)).unwrap();
         let start = Instant::now();
         for epoch in 0..3000 {
-            monitor.publish(epoch, &[("loss", 0.1)]);
+            monitor.epoch(epoch, &[("loss", 0.1)]).unwrap();
         }
         assert!(start.elapsed() < SECOND, "publishing took {:?}", start.elapsed());
         std::thread::sleep(Duration::from_millis(500));
-        let published = monitor.finish(Duration::from_millis(100));
+        let published = monitor.wait(Duration::from_millis(100));
         assert!(start.elapsed() < 3 * SECOND);
         assert_eq!(published.sent, 0);
         assert!(published.failed >= 1 && published.dropped >= 1900 && published.waiting > 0, "{published:?}");
         assert_eq!(published.failed + published.dropped + published.waiting, 3000);
         assert!(published.last_error.is_some());
+        let error = monitor.finish().unwrap_err().to_string();
+        assert!(error.starts_with("0 epochs were sent, ") && error.contains(" were dropped"), "{error}");
         drop(server);
     }
 
@@ -578,7 +616,7 @@ mod remote {
         {
             let error = RemoteMonitor::new(url, SECOND).unwrap_err();
             assert_eq!(error.url, url);
-            assert!(error.to_string().contains("is no http or https address"), "{error}");
+            assert!(error.to_string().contains("is not an http or https address"), "{error}");
         }
         for port in ["0", "65536", "99999", "", "184467440737095516160"] {
             for host in ["127.0.0.1", "[::1]", "user:99@localhost"] {
@@ -590,11 +628,11 @@ mod remote {
             assert!(RemoteMonitor::new(url, SECOND).is_ok(), "{url}");
         }
         let mut monitor = RemoteMonitor::new("https://127.0.0.1:1/", SECOND).unwrap();
-        monitor.publish(0, &[]);
-        assert_eq!(monitor.finish(5 * SECOND).failed, 1);
+        monitor.epoch(0, &[]).unwrap();
+        assert_eq!(monitor.wait(5 * SECOND).failed, 1);
         // As long as it takes.
         let mut monitor = RemoteMonitor::new("http://127.0.0.1:1/", Duration::MAX).unwrap();
-        monitor.publish(0, &[]);
-        assert_eq!(monitor.finish(Duration::MAX).failed, 1);
+        monitor.epoch(0, &[]).unwrap();
+        assert_eq!(monitor.wait(Duration::MAX).failed, 1);
     }
 }

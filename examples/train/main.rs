@@ -23,6 +23,7 @@ use cyclic_optim::adapters::dfdx::{
     Checkpoint, CheckpointError, DeadRelus, InPlace, ModelCheckpoint, RunPart, Saved, SnapshotEnsemble,
 };
 use cyclic_optim::feedback::{Observation, Stop};
+use cyclic_optim::history::Recorder;
 use cyclic_optim::training::BestWeights;
 use cyclic_optim::{Adam, CyclicOptimizer, History, Hyperparameters, RMSprop, Sgd};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
@@ -119,7 +120,7 @@ where
         }
         let outputs = Outputs::open(args, &config, continued_from)?;
         let keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
-        let console = Console::new(args.progress, epochs, batches);
+        let console = Console::new(args.progress, &config, epochs, batches);
         Ok(Self { args, task, batches, epochs, model, optimizer, monitors, best, ensemble, console, outputs, keep })
     }
 
@@ -137,14 +138,14 @@ where
             let used = self.optimizer.apply(&mut self.model, &mut grads, loss)?;
             self.outputs.update(&used, loss.into())?;
             self.ensemble.after_update(&self.optimizer, &self.model);
-            self.console.update(&self.optimizer, loss.into());
+            self.console.update(&used, loss.into())?;
             (sum, count) = (sum + f64::from(loss), count + 1.0);
         }
         let validation = self.task.test(&self.model);
         let metrics = [("loss", sum / count), ("val_loss", validation.loss), ("val_accuracy", validation.accuracy())];
         self.outputs.epoch(epoch, &metrics, &self.model)?;
         if let Some(history) = self.optimizer.history_mut() {
-            history.record_epoch(epoch, &metrics);
+            history.epoch(epoch, &metrics)?;
         }
         let observation = self.observe(&metrics);
         if let Some(observation) = &observation {
@@ -187,7 +188,7 @@ where
 
     /// What is left to do and to say when the last epoch is over.
     fn finish(mut self, test: &Task) -> Result<(), Box<dyn Error>> {
-        self.console.finish();
+        self.console.finish()?;
         self.say_why_it_stopped()?;
         if self.args.early_stopping.early_stopping_restore_best_weights {
             if let Some(best) = self.best.get() {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use cyclic_optim::adapters::dfdx::{ModelCheckpoint, named_parameters};
-use cyclic_optim::history::{CsvLog, Per, RemoteMonitor, TensorBoard, TrainingBar};
-use cyclic_optim::{Applied, ClrConfig, CyclicOptimizer, History, Hyperparameters};
+use cyclic_optim::history::{CsvLog, Per, RecordError, Recorder, RemoteMonitor, TensorBoard, TrainingBar};
+use cyclic_optim::{Applied, ClrConfig, History};
 use dfdx::prelude::{Cpu, TensorCollection};
 
 use crate::args::{Arguments, METRICS, ModelCheckpointArguments, improvement};
@@ -26,8 +26,8 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    pub(crate) fn new(progress: bool, epochs: u64, batches: u64) -> Self {
-        let bar = progress.then(|| TrainingBar::new(epochs, batches));
+    pub(crate) fn new(progress: bool, config: &ClrConfig, epochs: u64, batches: u64) -> Self {
+        let bar = progress.then(|| TrainingBar::new(epochs, batches).with_schedule(config.schedule().clone()));
         let bar = bar.filter(|bar| !bar.is_hidden());
         let lines = bar.is_none() || !stdout().is_terminal();
         Self { bar, lines, epochs }
@@ -41,29 +41,23 @@ impl Console {
         }
     }
 
-    pub(crate) fn update<O: Hyperparameters>(&self, optimizer: &CyclicOptimizer<O>, loss: f64) {
-        if let Some(bar) = &self.bar {
-            bar.update(optimizer, loss);
-        }
+    pub(crate) fn update(&mut self, used: &Applied, loss: f64) -> Result<(), RecordError> {
+        self.bar.update(used, &[("loss", loss)])
     }
 
     /// Shows an epoch, counted from 0, and the rate that its last update used.
-    pub(crate) fn epoch(&self, epoch: u64, lr: f64, metrics: &Metrics) -> Result<(), OutputError> {
-        if let Some(bar) = &self.bar {
-            bar.epoch(epoch, metrics);
-        }
+    pub(crate) fn epoch(&mut self, epoch: u64, lr: f64, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
+        self.bar.epoch(epoch, metrics)?;
         if !self.lines {
             return Ok(());
         }
         let values: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        self.say(&format!("epoch {:>3}/{}  lr {lr:.2e}  {}", epoch + 1, self.epochs, values.join("  ")))
+        Ok(self.say(&format!("epoch {:>3}/{}  lr {lr:.2e}  {}", epoch + 1, self.epochs, values.join("  ")))?)
     }
 
-    /// Takes the bar away.
-    pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish();
-        }
+    /// Removes the bar.
+    pub(crate) fn finish(&mut self) -> Result<(), RecordError> {
+        self.bar.finish()
     }
 }
 
@@ -127,11 +121,8 @@ impl Outputs {
         })
     }
 
-    pub(crate) fn update(&mut self, used: &Applied, loss: f64) -> Result<(), Box<dyn Error>> {
-        if let Some(board) = &mut self.board {
-            board.update(used, loss, &[])?;
-        }
-        Ok(())
+    pub(crate) fn update(&mut self, used: &Applied, loss: f64) -> Result<(), RecordError> {
+        self.board.update(used, &[("loss", loss)])
     }
 
     pub(crate) fn epoch<M>(&mut self, epoch: u64, metrics: &Metrics, model: &M) -> Result<(), Box<dyn Error>>
@@ -144,24 +135,25 @@ impl Outputs {
                     board.histogram(&name, epoch, &values)?;
                 }
             }
-            board.epoch(epoch, metrics)?;
         }
-        if let Some(csv) = &mut self.csv {
-            csv.row(epoch, metrics)?;
-        }
-        if let Some(remote) = &mut self.remote {
-            remote.publish(epoch, metrics);
+        let recorders: [&mut dyn Recorder; 3] = [&mut self.board, &mut self.csv, &mut self.remote];
+        for recorder in recorders {
+            recorder.epoch(epoch, metrics)?;
         }
         Ok(())
     }
 
-    /// Waits for the server, and says what it has not taken.
-    pub(crate) fn finish(self) -> Result<(), OutputError> {
+    /// Waits for the server, and says how many epochs it has not accepted.
+    pub(crate) fn finish(mut self) -> Result<(), Box<dyn Error>> {
+        self.board.finish()?;
         let Some(remote) = self.remote else { return Ok(()) };
-        let published = remote.finish(Duration::from_secs(10));
+        let published = remote.wait(Duration::from_secs(10));
         let failed = published.failed + published.dropped + published.waiting;
         say!("published {} epochs, {failed} failed", published.sent)?;
-        published.last_error.map_or(Ok(()), |error| say!("the last failure: {error}"))
+        if let Some(error) = published.last_error {
+            say!("the last failure: {error}")?;
+        }
+        Ok(())
     }
 }
 

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use csv::{ReaderBuilder, WriterBuilder};
 use thiserror::Error;
 
-use super::{History, LEARNING_RATE, LOSS, MOMENTUM, Per, Table};
 use crate::csv_number::csv_number;
-use crate::{Applied, atomic_file, whole_append};
+use crate::history::{History, Per, RecordError, Recorder, Table};
+use crate::state::Applied;
+use crate::{atomic_file, whole_append};
 
 /// CSV that cannot be written or read.
 #[derive(Debug, Error)]
@@ -117,11 +118,12 @@ impl History {
     /// A history of what was read from CSV.
     #[must_use]
     pub fn from_table(table: Table) -> Self {
-        let history = Self::new();
+        let mut history = Self::new();
         match table.per() {
-            Per::Update => Self { updates: table, ..history },
-            Per::Epoch => Self { epochs: table, ..history },
+            Per::Update => history.updates = table,
+            Per::Epoch => history.epochs = table,
         }
+        history
     }
 }
 
@@ -237,15 +239,15 @@ impl<R: BufRead> Lines<R> {
 /// # Examples
 ///
 /// ```
-/// use cyclic_optim::history::{CsvLog, Per, Table};
+/// use cyclic_optim::history::{CsvLog, Per, Recorder, Table};
 ///
 /// let path = std::env::temp_dir().join(format!("cyclic-optim-log-{}.csv", std::process::id()));
 /// let mut log = CsvLog::open(&path, Per::Epoch, &["loss", "val_loss"], None)?;
-/// log.row(0, &[("loss", 0.9)])?;
-/// log.row(1, &[("val_loss", 0.7), ("loss", 0.5)])?;
+/// log.epoch(0, &[("loss", 0.9)])?;
+/// log.epoch(1, &[("val_loss", 0.7), ("loss", 0.5)])?;
 /// // The run was killed, and is continued from a checkpoint at the beginning of epoch 1.
 /// let mut log = CsvLog::open(&path, Per::Epoch, &["loss", "val_loss"], Some(1))?;
-/// log.row(1, &[("loss", 0.4), ("accuracy", 0.8)])?;
+/// log.epoch(1, &[("loss", 0.4), ("accuracy", 0.8)])?;
 /// let text = std::fs::read_to_string(&path)?;
 /// assert_eq!(text, "epoch,loss,val_loss,accuracy\n0,0.9,,\n1,0.4,,0.8\n");
 /// assert_eq!(Table::read_csv(text.as_bytes())?.values("loss").unwrap(), [0.9, 0.4]);
@@ -366,13 +368,9 @@ impl CsvLog {
         Ok(())
     }
 
-    /// Adds a row: the metrics of an update or epoch. A metric without a column gets one.
-    ///
-    /// # Errors
-    ///
-    /// Those of writing; the file then ends with the row before, and another try may be made.
-    pub fn row(&mut self, index: u64, metrics: &[(&str, f64)]) -> Result<(), CsvLogError> {
-        self.add(index, metrics).map_err(|source| CsvLogError { path: self.path.clone(), source })
+    /// Adds a row. A metric without a column gets one.
+    fn row(&mut self, index: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
+        self.add(index, metrics).map_err(|source| RecordError::new(CsvLogError { path: self.path.clone(), source }))
     }
 
     fn add(&mut self, index: u64, metrics: &[(&str, f64)]) -> Result<(), CsvError> {
@@ -393,17 +391,6 @@ impl CsvLog {
             whole_append::append(&mut self.file, &self.path, &header)?;
         }
         Ok(whole_append::append(&mut self.file, &self.path, &row)?)
-    }
-
-    /// Adds the row of an update: its `learning_rate`, its `momentum` if it is cycled, its `loss`.
-    ///
-    /// # Errors
-    ///
-    /// As [`row`](Self::row).
-    pub fn update(&mut self, used: &Applied, loss: f64) -> Result<(), CsvLogError> {
-        let mut metrics = vec![(LEARNING_RATE, used.lr), (LOSS, loss)];
-        metrics.extend(used.momentum.map(|momentum| (MOMENTUM, momentum)));
-        self.row(used.iteration, &metrics)
     }
 
     fn header_line(&self) -> Result<Vec<u8>, CsvError> {
@@ -427,6 +414,22 @@ impl CsvLog {
         self.file = open_to_append(&self.path)?;
         self.columns = columns;
         Ok(())
+    }
+}
+
+/// A log per update takes the updates, one per epoch takes the epochs; each ignores the others. After an error the file ends with the
+/// row before, and the same row may be tried again. The errors are [`CsvLogError`].
+impl Recorder for CsvLog {
+    fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
+        if self.per != Per::Update {
+            return Ok(());
+        }
+        let all: Vec<_> = used.metrics().chain(metrics.iter().copied()).collect();
+        self.row(used.iteration, &all)
+    }
+
+    fn epoch(&mut self, epoch: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
+        if self.per == Per::Epoch { self.row(epoch, metrics) } else { Ok(()) }
     }
 }
 

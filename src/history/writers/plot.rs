@@ -1,9 +1,11 @@
 //! Runs and schedules as pictures.
 
-use super::{History, LEARNING_RATE, LOSS, MOMENTUM, Table};
+use crate::config::ClrConfig;
+use crate::history::{History, LOSS, Table};
 use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw};
 use crate::schedule::{Schedule, curve};
-use crate::{ClrConfig, Smoothing, winsorised};
+use crate::smoothing::{Smoothing, winsorised};
+use crate::state::Applied;
 
 /// How losses are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,7 +50,7 @@ impl History {
     /// [`PlotError`]: nothing was recorded.
     pub fn rates_to_svg(&self) -> Result<String, PlotError> {
         let series = |name| vec![("this run".into(), points(self.updates(), name))];
-        rates("Learning rate", series(LEARNING_RATE), series(MOMENTUM))
+        rates("Learning rate", series(Applied::LEARNING_RATE), series(Applied::MOMENTUM))
     }
 
     /// A metric of each epoch as an SVG picture, `metric` beside `val_metric`.
@@ -106,7 +108,7 @@ impl<S: Schedule> ClrConfig<S> {
 ///
 /// [`PlotError`]: no schedules, or no updates.
 pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates: usize) -> Result<String, PlotError> {
-    let lines = |value: fn(crate::Applied) -> Option<f64>| {
+    let lines = |value: fn(Applied) -> Option<f64>| {
         let line = move |&(name, config): &(&str, &ClrConfig<S>)| {
             let used = config.preview().take(updates);
             let points = used.filter_map(|used| Some((curve::float(used.iteration), value(used)?)));

@@ -1,4 +1,4 @@
-//! A page on another machine that is told about each epoch.
+//! A server that gets the metrics of each epoch.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -11,9 +11,11 @@ use thiserror::Error;
 use ureq::Agent;
 use ureq::http::Uri;
 
-/// An address that cannot be published to.
+use crate::history::{RecordError, Recorder};
+
+/// An address to which nothing can be sent.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{url:?} is no http or https address: {problem}")]
+#[error("{url:?} is not an http or https address: {problem}")]
 pub struct InvalidUrl {
     /// The address.
     pub url: String,
@@ -21,34 +23,38 @@ pub struct InvalidUrl {
     pub problem: String,
 }
 
-/// What has become of the epochs that were published.
+/// How many epochs were sent, and how many were not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Published {
-    /// Taken by the server.
+    /// Accepted by the server.
     pub sent: u64,
-    /// Refused by the server, or not taken in time.
+    /// Refused by the server, or not accepted in time.
     pub failed: u64,
-    /// Never sent: too many were waiting already.
+    /// Not sent, because too many were waiting.
     pub dropped: u64,
-    /// Still on their way.
+    /// Still waiting to be sent.
     pub waiting: u64,
-    /// What went wrong last.
+    /// The last error.
     pub last_error: Option<String>,
 }
 
 /// Epochs that may wait for the server.
 const QUEUE: usize = 1024;
 
-/// A century: clocks cannot add any duration.
+/// A century. Adding an arbitrary duration to a clock may overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Sends the metrics of each epoch to a server, as JSON in the body of a POST: `{"epoch": 3, "loss": 0.25, "lr": 0.001}`. NaN
 /// and infinities, which JSON does not have, become `null`.
 ///
-/// A thread of its own does the sending: a server that is slow or gone never holds up the training nor ends it. Nothing is lost
-/// silently: [`published`](Self::published) and [`finish`](Self::finish) say what has arrived, what has not, and why. Call
-/// `finish` at the end: what still waits when the program ends is lost with it.
+/// A separate thread sends them, so that a slow or missing server neither delays nor ends the training. As a [`Recorder`] it
+/// sends epochs only, and [`epoch`](Recorder::epoch) returns at once and never fails. [`published`](Self::published) says how many
+/// have arrived, how many have not, and why.
+///
+/// At the end of the run call [`finish`](Recorder::finish), or [`wait`](Self::wait), which takes a time limit: epochs that are still
+/// waiting when the program ends are lost. `finish` waits for as long as one epoch may take (`timeout`), and fails if an epoch was
+/// not sent.
 ///
 /// Redirects are not followed.
 ///
@@ -56,14 +62,15 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///
 /// ```
 /// use std::time::Duration;
-/// use cyclic_optim::history::RemoteMonitor;
+/// use cyclic_optim::history::{Recorder, RemoteMonitor};
 ///
-/// // Nobody listens on port 1.
+/// // No server listens on port 1.
 /// let mut monitor = RemoteMonitor::new("http://127.0.0.1:1/publish/epoch/end/", Duration::from_secs(1))?;
-/// monitor.publish(0, &[("loss", 0.25)]);
-/// let published = monitor.finish(Duration::from_secs(5));
+/// monitor.epoch(0, &[("loss", 0.25)])?;
+/// let published = monitor.wait(Duration::from_secs(5));
 /// assert_eq!((published.sent, published.failed), (0, 1));
-/// # Ok::<(), cyclic_optim::history::InvalidUrl>(())
+/// assert!(monitor.finish().unwrap_err().to_string().starts_with("0 epochs were sent, 1 failed"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # References
@@ -73,8 +80,8 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 pub struct RemoteMonitor {
     queue: SyncSender<Vec<u8>>,
     counts: Arc<Counts>,
-    /// Its handle is kept to see whether it is done.
     thread: JoinHandle<()>,
+    timeout: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -104,11 +111,11 @@ impl Counts {
 }
 
 impl RemoteMonitor {
-    /// A monitor that sends to `url`, and gives up on an epoch that was not taken within `timeout`.
+    /// A monitor that sends to `url`, and gives up on an epoch that the server did not accept within `timeout`.
     ///
     /// # Errors
     ///
-    /// An address that is not an `http://` or `https://` one with a host, or whose port is not a number from 1 to 65535.
+    /// The address does not begin with `http://` or `https://`, has no host, or has a port that is not from 1 to 65535.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, InvalidUrl> {
         let invalid = |problem: &str| InvalidUrl { url: url.into(), problem: problem.into() };
         let uri: Uri = url.parse().map_err(|error: ureq::http::uri::InvalidUri| invalid(&error.to_string()))?;
@@ -118,14 +125,14 @@ impl RemoteMonitor {
         if uri.host().is_none_or(str::is_empty) {
             return Err(invalid("it has no host"));
         }
-        // The parser takes any digits for a port, and says that there is none if they are too many: it would be port 80.
+        // The parser accepts any digits as a port. If they are too many, it reports no port, which would mean port 80.
         let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(authority.host()));
         let port = port.and_then(|(_, rest)| rest.strip_prefix(':'));
         if port.is_some_and(|port| port.parse::<u16>().unwrap_or(0) == 0) {
             return Err(invalid("its port must be a number from 1 to 65535"));
         }
-        let agent: Agent =
-            Agent::config_builder().timeout_global(Some(timeout.min(LONGEST))).max_redirects(0).build().into();
+        let timeout = timeout.min(LONGEST);
+        let agent: Agent = Agent::config_builder().timeout_global(Some(timeout)).max_redirects(0).build().into();
         let (queue, waiting) = sync_channel::<Vec<u8>>(QUEUE);
         let counts = Arc::new(Counts::default());
         let theirs = Arc::clone(&counts);
@@ -143,11 +150,27 @@ impl RemoteMonitor {
                 theirs.failed.fetch_add(1, Ordering::Release);
             }
         });
-        Ok(Self { queue, counts, thread })
+        Ok(Self { queue, counts, thread, timeout })
     }
 
-    /// Hands over the metrics of an epoch, counted from 0, and returns at once.
-    pub fn publish(&mut self, epoch: u64, metrics: &[(&str, f64)]) {
+    /// How many of the epochs so far were sent, and how many were not.
+    pub fn published(&self) -> Published {
+        self.counts.published()
+    }
+
+    /// Waits until every epoch was sent or has failed, but at most for `patience`.
+    pub fn wait(&self, patience: Duration) -> Published {
+        let end = Instant::now() + patience.min(LONGEST);
+        // The thread ends early only if it panics.
+        while self.published().waiting > 0 && !self.thread.is_finished() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.published()
+    }
+}
+
+impl Recorder for RemoteMonitor {
+    fn epoch(&mut self, epoch: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         let number = |value| Number::from_f64(value).map_or(Value::Null, Value::Number);
         let mut body: Map<_, _> = metrics.iter().map(|&(name, value)| (name.to_owned(), number(value))).collect();
         body.insert("epoch".to_owned(), epoch.into());
@@ -160,21 +183,17 @@ impl RemoteMonitor {
                 TrySendError::Disconnected(_) => "the sending thread has ended".into(),
             });
         }
+        Ok(())
     }
 
-    /// What has become of the epochs so far.
-    pub fn published(&self) -> Published {
-        self.counts.published()
-    }
-
-    /// Waits until everything has been sent or has failed, for `patience` at most, and says what has become of it.
-    pub fn finish(self, patience: Duration) -> Published {
-        let Self { queue, counts, thread } = self;
-        drop(queue);
-        let end = Instant::now() + patience.min(LONGEST);
-        while !thread.is_finished() && Instant::now() < end {
-            thread::sleep(Duration::from_millis(2));
+    fn finish(&mut self) -> Result<(), RecordError> {
+        let Published { sent, failed, dropped, waiting, last_error } = self.wait(self.timeout);
+        if failed + dropped + waiting == 0 {
+            return Ok(());
         }
-        counts.published()
+        let error = last_error.unwrap_or_else(|| "the server did not answer in time".into());
+        let problem =
+            format!("{sent} epochs were sent, {failed} failed, {dropped} were dropped, {waiting} are waiting");
+        Err(RecordError::new(format!("{problem}: {error}")))
     }
 }
