@@ -74,7 +74,7 @@ mod tests {
     fn a_grid_has_a_line_for_each_point() {
         let test = RangeTest::linear(0.0, 1.0, 2).unwrap();
         let sweep = |weight_decay| test.run(|lr| Ok::<_, ()>(Some(lr + weight_decay)));
-        let grid = WeightDecayGrid::run(&[0.0, 0.5], sweep).unwrap().unwrap();
+        let grid = WeightDecayGrid::run(&[0.0, 0.5], sweep).unwrap();
         let mut text = Vec::new();
         grid.write_csv(&mut text).unwrap();
         let expected =

@@ -1,15 +1,15 @@
-//! The same sweep for several weight decays.
+//! One sweep for each of several weight decays.
 
 use alloc::vec::Vec;
 
+use thiserror::Error;
+
 use super::{LossCurve, NoSuggestion, Suggested, Suggestion};
-use crate::{ConfigError, check};
+use crate::check;
+use crate::error::ConfigError;
+use crate::smoothing::Smoothing;
 
 /// One loss curve for each weight decay, all from the same start and over the same batches.
-///
-/// # Errors
-///
-/// [`run`](Self::run) checks the weight decays before the first sweep.
 ///
 /// # Examples
 ///
@@ -23,7 +23,7 @@ use crate::{ConfigError, check};
 ///         loss *= 1.0 - lr * (0.5 - lr);
 ///         Some(loss)
 ///     })
-/// })?.unwrap();
+/// })?;
 /// let best = grid.best(Suggestion::Valley)?;
 /// assert_eq!(best.weight_decay, 0.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -31,31 +31,47 @@ use crate::{ConfigError, check};
 ///
 /// # References
 ///
-/// `LrRangeTest` of `psklight/keras_one_cycle_clr`, whose grid has no effect (it sets Keras' time decay of the rate); L. N. Smith,
-/// arXiv:1803.09820, section 4.4, for choosing weight decay and rate together.
+/// L. N. Smith, arXiv:1803.09820, section 4.4, chooses weight decay and rate together. `LrRangeTest` of
+/// `psklight/keras_one_cycle_clr` has such a grid, but it has no effect, because it sets Keras' time decay of the rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WeightDecayGrid {
     entries: Vec<GridEntry>,
 }
 
-/// A row of the table.
+/// One weight decay and its loss curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GridEntry {
     /// The weight decay; 0 means none.
     pub weight_decay: f64,
-    /// What the sweep found.
+    /// The loss curve.
     pub curve: LossCurve,
 }
 
-/// The weight decay under which the loss falls lowest, and the rate that its curve suggests.
+/// The weight decay with the lowest loss, and the rate that its curve suggests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BestPair {
-    /// The row of the grid.
+    /// Its index in [`entries`](WeightDecayGrid::entries).
     pub entry: usize,
-    /// Its weight decay.
+    /// The weight decay.
     pub weight_decay: f64,
     /// The rate.
     pub suggested: Suggested,
+}
+
+/// Why [`WeightDecayGrid::run`] failed.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum GridError<E> {
+    /// There are no weight decays, or one is negative or not finite. No sweep was run.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A sweep failed. No further sweep was run.
+    #[error("the sweep with weight decay {weight_decay} failed: {error}")]
+    Sweep {
+        /// Its weight decay.
+        weight_decay: f64,
+        /// Its error.
+        error: E,
+    },
 }
 
 impl WeightDecayGrid {
@@ -63,23 +79,25 @@ impl WeightDecayGrid {
     ///
     /// # Errors
     ///
-    /// The outer one: no weight decays, or one that is not finite or negative. The inner one: that of the first sweep that
-    /// failed.
+    /// [`GridError::Config`] before the first sweep; [`GridError::Sweep`] for the first sweep that fails.
     pub fn run<E>(
         weight_decays: &[f64],
         mut sweep: impl FnMut(f64) -> Result<LossCurve, E>,
-    ) -> Result<Result<Self, E>, ConfigError> {
+    ) -> Result<Self, GridError<E>> {
         if weight_decays.is_empty() {
-            return Err(ConfigError::Empty { field: "weight_decays" });
+            return Err(ConfigError::Empty { field: "weight_decays" }.into());
         }
         for &weight_decay in weight_decays {
             check::non_negative("weight_decays", weight_decay)?;
         }
-        let entry = |&weight_decay: &f64| sweep(weight_decay).map(|curve| GridEntry { weight_decay, curve });
-        Ok(weight_decays.iter().map(entry).collect::<Result<_, _>>().map(|entries| Self { entries }))
+        let entry = |&weight_decay: &f64| match sweep(weight_decay) {
+            Ok(curve) => Ok(GridEntry { weight_decay, curve }),
+            Err(error) => Err(GridError::Sweep { weight_decay, error }),
+        };
+        Ok(Self { entries: weight_decays.iter().map(entry).collect::<Result<_, _>>()? })
     }
 
-    /// The rows, in the order of the weight decays.
+    /// The entries, in the order of the weight decays.
     #[must_use]
     pub fn entries(&self) -> &[GridEntry] {
         &self.entries
@@ -87,22 +105,22 @@ impl WeightDecayGrid {
 
     /// The same grid with all curves smoothed.
     #[must_use]
-    pub fn smoothed(&self, smoothing: &crate::Smoothing) -> Self {
+    pub fn smoothed(&self, smoothing: &Smoothing) -> Self {
         let entry = |entry: &GridEntry| GridEntry { curve: entry.curve.smoothed(smoothing), ..*entry };
         Self { entries: self.entries.iter().map(entry).collect() }
     }
 
-    /// What a rule suggests for each weight decay.
+    /// Each weight decay and the rate that a rule suggests for it.
     pub fn suggest(&self, suggestion: Suggestion) -> impl Iterator<Item = (f64, Result<Suggested, NoSuggestion>)> + '_ {
         self.entries.iter().map(move |entry| (entry.weight_decay, entry.curve.suggest(suggestion)))
     }
 
-    /// The weight decay whose curve comes down lowest (the first of several), and the rate suggested for it. Curves without
-    /// a suggestion are left out.
+    /// The weight decay with the lowest loss (the first of several), and the rate suggested for it. Curves without a suggestion are
+    /// ignored.
     ///
     /// # Errors
     ///
-    /// No curve suggests anything: the reason of the first.
+    /// No curve has a suggestion. The error is that of the first curve.
     pub fn best(&self, suggestion: Suggestion) -> Result<BestPair, NoSuggestion> {
         let mut best: Option<(f64, BestPair)> = None;
         let mut reason = NoSuggestion::TooFewPoints { needed: 1, found: 0 };
@@ -123,6 +141,8 @@ impl WeightDecayGrid {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
     use crate::range_test::RangeTest;
 
@@ -141,10 +161,9 @@ mod tests {
                 test.run(|_| Ok::<_, ()>(losses.next()))
             })
             .unwrap()
-            .unwrap()
         };
         let grid = run(&[0.5, 0.0, 0.1, 0.2]);
-        let smoothing = crate::Smoothing::trailing_mean(2).unwrap();
+        let smoothing = Smoothing::trailing_mean(2).unwrap();
         assert_eq!(grid.smoothed(&smoothing).entries()[1].curve, grid.entries()[1].curve.smoothed(&smoothing));
         assert_ne!(grid.smoothed(&smoothing), grid);
         let best = grid.best(Suggestion::MinimumOverTen).unwrap();
@@ -158,10 +177,15 @@ mod tests {
     #[test]
     fn every_precondition() {
         let run = |decays: &[f64]| WeightDecayGrid::run(decays, |_| Err("not reached"));
-        assert!(matches!(run(&[]), Err(ConfigError::Empty { field: "weight_decays" })));
+        let error = |decays: &[f64]| match run(decays) {
+            Err(GridError::Config(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(error(&[]), ConfigError::Empty { field: "weight_decays" }));
         for bad in [f64::NAN, -0.1, f64::INFINITY] {
-            assert!(matches!(run(&[0.1, bad]), Err(ConfigError::OutOfRange { field: "weight_decays", .. })));
+            assert!(matches!(error(&[0.1, bad]), ConfigError::OutOfRange { field: "weight_decays", .. }));
         }
-        assert_eq!(run(&[0.1]), Ok(Err("not reached")));
+        assert_eq!(run(&[0.1, 0.2]), Err(GridError::Sweep { weight_decay: 0.1, error: "not reached" }));
+        assert_eq!(run(&[0.1]).unwrap_err().to_string(), "the sweep with weight decay 0.1 failed: not reached");
     }
 }

@@ -37,7 +37,7 @@ mod progress;
 mod suggestion;
 mod sweep;
 
-pub use grid::{BestPair, GridEntry, WeightDecayGrid};
+pub use grid::{BestPair, GridEntry, GridError, WeightDecayGrid};
 pub use into_result::IntoResult;
 pub use loss_curve::{LossCurve, LossPoint, StopReason};
 pub use suggestion::{NoSuggestion, SmithRange, Suggested, Suggestion};

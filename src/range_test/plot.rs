@@ -125,7 +125,7 @@ mod tests {
         {
             assert!(svg.contains(text), "{text} is missing");
         }
-        let grid = WeightDecayGrid::run(&[0.0, 1e-3], |_| Ok::<_, ()>(curve.clone())).unwrap().unwrap();
+        let grid = WeightDecayGrid::run(&[0.0, 1e-3], |_| Ok::<_, ()>(curve.clone())).unwrap();
         let svg = grid.to_svg(&smoothing(), Suggestion::Valley).unwrap();
         for text in ["weight decay 0\n", "weight decay 0.001\n", "best, valley"] {
             assert!(svg.contains(text), "{text} is missing");
@@ -144,7 +144,7 @@ mod tests {
             let depths = [0, 1, 2].map(|entry| if entry == best { 1.0 } else { 0.8 });
             let mut curves = depths.into_iter().map(falling);
             let grid = WeightDecayGrid::run(&[0.0, 1e-3, 0.01], |_| Ok::<_, ()>(curves.next().unwrap()));
-            let grid = grid.unwrap().unwrap();
+            let grid = grid.unwrap();
             let rule = Suggestion::Steepest;
             let chosen = grid.best(rule).unwrap();
             let svg = grid.to_svg(&Smoothing::trailing_mean(1).unwrap(), rule).unwrap();

@@ -9,7 +9,7 @@ use num_traits::ToPrimitive;
 use thiserror::Error;
 
 use super::InPlace;
-use crate::range_test::{Interrupted, IntoResult, LossCurve, RangeTest, WeightDecayGrid};
+use crate::range_test::{GridError, Interrupted, IntoResult, LossCurve, RangeTest, WeightDecayGrid};
 use crate::training::UpdateFailure;
 use crate::{ConfigError, Hyper, Hyperparameters, Unsupported};
 
@@ -151,7 +151,11 @@ where
             optimizer.set(Hyper::WeightDecay, weight_decay)?;
         }
         sweep(model.clone(), optimizer, test, batches(), &mut train, &mut validate)
-    })?
+    })
+    .map_err(|error| match error {
+        GridError::Config(error) => RangeTestError::Config(error),
+        GridError::Sweep { error, .. } => error,
+    })
 }
 
 /// One sweep over a model and an optimizer of its own.
