@@ -1,4 +1,4 @@
-//! Files that are whole or not there: written beside, synced, renamed.
+//! Files that are replaced as a whole: the new file is written beside the old one, synced and renamed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -8,22 +8,22 @@ use std::time::Duration;
 
 use tempfile::{Builder, NamedTempFile};
 
-/// Every temporary file is named `.cyclic-optim-`, six random letters, `.partial`. The name does not repeat the target's: it
-/// must not be too long, and must not hold what makes TensorBoard take it for an event file.
+/// A temporary file is named `.cyclic-optim-`, six random letters, `.partial`. It does not contain the name of the target, which could
+/// be too long or make TensorBoard read it as an event file.
 const PREFIX: &str = ".cyclic-optim-";
 const SUFFIX: &str = ".partial";
 
-/// A temporary file that was not written to for this long belongs to a writer that was killed.
+/// A temporary file that was not written to for this long was left by a writer that was killed.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
-/// Replaces the file at `path` by what `write` writes. Whatever happens on the way, the file that was there stays whole.
+/// Replaces the file at `path` by what `write` writes. The old file stays intact until the new one is complete.
 ///
-/// The new file is written beside the old one under a name that no other writer has, so several processes may write the same
-/// file at once: each write is whole, and the last one stays. It is removed on an error. What killed writers left in the folder is
-/// removed by a later write, an hour after it was last written to.
+/// The new file is written beside the old one under a unique name, so several processes may replace the same file at once: each
+/// file is complete, and the last one stays. It is removed on an error. Temporary files of killed writers are removed by a later
+/// write, when they are an hour old.
 ///
-/// Symlinks are followed: the file that they lead to is replaced. On Unix the permissions of a file that is replaced are
-/// kept, and a new one gets those that the umask leaves. What is not a regular file is refused.
+/// Symlinks are followed: their target is replaced. On Unix a replaced file keeps its permissions, and a new file gets those that
+/// the umask allows. A path that is not a regular file is an error.
 pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     let (target, old) = resolve(path)?;
     if target.file_name().is_none() {
@@ -46,11 +46,11 @@ pub(crate) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> 
     Ok(())
 }
 
-/// The metadata of the regular file at `path`, `None` if nothing is there.
+/// The metadata of the regular file at `path`; `None` if nothing is there.
 ///
 /// # Errors
 ///
-/// A folder, a device, a pipe or a socket: to open some of these waits for ever, to write to others destroys something.
+/// A folder, a device, a pipe or a socket. Opening some of these blocks forever, and writing to others may destroy data.
 pub(crate) fn regular(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(Some(found)),
@@ -63,9 +63,9 @@ pub(crate) fn regular(path: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// Where the symlinks at `path` lead, and what is there. The last one may lead to a file that is not there yet.
+/// The target of the symlinks at `path`, and its metadata if it exists.
 fn resolve(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
-    // Refuses loops of symlinks, too.
+    // Fails for loops of symlinks, too.
     let found = regular(path)?;
     let mut target = path.to_path_buf();
     while fs::symlink_metadata(&target).is_ok_and(|found| found.is_symlink()) {
@@ -75,8 +75,8 @@ fn resolve(path: &Path) -> io::Result<(PathBuf, Option<Metadata>)> {
     Ok((target, found))
 }
 
-/// A new file at `path`; nothing that is there is opened or followed. A private one can be read by nobody else, also not before
-/// it gets the permissions of the file that it is to replace.
+/// Creates a file at `path`. Fails if anything is there, also a symlink. A private file cannot be read by other users until it gets
+/// the permissions of the file that it replaces.
 fn create_new(path: &Path, private: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -89,22 +89,22 @@ fn create_new(path: &Path, private: bool) -> io::Result<File> {
     options.open(path)
 }
 
-/// Only Unix has permissions that a replaced file could lose.
+/// Copies the permissions of the old file. Only Unix has permissions that could get lost.
 fn keep_permissions(new: &File, old: &Metadata) -> io::Result<()> {
-    // Some file systems have one mode for all files, and refuse any call that sets it.
+    // Some file systems have one mode for all files and do not allow setting it.
     let same = new.metadata()?.permissions() == old.permissions();
     if same || !cfg!(unix) { Ok(()) } else { new.set_permissions(old.permissions()) }
 }
 
-/// Removes what killed writers left in the folder. No failure of the write: what cannot be removed stays.
+/// Removes temporary files of killed writers from the folder. Files that cannot be removed stay; that is not an error.
 ///
-/// A file is abandoned if it was last written to an hour before `own` was made. Both times come from the file system, which may
-/// have another clock than this machine.
+/// A file is abandoned if it was last written to an hour before `own` was created. Both times come from the file system, whose
+/// clock may differ from that of this machine.
 fn remove_abandoned(folder: &Path, own: &NamedTempFile<File>) {
     let Ok(now) = own.as_file().metadata().and_then(|own| own.modified()) else { return };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let abandoned = is_temporary(&entry.file_name())
-            // Of the entry itself, not of what a symlink leads to.
+            // The metadata of the entry itself, not of the target of a symlink.
             && entry.metadata().is_ok_and(|found| {
                 let written = found.modified().ok();
                 found.is_file() && written.and_then(|written| now.duration_since(written).ok()) > Some(ABANDONED)
@@ -119,8 +119,8 @@ fn is_temporary(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
 }
 
-/// Without it, the rename itself may be lost in a power failure. Only Unix lets a folder be synced, and not every file system
-/// there; the file is in its place by now, so that is no failure.
+/// Without this, a power failure may undo the rename. Only Unix can sync a folder, and not on every file system. The file is in
+/// its place already, so a failure is ignored.
 fn sync_folder(folder: &Path) {
     if cfg!(unix) {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
@@ -167,7 +167,7 @@ mod tests {
         assert!(!error.to_string().contains("partial"), "the caller names the file: {error}");
     }
 
-    /// Each writer has a file of its own, also within one process, and each write is whole.
+    /// Each writer has its own temporary file, also within one process, and each write is complete.
     #[test]
     fn a_write_within_a_write_of_the_same_file() {
         let folder = folder();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_as_long_as_a_name_can_be() {
+    fn the_longest_file_name() {
         let folder = folder();
         let path = folder.path().join("n".repeat(255));
         put(&path, "text").unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_killed_writers_left_goes_after_an_hour() {
+    fn files_of_killed_writers_are_removed_after_an_hour() {
         let folder = folder();
         let left = |name: &str, minutes: u64| {
             let file = File::create_new(folder.path().join(name)).unwrap();
@@ -240,7 +240,7 @@ mod tests {
             symlink("far", path("near")).unwrap();
             symlink("near/second", path("first")).unwrap();
             symlink("file", path("far/second")).unwrap();
-            // Also to a file that is not there yet.
+            // The target need not exist.
             for text in ["new", "replaced"] {
                 put(&path("first"), text).unwrap();
                 assert_eq!(fs::read_to_string(path("far/file")).unwrap(), text);
@@ -275,7 +275,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_regular_file_is_refused() {
+        fn only_regular_files_are_accepted() {
             let folder = folder();
             let path = folder.path().join("socket");
             let _listener = UnixListener::bind(&path).unwrap();
@@ -292,7 +292,7 @@ mod tests {
             assert_eq!(names(folder.path()), ["fifo", "link", "socket"]);
         }
 
-        /// What stands at the temporary's name is neither opened nor followed.
+        /// Nothing at the name of the temporary file is opened or followed.
         #[test]
         fn a_planted_symlink_is_not_followed() {
             let folder = folder();
@@ -301,7 +301,7 @@ mod tests {
             let planted = folder.path().join(".cyclic-optim-aaaaaa.partial");
             symlink(&victim, &planted).unwrap();
             assert_eq!(create_new(&planted, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-            // The name of the former version.
+            // The name that an earlier version used.
             symlink(&victim, folder.path().join(".file.partial")).unwrap();
             put(&folder.path().join("file"), "text").unwrap();
             assert_eq!(fs::read(&victim).unwrap(), b"precious");

@@ -1,9 +1,10 @@
-//! Smoothing of noisy series: moving averages and winsorising. Values that are not finite never spread.
+//! Smoothing of noisy series: moving averages and winsorising. A value that is not finite does not affect other values.
 
 use alloc::vec::Vec;
 
+use crate::check;
+use crate::error::ConfigError;
 use crate::schedule::curve;
-use crate::{ConfigError, check};
 
 /// How a series is smoothed.
 ///
@@ -13,9 +14,9 @@ use crate::{ConfigError, check};
 /// |---|---|
 /// | [`exponential`](Self::exponential) | `s_n / (1 - alpha^(n+1))` with `s_n = alpha s_(n-1) + (1 - alpha) y_n`, `s_(-1) = 0` |
 /// | [`exponential_from_first`](Self::exponential_from_first) | `s_n = alpha s_(n-1) + (1 - alpha) y_n` with `s_0 = y_0` |
-/// | [`trailing_mean`](Self::trailing_mean) | mean of the last `window` points, of fewer at the start |
+/// | [`trailing_mean`](Self::trailing_mean) | mean of the last `window` points, or fewer at the start |
 ///
-/// A point that is not finite stays as it is, and the others are smoothed as if it were not there.
+/// A point that is not finite is not changed, and the others are smoothed without it.
 ///
 /// # Examples
 ///
@@ -29,8 +30,8 @@ use crate::{ConfigError, check};
 ///
 /// # References
 ///
-/// The bias correction is Adam's (D. P. Kingma and J. Ba, 2015) and fastai's; the form from the first value is that of
-/// nupam/keras-callbacks, the trailing mean that of `psklight/keras_one_cycle_clr`.
+/// The bias correction is that of Adam (D. P. Kingma and J. Ba, 2015) and fastai; the form from the first value is that of
+/// nupam/keras-callbacks; the trailing mean is that of `psklight/keras_one_cycle_clr`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Smoothing(Form);
 
@@ -41,7 +42,7 @@ enum Form {
 }
 
 impl Smoothing {
-    /// An exponentially weighted mean that starts from 0 and is corrected for it. `alpha` 0 smoothes nothing.
+    /// An exponentially weighted mean that starts from 0, with bias correction. An `alpha` of 0 does not smooth.
     ///
     /// # Errors
     ///
@@ -51,8 +52,8 @@ impl Smoothing {
         Ok(Self(Form::Exponential { alpha, corrected: true }))
     }
 
-    /// An exponentially weighted mean that starts from the first value, which so keeps a large weight for long. `alpha` 0
-    /// smoothes nothing.
+    /// An exponentially weighted mean that starts from the first value, which therefore keeps a large weight for long. An `alpha`
+    /// of 0 does not smooth.
     ///
     /// # Errors
     ///
@@ -62,17 +63,17 @@ impl Smoothing {
         Ok(Self(Form::Exponential { alpha, corrected: false }))
     }
 
-    /// The mean of the last `window` points. A window of 1 smoothes nothing.
+    /// The mean of the last `window` points. A window of 1 does not smooth.
     ///
     /// # Errors
     ///
-    /// A window of 0.
+    /// `window` is 0.
     pub fn trailing_mean(window: usize) -> Result<Self, ConfigError> {
         check::length("window", window as u64)?;
         Ok(Self(Form::TrailingMean { window }))
     }
 
-    /// The smoothed series, of the same length.
+    /// The smoothed series. It has the same length.
     #[must_use]
     pub fn apply(&self, values: &[f64]) -> Vec<f64> {
         match self.0 {
@@ -98,12 +99,12 @@ impl Smoothing {
     }
 }
 
-/// A running exponentially weighted mean, corrected for its start from 0.
+/// A running exponentially weighted mean that starts from 0, with bias correction.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ewma {
     alpha: f64,
     sum: f64,
-    /// What `sum` would be if all values had been 1.
+    /// The value of `sum` if all values had been 1.
     weight: f64,
 }
 
@@ -112,7 +113,7 @@ impl Ewma {
         Self { alpha, sum: 0.0, weight: 0.0 }
     }
 
-    /// The mean with another value in it.
+    /// Adds a value and returns the mean.
     pub(crate) fn push(&mut self, value: f64) -> f64 {
         self.sum = self.alpha * self.sum + (1.0 - self.alpha) * value;
         self.weight = self.alpha * self.weight + (1.0 - self.alpha);
@@ -124,9 +125,9 @@ fn each_finite(values: &[f64], mut smooth: impl FnMut(f64) -> f64) -> Vec<f64> {
     values.iter().map(|&value| if value.is_finite() { smooth(value) } else { value }).collect()
 }
 
-/// The 2.5 % and 97.5 % quantiles of the finite values, between which [`winsorised`] clips; `None` if there are none.
+/// The 2.5 % and 97.5 % quantiles of the finite values, to which [`winsorised`] clips; `None` if no value is finite.
 ///
-/// Between two values a quantile is interpolated linearly, as NumPy does by default.
+/// A quantile between two values is interpolated linearly, which is NumPy's default.
 #[must_use]
 pub fn winsorising_bounds(values: &[f64]) -> Option<(f64, f64)> {
     let mut sorted: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
@@ -139,8 +140,8 @@ pub fn winsorising_bounds(values: &[f64]) -> Option<(f64, f64)> {
     Some((quantile(0.025), quantile(0.975)))
 }
 
-/// The series with every finite value clipped to its own 2.5 % and 97.5 % quantiles: outliers stay visible, but no longer
-/// set the scale of a picture.
+/// The series with every finite value clipped to its 2.5 % and 97.5 % quantiles: outliers stay visible, but do not determine the
+/// scale of a chart.
 ///
 /// ```
 /// use cyclic_optim::winsorised;
@@ -165,9 +166,9 @@ mod tests {
         }
     }
 
-    /// Table F of the reference tables: the three smoothings and the winsorising bounds.
+    /// The smoothings of nupam/keras-callbacks, fastai and `psklight/keras_one_cycle_clr`; the quantiles of NumPy.
     #[test]
-    fn table_f() {
+    fn reference_values() {
         let series = [1.0, 2.0, 4.0, 3.0, 10.0];
         let seed = |alpha| Smoothing::exponential_from_first(alpha).unwrap().apply(&series);
         assert_close(&seed(0.9), &[1.0, 1.1, 1.39, 1.551, 2.3959]);
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_does_not_spread() {
+    fn values_that_are_not_finite_do_not_spread() {
         let series = [f64::NAN, 2.0, f64::INFINITY, 2.0];
         for smoothing in [
             Smoothing::exponential(0.9).unwrap(),

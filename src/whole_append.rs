@@ -1,12 +1,12 @@
-//! Files that grow by whole pieces.
+//! Appending to files without partial writes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes all of `bytes` behind the end of `file`, which was opened to append, or nothing: what a full disk tore is cut off.
+/// Appends all of `bytes` to `file`, which was opened to append, or nothing: a partial write, for example on a full disk, is removed.
 ///
-/// Wherever the end is: others may have truncated the file since.
+/// The end is looked up each time, because another program may have truncated the file.
 pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let end = file.metadata()?.len();
     file.write_all(bytes).or_else(|error| {
@@ -15,8 +15,8 @@ pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<(
     })
 }
 
-/// Cuts off what stands behind `length` bytes.
+/// Truncates the file to `length` bytes.
 pub(crate) fn cut(file: &File, path: &Path, length: u64) -> io::Result<()> {
-    // Windows does not let a file be cut that was opened to append.
+    // Windows cannot truncate a file that was opened to append.
     if cfg!(windows) { OpenOptions::new().write(true).open(path)?.set_len(length) } else { file.set_len(length) }
 }

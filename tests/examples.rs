@@ -294,7 +294,7 @@ mod record {
         let said = text(&output.stdout);
         assert!(said.contains("layer 0.1: ") && said.contains("published 0 epochs, 2 failed"), "{said}");
         assert_eq!(text(&output.stderr), "", "a bar has no business where there is no terminal");
-        assert_one_line_error(&record(&out, "2").output().unwrap(), "updates.csv: holds a run already");
+        assert_one_line_error(&record(&out, "2").output().unwrap(), "updates.csv: already holds a run");
         assert_one_line_error(&record(Path::new("/dev/null/x"), "2").output().unwrap(), "/dev/null/x: ");
         let other = record(&folder.0.join("other"), "2").args(["--remote", "ftp://host/"]).output().unwrap();
         assert_one_line_error(&other, "is not an http or https address");

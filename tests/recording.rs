@@ -299,10 +299,10 @@ mod csv_log {
         fs::write(&path, "epoch,loss\n").unwrap();
         assert_eq!(
             open(None),
-            "holds a run already; name another file, remove this one, or continue that run from its checkpoint"
+            "already holds a run; choose another file, remove this one, or continue that run from its checkpoint"
         );
         fs::write(&path, "epoch,x\n").unwrap();
-        let columns = r#"has the columns ["epoch", "x"], which are not ["epoch", "loss"]; name another file"#;
+        let columns = r#"has the columns ["epoch", "x"], not ["epoch", "loss"]; choose another file"#;
         assert_eq!(open(Some(0)), columns);
         fs::write(&path, "epoch,loss,loss\n").unwrap();
         assert!(open(Some(0)).starts_with("not a history: "));
@@ -433,7 +433,7 @@ mod tensorboard {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "{}: holds a run already; name another folder, remove this one, or continue that run from its checkpoint",
+                    "{}: already holds a run; choose another folder, remove this one, or continue that run from its checkpoint",
                     folder.join("train").display()
                 )
             );

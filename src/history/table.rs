@@ -1,4 +1,4 @@
-//! Named series of numbers over one index: what a history holds.
+//! A table of named series of numbers.
 
 use alloc::borrow::ToOwned;
 #[cfg(feature = "serde")]
@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// What the rows of a [`Table`] are counted in. Both are counted from 0.
+/// What the rows of a [`Table`] stand for. Both are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Per {
@@ -28,10 +28,10 @@ impl Per {
     }
 }
 
-/// Named series over one index, one row for each update or epoch that was recorded.
+/// Named series with a common index: one row for each recorded update or epoch.
 ///
-/// A series that has no value in a row holds `None` there, so that all are as long as the index; a value that is NaN or
-/// infinite is a value. Rows stay in the order in which they were recorded.
+/// All series are as long as the index. Where a row has no value for a series, the series holds `None`; NaN and infinities are
+/// values. Rows stay in the order in which they were recorded.
 ///
 /// ```
 /// use cyclic_optim::history::{Per, Table};
@@ -56,13 +56,13 @@ pub(crate) struct Series {
 }
 
 impl Table {
-    /// No rows and no series.
+    /// An empty table.
     #[must_use]
     pub fn new(per: Per) -> Self {
         Self { per, index: Vec::new(), series: Vec::new() }
     }
 
-    /// From its parts, if the series are as long as the index and their names differ.
+    /// A table from its parts. The series must be as long as the index, and their names must differ.
     #[cfg(feature = "serde")]
     pub(crate) fn from_parts(per: Per, index: Vec<u64>, series: Vec<Series>) -> Result<Self, &'static str> {
         if series.iter().any(|series| series.values.len() != index.len()) {
@@ -75,7 +75,7 @@ impl Table {
         Ok(Self { per, index, series })
     }
 
-    /// What the rows are counted in.
+    /// What the rows stand for.
     #[must_use]
     pub fn per(&self) -> Per {
         self.per
@@ -87,7 +87,7 @@ impl Table {
         self.index.len()
     }
 
-    /// Whether nothing was recorded.
+    /// Whether there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.index.is_empty()
@@ -99,19 +99,19 @@ impl Table {
         &self.index
     }
 
-    /// The names of the series, in the order in which they first came.
+    /// The names of the series, in the order of their first values.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.series.iter().map(|series| series.name.as_str())
     }
 
-    /// A series; `None` if there is none of this name.
+    /// The series with this name, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[Option<f64>]> {
         self.series.iter().find(|series| series.name == name).map(|series| series.values.as_slice())
     }
 
-    /// A series as plain numbers, with NaN where it has none: what [`Smoothing`](crate::Smoothing) and
-    /// [`winsorised`](crate::winsorised) take. `None` if there is none of this name.
+    /// The series with this name as plain numbers, with NaN for missing values. [`Smoothing`](crate::Smoothing) and
+    /// [`winsorised`](crate::winsorised) take this form.
     ///
     /// ```
     /// use cyclic_optim::Smoothing;
@@ -136,7 +136,7 @@ impl Table {
         self.series.iter().map(move |series| series.values[row])
     }
 
-    /// Adds a row. Series that it does not name have no value there, nor has a new series in the rows before.
+    /// Adds a row. Series without a metric have no value in it; new series have no value in the rows before.
     pub fn push(&mut self, index: u64, metrics: &[(&str, f64)]) {
         self.index.push(index);
         for &(name, value) in metrics {
@@ -150,7 +150,7 @@ impl Table {
         }
     }
 
-    /// Gives the last row a value of the series `name`, instead of the one that it has. Does nothing if there is no row.
+    /// Sets the value of the series `name` in the last row. Does nothing if there is no row.
     pub fn set_last(&mut self, name: &str, value: f64) {
         let Some(before) = self.index.len().checked_sub(1) else { return };
         let series = self.named(name, before);
@@ -158,7 +158,7 @@ impl Table {
         series.values.push(Some(value));
     }
 
-    /// The series `name`; a new one has no value in the first `rows` rows.
+    /// The series `name`. If it is new, it has no value in the first `rows` rows.
     pub(super) fn named(&mut self, name: &str, rows: usize) -> &mut Series {
         let at = self.series.iter().position(|series| series.name == name).unwrap_or_else(|| {
             self.series.push(Series { name: name.to_owned(), values: vec![None; rows] });
@@ -167,8 +167,8 @@ impl Table {
         &mut self.series[at]
     }
 
-    /// Drops the rows from the first one on whose index is at least `index`: what a run that goes on from there would
-    /// record again.
+    /// Drops the first row whose index is at least `index`, and all rows after it. A run that continues from `index` will record
+    /// them again.
     pub fn truncate(&mut self, index: u64) {
         let rows = self.index.iter().position(|&row| row >= index).unwrap_or(self.index.len());
         self.index.truncate(rows);
@@ -177,8 +177,8 @@ impl Table {
         }
     }
 
-    /// Adds the rows of `other`, with `shift` added to their index. A series that one of the two does not have has no
-    /// value in its rows.
+    /// Adds the rows of `other`, with `shift` added to their index. Where one of the two tables lacks a series, its rows have no
+    /// value in it.
     pub fn append(&mut self, other: &Self, shift: u64) {
         let before = self.index.len();
         self.index.extend(other.index.iter().map(|index| index.saturating_add(shift)));
@@ -203,7 +203,7 @@ mod serialised {
 
     use super::{Per, Series, Table};
 
-    /// A number that JSON cannot hold is spelled out.
+    /// Numbers that JSON cannot represent are written as strings.
     #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
     enum Number {

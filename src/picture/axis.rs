@@ -1,11 +1,11 @@
-//! Axes of pictures: where they begin and end, and which numbers stand beside them.
+//! Axes of charts: their limits and their ticks.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 
-/// The largest number that an axis shows. Sums of a few of them are still finite.
+/// The largest number that an axis shows. The sum of a few such numbers is still finite.
 const LARGEST: f64 = 1e300;
 
 /// Whether an axis can show a number.
@@ -15,8 +15,8 @@ pub(super) fn shows(value: f64, logarithmic: bool) -> bool {
 
 /// An axis with its limits and its ticks.
 ///
-/// Plotters has axes of its own. Their last tick may lie far from the end, and its logarithmic one looks for ticks for ever
-/// over very many decades.
+/// The axes of plotters are not used: their last tick may lie far from the end, and the search for ticks on its logarithmic axis
+/// does not end for very many decades.
 #[derive(Clone)]
 pub(super) struct Axis {
     low: f64,
@@ -26,16 +26,16 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// A linear axis over the values, with a margin. It has about `count` ticks.
+    /// A linear axis with a margin on both sides and about `count` ticks.
     pub(super) fn with_margin(low: f64, high: f64, count: u32) -> Self {
-        // A single value still gets an axis around it.
+        // A single value gets an axis around it.
         let margin = if low < high { (high - low) / 20.0 } else { low.abs().max(1.0) / 2.0 };
         let (low, high) = (low - margin, high + margin);
         let ticks = multiples(low, high, count).into_iter().filter(|tick| (low..=high).contains(tick)).collect();
         Self { low, high, logarithmic: false, ticks }
     }
 
-    /// A linear axis from a tick to a tick. It has about `count` of them.
+    /// A linear axis with about `count` ticks that begins and ends with one.
     pub(super) fn to_ticks(low: f64, high: f64, count: u32) -> Self {
         let high = if low < high { high } else { low + low.abs().max(1.0) };
         let ticks = multiples(low, high, count);
@@ -45,7 +45,7 @@ impl Axis {
         Self::over(ticks, false).unwrap_or(Self { low, high, logarithmic: false, ticks: vec![] })
     }
 
-    /// A logarithmic axis from a tick to a tick. It has about `count` of them and wastes less than half a decade at each end.
+    /// A logarithmic axis with about `count` ticks that begins and ends with one, less than half a decade beyond the values.
     pub(super) fn logarithmic(low: f64, high: f64, count: u32) -> Self {
         let (low, high) = if low < high { (low, high) } else { (low / 1.5, high * 1.5) };
         let ticks = if high < 3.0 * low { multiples(low, high, count) } else { powers(low, high, count) };
@@ -101,21 +101,21 @@ fn tick(value: f64) -> String {
     }
 }
 
-/// What rounding may have done to a number that is meant to be a tick.
+/// The relative rounding error that a tick may have.
 const SLACK: f64 = 1e-9;
 
-/// The multiples of 1, 2 or 5 times a power of ten that enclose a range, about `count` of them.
+/// About `count` multiples of 1, 2 or 5 times a power of ten that enclose a range.
 fn multiples(low: f64, high: f64, count: u32) -> Vec<f64> {
     let ideal = (high - low) / f64::from(count);
     let power = 10_f64.powf(ideal.log10().floor());
-    // The nearest of them, by ratio.
+    // The one with the smallest ratio to the ideal step.
     let digit = [1.0, 2.0, 5.0].into_iter().zip([2.0_f64, 10.0, 50.0]).find(|(_, limit)| ideal / power < limit.sqrt());
     let step = power * digit.map_or(10.0, |(digit, _)| digit);
     let (first, last) = ((low / step + SLACK).floor(), (high / step - SLACK).ceil());
     (0..=2 * count + 2).map(|n| first + f64::from(n)).take_while(|n| *n <= last).map(|n| n * step).collect()
 }
 
-/// 1, 2 and 5 times powers of ten that enclose a range of positive numbers; of many decades only the powers, or every n-th.
+/// 1, 2 and 5 times powers of ten that enclose a range of positive numbers. For many decades: only every n-th power of ten.
 fn powers(low: f64, high: f64, count: u32) -> Vec<f64> {
     let (low, high) = (low * (1.0 + SLACK), high * (1.0 - SLACK));
     let first = low.log10().floor();
@@ -128,7 +128,7 @@ fn powers(low: f64, high: f64, count: u32) -> Vec<f64> {
     if near.len() <= 12 {
         return near.into();
     }
-    // The ends are always ticks, and no other one crowds them.
+    // The ends are always ticks; no other tick is close to them.
     let (left, right) = (all[start].log10(), all[end].log10());
     let stride = ((right - left) / f64::from(count)).ceil();
     let inner = std::iter::successors(Some((left / stride).ceil() * stride), |n| Some(n + stride));

@@ -1,4 +1,4 @@
-//! What all pictures share: SVG by plotters, which needs no system fonts to make them.
+//! Charts as SVG, drawn by plotters without system fonts.
 
 mod axis;
 
@@ -13,11 +13,11 @@ use plotters::prelude::{
 
 use axis::Axis;
 
-/// A picture that cannot be drawn.
+/// Why a picture could not be drawn.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlotError {
-    /// No point that the axes can show: of at most 1e300, and on a logarithmic axis of at least 1e-300.
+    /// The axes can show no point: its numbers must not exceed 1e300, and on a logarithmic axis they must be at least 1e-300.
     #[error("nothing to draw: no point is finite and, on a logarithmic axis, above 0")]
     Nothing,
     /// The drawing library failed.
@@ -25,7 +25,7 @@ pub enum PlotError {
     Drawing(String),
 }
 
-/// Colours that colour-blind readers can tell apart (Okabe and Ito).
+/// Colours that colour-blind readers can distinguish (Okabe and Ito).
 pub(crate) const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -39,7 +39,7 @@ const SHADE: RGBColor = RGBColor(240, 245, 225);
 
 pub(crate) type Points = Vec<(f64, f64)>;
 
-/// A line of a picture; only what its axes can show is in its points.
+/// A line of a chart.
 pub(crate) struct Line {
     pub(crate) label: String,
     pub(crate) points: Points,
@@ -48,7 +48,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Lines of their own colours, in the order given.
+    /// Lines in different colours.
     pub(crate) fn colored(lines: impl IntoIterator<Item = (String, Points)>) -> Vec<Self> {
         let lines = lines.into_iter().zip(COLORS.iter().cycle());
         lines.map(|((label, points), &color)| Self { label, points, color, width: 2 }).collect()
@@ -62,14 +62,14 @@ pub(crate) struct Mark {
     pub(crate) color: RGBColor,
 }
 
-/// One of the charts of a picture, which stand one above the other over the same axis.
+/// A chart. The charts of a picture are drawn below each other and share the x axis.
 #[derive(Default)]
 pub(crate) struct Chart<'a> {
     pub(crate) y: &'a str,
     pub(crate) logarithmic: bool,
     pub(crate) lines: Vec<Line>,
     pub(crate) marks: Vec<Mark>,
-    /// A range of x that is shaded, and its label.
+    /// A shaded range of x, and its label.
     pub(crate) shade: Option<(String, Range<f64>)>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> From<&'a str> for XAxis<'a> {
     }
 }
 
-/// Draws charts that have points; one that has none is left out.
+/// Draws charts. Points that the axes cannot show and charts without points are omitted.
 pub(crate) fn draw<'a>(title: &str, x: impl Into<XAxis<'a>>, mut charts: Vec<Chart>) -> Result<String, PlotError> {
     let x = x.into();
     for chart in &mut charts {
@@ -110,18 +110,18 @@ pub(crate) fn draw<'a>(title: &str, x: impl Into<XAxis<'a>>, mut charts: Vec<Cha
 }
 
 impl Chart<'_> {
-    /// Whatever has to lie inside of the axes.
+    /// All points that must lie within the axes.
     fn places(&self) -> impl Iterator<Item = (f64, f64)> {
         let points = self.lines.iter().flat_map(|line| &line.points).copied();
         points.chain(self.marks.iter().map(|mark| mark.at))
     }
 }
 
-/// The drawing library knows whole units only. So many of them to a pixel keep curves smooth.
+/// The units in a pixel. The drawing library has integer coordinates, so one unit per pixel would make curves rough.
 const PIXEL: i32 = 10;
 const WIDTH: i32 = 800;
 
-/// Pixels as the drawing library takes a width.
+/// A width of `count` pixels in units.
 fn pixels(count: u32) -> u32 {
     count * PIXEL.unsigned_abs()
 }
@@ -145,7 +145,7 @@ fn draw_on(title: &str, x: &Axis, x_name: &str, charts: &[Chart]) -> Result<Stri
     root.present()?;
     drop(areas);
     drop(root);
-    // The picture is shown at its size in pixels; its view box stays in units.
+    // The size of the picture is in pixels; its view box stays in units.
     let units = format!("width=\"{}\" height=\"{}\"", pixels(WIDTH.unsigned_abs()), pixels(height));
     Ok(svg.replacen(&units, &format!("width=\"{WIDTH}\" height=\"{height}\""), 1))
 }
@@ -182,7 +182,7 @@ fn draw_chart(
         .draw()?;
     for line in &chart.lines {
         let style = line.color.stroke_width(pixels(line.width));
-        // A line of one point would not be seen.
+        // A line with one point would be invisible.
         let single = line.points.first().filter(|_| line.points.len() == 1);
         let points = line.points.iter().chain(single).copied();
         context
@@ -214,7 +214,7 @@ fn draw_chart(
     Ok(())
 }
 
-/// The corner of a chart in which the fewest points lie: there the legend hides least.
+/// The corner of a chart with the fewest points, where the legend hides least.
 fn emptiest_corner(points: &[(i32, i32)], (x, y): (Range<i32>, Range<i32>)) -> SeriesLabelPosition {
     let (left, right) = (x.start + (x.end - x.start) * 2 / 5, x.start + (x.end - x.start) * 3 / 4);
     let (upper, lower) = (y.start + (y.end - y.start) * 2 / 5, y.start + (y.end - y.start) * 3 / 5);
@@ -238,10 +238,10 @@ fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     (low <= high).then_some((low, high))
 }
 
-/// More points than a picture is wide make it large and not clearer.
+/// The number of points above which a line is thinned. More points than pixels make the file large but not clearer.
 const SHOWN: usize = 2000;
 
-/// The points, or of each stretch of very many the lowest and the highest, so that no spike goes missing.
+/// The points or, if they are too many, the lowest and the highest of each stretch, so that no spike gets lost.
 fn thinned(points: &[(f64, f64)]) -> Points {
     if points.len() <= SHOWN {
         return points.into();
@@ -260,7 +260,7 @@ fn thinned(points: &[(f64, f64)]) -> Points {
 
 #[cfg(test)]
 pub(crate) mod read {
-    //! What tests ask of a picture.
+    //! Reads pictures, for tests.
 
     /// The value of an attribute of a tag.
     pub(crate) fn attribute<'a>(tag: &'a str, name: &str) -> &'a str {
@@ -283,7 +283,7 @@ pub(crate) mod read {
         lines.windows(2).filter(|pair| pair[0].starts_with("<text ")).map(|pair| (pair[0], pair[1])).collect()
     }
 
-    /// The numbers under the x axis, each with its place.
+    /// The labels of the x axis, each with its position.
     pub(crate) fn x_labels(svg: &str) -> Vec<(f64, &str)> {
         let below = texts(svg).into_iter().filter(|(tag, _)| {
             attribute(tag, "text-anchor") == "middle" && attribute(tag, "dy") == "0.76em" && !tag.contains("rotate")
@@ -298,7 +298,7 @@ pub(crate) mod read {
         pairs.map(|pair| pair.split_once(',').map(|(x, y)| (x.parse().unwrap(), y.parse().unwrap())).unwrap()).collect()
     }
 
-    /// The lines of a picture in this colour, without its sign in the legend.
+    /// The lines of a picture in this colour, without the one in the legend.
     pub(crate) fn lines(svg: &str, color: &str) -> Vec<Vec<(f64, f64)>> {
         let tags = tags(svg, "polyline").into_iter().filter(|tag| attribute(tag, "stroke") == color);
         tags.map(points).filter(|points| points.len() > 2).collect()
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_spike_goes_missing() {
+    fn no_spike_gets_lost() {
         let mut points: Points = (0..1_000_000).map(|n| (f64::from(n), 0.0)).collect();
         points[777_777].1 = 9.0;
         points[123_456].1 = -9.0;
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_lines_are_drawn_or_refused() {
+    fn unusual_lines_are_drawn_or_an_error() {
         let draw_one = |points: &[(f64, f64)], logarithmic| {
             let lines = Line::colored([("one".into(), points.to_vec())]);
             draw("title", "x", vec![Chart { y: "y", logarithmic, lines, ..Chart::default() }])
@@ -346,7 +346,7 @@ mod tests {
         let view = read::attribute(picture, "viewBox").split(' ').map(|n| n.parse::<f64>().unwrap());
         let unit = 800.0 / view.collect::<Vec<_>>()[2];
         assert_eq!(unit, 0.1);
-        // Each point is within half a unit, and so within a twentieth of a pixel, of its place.
+        // Each point is drawn within half a unit, a twentieth of a pixel, of its exact position.
         let drawn = &read::lines(&svg, "#0072B2")[0];
         let labels = read::x_labels(&svg);
         assert_eq!((labels[0].1, labels[labels.len() - 1].1), ("0", "900"));
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_logarithmic_axis_fits_its_line() {
-        // Less than two decades: plotters' axis took 1 to 1000, or 0.1 to 10 for a range within one.
+        // Plotters' own axis would show 1 to 1000, or 0.1 to 10 for a range within one decade.
         for (low, high) in [(1.01, 101.0), (0.9, 1.1), (0.04, 2.1)] {
             let lines = Line::colored([("one".into(), vec![(0.0, low), (1.0, high)])]);
             let chart = Chart { y: "y", logarithmic: true, lines, ..Chart::default() };

@@ -1,4 +1,4 @@
-//! Loss curves as CSV.
+//! Writes loss curves as CSV.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use super::{LossCurve, LossPoint, WeightDecayGrid};
 use crate::csv_number::csv_number;
 
 impl LossCurve {
-    /// Writes `learning_rate,loss,validation_loss`, a line for each point; the last field is empty where there is none.
+    /// Writes the header `learning_rate,loss,validation_loss` and a line for each point. A missing validation loss is an empty field.
     ///
     /// ```
     /// # use cyclic_optim::range_test::RangeTest;
@@ -19,7 +19,7 @@ impl LossCurve {
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write_csv(&self, writer: impl io::Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(writer);
         csv.write_record(["learning_rate", "loss", "validation_loss"])?;
@@ -31,11 +31,11 @@ impl LossCurve {
 }
 
 impl WeightDecayGrid {
-    /// Writes `weight_decay,learning_rate,loss,validation_loss`, a line for each point of each curve.
+    /// Writes the header `weight_decay,learning_rate,loss,validation_loss` and a line for each point of each curve.
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write_csv(&self, writer: impl io::Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(writer);
         csv.write_record(["weight_decay", "learning_rate", "loss", "validation_loss"])?;
@@ -59,7 +59,7 @@ mod tests {
     use crate::range_test::{RangeTest, StopReason};
 
     #[test]
-    fn what_is_not_finite_is_written_out() {
+    fn values_that_are_not_finite_are_written() {
         let points = vec![LossPoint { lr: 1e-7, loss: f64::NAN, validation: Some(f64::INFINITY) }];
         let curve = LossCurve::new(points, StopReason::NotFinite);
         let mut text = Vec::new();

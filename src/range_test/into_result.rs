@@ -1,10 +1,10 @@
-//! Closures of a range test may return a value or a `Result`.
+//! The return type of the closures of a range test: a value or a `Result`.
 
 use core::convert::Infallible;
 
-/// What a closure of a range test returns: a value, or a `Result` of one.
+/// What a closure of a range test returns: a value or a `Result`.
 ///
-/// A closure that cannot fail returns its value as it is:
+/// A closure that cannot fail returns a plain value:
 ///
 /// ```
 /// use cyclic_optim::range_test::RangeTest;
@@ -24,7 +24,7 @@ pub trait IntoResult<T> {
     ///
     /// # Errors
     ///
-    /// The error that is already there.
+    /// The error of the `Result`.
     fn into_result(self) -> Result<T, Self::Err>;
 }
 

@@ -1,22 +1,22 @@
-//! What a range test has found: the loss at each rate, and why it stopped.
+//! The result of a range test: the loss at each rate, and why the test stopped.
 
 use alloc::vec::Vec;
 
-use crate::Smoothing;
+use crate::smoothing::Smoothing;
 
 /// One step of a range test.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossPoint {
     /// The learning rate.
     pub lr: f64,
-    /// The mean training loss of the step's batches.
+    /// The mean training loss of the batches of the step.
     pub loss: f64,
-    /// The validation loss at the end of the step, if one was asked for.
+    /// The validation loss at the end of the step, if there is one.
     pub validation: Option<f64>,
 }
 
 impl LossPoint {
-    /// The loss that is judged: the validation loss if there is one, the training loss otherwise.
+    /// The loss that counts: the validation loss if there is one, otherwise the training loss.
     #[must_use]
     pub fn judged(&self) -> f64 {
         self.validation.unwrap_or(self.loss)
@@ -29,13 +29,13 @@ impl LossPoint {
 pub enum StopReason {
     /// Every rate has been tried.
     EndOfRange,
-    /// The batches ran out. A step that had begun is not part of the curve.
+    /// There were no more batches. An incomplete step is not part of the curve.
     NoMoreBatches,
-    /// The last point's loss is NaN or infinite.
+    /// The loss of the last point is NaN or infinite.
     NotFinite,
-    /// The last point's loss is too far above the best one.
+    /// The loss of the last point is too far above the best one.
     Diverged,
-    /// The last point's loss is above the absolute limit.
+    /// The loss of the last point is above the absolute limit.
     MaxLoss,
     /// The limit of the number of steps was reached.
     MaxSteps,
@@ -43,7 +43,7 @@ pub enum StopReason {
     Interrupted,
 }
 
-/// The loss against the learning rate. Made by [`RangeTest::run`](super::RangeTest::run).
+/// The loss as a function of the learning rate: the result of [`RangeTest::run`](super::RangeTest::run).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LossCurve {
     points: Vec<LossPoint>,
@@ -57,7 +57,7 @@ impl LossCurve {
         Self { points, stop_reason }
     }
 
-    /// The steps, in the order in which they were made.
+    /// The points, in the order of the steps.
     #[must_use]
     pub fn points(&self) -> &[LossPoint] {
         &self.points
@@ -69,17 +69,17 @@ impl LossCurve {
         self.stop_reason
     }
 
-    /// The losses that are judged, one for each point.
+    /// The loss that counts at each point; see [`LossPoint::judged`].
     #[must_use]
     pub fn losses(&self) -> Vec<f64> {
         self.points.iter().map(LossPoint::judged).collect()
     }
 
-    /// The same curve with its losses, training and validation, smoothed.
+    /// The same curve with smoothed training and validation losses.
     #[must_use]
     pub fn smoothed(&self, smoothing: &Smoothing) -> Self {
         let losses = smoothing.apply(&self.points.iter().map(|point| point.loss).collect::<Vec<_>>());
-        // A point without a validation loss (the last one, perhaps) counts as one that is not finite.
+        // NaN for a missing validation loss, for example at the last point: smoothing skips it.
         let validation: Vec<f64> = self.points.iter().map(|point| point.validation.unwrap_or(f64::NAN)).collect();
         let validation = smoothing.apply(&validation);
         let points = self.points.iter().zip(losses.into_iter().zip(validation)).map(|(point, (loss, validation))| {
@@ -88,8 +88,8 @@ impl LossCurve {
         Self { points: points.collect(), ..*self }
     }
 
-    /// The points whose judged loss is finite, each with its index in the curve. A linear sweep may begin at 0, where nothing
-    /// can be learnt and which has no logarithm: that point is left out.
+    /// Index, rate and loss of the points with a finite loss. A rate of 0, at which a linear sweep may begin, is skipped, because it
+    /// has no logarithm.
     pub(super) fn finite(&self) -> Vec<(usize, f64, f64)> {
         let points = self.points.iter().enumerate().map(|(index, point)| (index, point.lr, point.judged()));
         points.filter(|&(_, lr, loss)| loss.is_finite() && lr > 0.0).collect()
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn smoothing_takes_both_losses_and_leaves_gaps() {
+    fn both_losses_are_smoothed_and_gaps_stay() {
         let point = |loss, validation| LossPoint { lr: 1.0, loss, validation };
         let points = vec![point(1.0, Some(2.0)), point(3.0, None), point(5.0, Some(6.0))];
         let smoothed = LossCurve::new(points, StopReason::MaxLoss).smoothed(&Smoothing::trailing_mean(2).unwrap());

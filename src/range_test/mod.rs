@@ -1,12 +1,12 @@
-//! The learning-rate range test: train for a short while at rising rates, look at the losses, choose the rates.
+//! The learning-rate range test: train briefly at rising rates, and choose rates by the losses.
 //!
-//! The test itself runs over a closure and names no framework. [`adapters::dfdx::range_test`](crate::adapters::dfdx::range_test)
-//! runs it on clones of a dfdx model and its optimizer, which so stay as they are.
+//! The test calls a closure and depends on no framework. `adapters::dfdx::range_test` runs it on clones of a dfdx model and its
+//! optimizer, which do not change.
 //!
 //! ```
 //! use cyclic_optim::range_test::{RangeTest, Suggestion};
 //!
-//! // A loss that falls between 0.01 and 0.1 and blows up above 0.3.
+//! // A loss that falls, and diverges above 0.3.
 //! let test = RangeTest::logarithmic(1e-3, 1.0, 61)?;
 //! let mut loss = 1.0_f64;
 //! let curve = test.run(|lr| {
@@ -15,8 +15,8 @@
 //! })?;
 //! let range = curve.smith_range()?;
 //! assert!(range.base_lr.lr < 0.03 && range.max_lr.lr > 0.25 && range.max_lr.lr < 0.4);
-//! let ready = range.cyclic(200)?; // from base_lr to max_lr in 200 updates, and back
-//! # let _ = (ready, curve.suggest(Suggestion::Steepest)?);
+//! let schedule = range.cyclic(200)?; // from base_lr to max_lr in 200 updates, and back
+//! # let _ = (schedule, curve.suggest(Suggestion::Steepest)?);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

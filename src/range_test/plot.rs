@@ -1,20 +1,19 @@
-//! Loss curves as pictures: SVG, no system fonts needed to make them.
+//! Draws loss curves as SVG.
 
 use super::{LossCurve, Suggested, Suggestion, WeightDecayGrid};
-use crate::Smoothing;
 use crate::picture::{COLORS, Chart, Line, Mark, PALE, PlotError, Points, XAxis, draw};
+use crate::smoothing::Smoothing;
 
 impl LossCurve {
-    /// The curve as an SVG picture: the losses and, darker, the smoothed ones over a logarithmic axis of rates, each suggestion
-    /// marked, and the range by Smith's rule shaded. Suggestions are read off the smoothed curve and lie on it, at the suggested
-    /// rate; one that there is none of is left out.
+    /// Draws the curve as SVG: the losses and, darker, the smoothed losses over a logarithmic axis of rates. Each rule's suggestion
+    /// for the smoothed curve is marked on it, and the range by Smith's rule is shaded. Rules without a suggestion are omitted.
     ///
-    /// Points without a finite loss or with a rate of 0 are not drawn; losses above what the curve began with are cut off at
-    /// the upper edge, so that a blow-up does not flatten the rest.
+    /// Points without a finite loss or with a rate of 0 are not drawn. Losses far above the first one are drawn at the upper edge, so
+    /// that a divergence does not flatten the rest.
     ///
     /// # Errors
     ///
-    /// [`PlotError`].
+    /// [`PlotError::Nothing`] if there is no point to draw.
     pub fn to_svg(&self, smoothing: &Smoothing) -> Result<String, PlotError> {
         let smoothed = self.smoothed(smoothing);
         let lines = vec![
@@ -37,11 +36,11 @@ impl LossCurve {
 }
 
 impl WeightDecayGrid {
-    /// The smoothed curves as an SVG picture, one line for each weight decay, with the best pair of a rule marked.
+    /// Draws the smoothed curves as SVG, one line for each weight decay, and marks the best pair of a rule.
     ///
     /// # Errors
     ///
-    /// [`PlotError`].
+    /// [`PlotError::Nothing`] if there is no point to draw.
     pub fn to_svg(&self, smoothing: &Smoothing, suggestion: Suggestion) -> Result<String, PlotError> {
         let smoothed = self.smoothed(smoothing);
         let entries = smoothed.entries();
@@ -68,7 +67,7 @@ fn points(curve: &LossCurve) -> Points {
     curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss)).collect()
 }
 
-/// Where a suggestion lies on the curve: at its rate, which may lie between two points, and left of all of them.
+/// The position of a suggestion on the curve. Its rate may lie between two points, or left of all of them.
 fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
     let points = points(curve);
     let lr = suggested.lr;
@@ -76,7 +75,7 @@ fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
         Some(0) => points[0].1,
         Some(right) => {
             let (left, right) = (points[right - 1], points[right]);
-            // Straight on the logarithmic axis, as the line is drawn.
+            // Linear on the logarithmic axis, as the line is drawn.
             let share = (lr / left.0).ln() / (right.0 / left.0).ln();
             left.1 + (right.1 - left.1) * share
         }
@@ -85,7 +84,7 @@ fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
     (lr, loss)
 }
 
-/// Draws a chart over a logarithmic axis of rates, cut off above what its lines begin with.
+/// Draws a chart over a logarithmic axis of rates, without the losses far above the first ones.
 fn draw_cut(title: &str, mut chart: Chart) -> Result<String, PlotError> {
     let firsts = chart.lines.iter().filter_map(|line| line.points.first()).map(|point| point.1);
     let first = firsts.fold(f64::NEG_INFINITY, f64::max);
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_in_the_picture() {
+    fn the_picture_is_complete() {
         let mut loss = 2.0;
         let curve = RangeTest::logarithmic(1e-4, 1.0, 60)
             .unwrap()
@@ -151,7 +150,7 @@ mod tests {
             let dots = read::tags(&svg, "circle").into_iter().filter(|tag| read::attribute(tag, "fill") != "none");
             let fills: Vec<&str> = dots.map(|tag| read::attribute(tag, "fill")).collect();
             let color = ["#0072B2", "#D55E00", "#009E73"][chosen.entry];
-            assert_eq!(fills, [color; 2], "the dot and its sign in the legend");
+            assert_eq!(fills, [color; 2], "the dot and its symbol in the legend");
             let texts = read::texts(&svg);
             for decay in ["0", "0.001", "0.01"] {
                 let line = format!("weight decay {decay}");
@@ -195,8 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn suggestions_are_read_off_the_smoothed_curve() {
-        // One odd point is the minimum of the raw curve.
+    fn suggestions_are_those_of_the_smoothed_curve() {
+        // An outlier is the minimum of the raw curve.
         let losses = [3.0, 2.0, 0.1, 1.5, 1.0, 0.9, 0.9, 2.0];
         let curve = RangeTest::logarithmic(1.0, 1e7, 8).unwrap();
         let mut batches = losses.into_iter();
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn few_and_odd_points_are_drawn_or_refused() {
+    fn few_and_unusual_points_are_drawn_or_an_error() {
         let curve = |points: &[(f64, f64)]| {
             let point = |&(lr, loss)| LossPoint { lr, loss, validation: None };
             LossCurve::new(points.iter().map(point).collect(), StopReason::EndOfRange)

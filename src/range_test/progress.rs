@@ -1,4 +1,4 @@
-//! A progress bar for long sweeps.
+//! A progress bar for range tests.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -7,15 +7,15 @@ use super::RangeTest;
 const TEMPLATE: &str = "range test {wide_bar} {pos}/{len} {eta}";
 
 impl RangeTest {
-    /// A bar over the updates of `sweeps` sweeps, to be wrapped around the batches: `bar.wrap_iter(batches)`.
+    /// A progress bar over the updates of `sweeps` sweeps. Wrap it around the batches: `bar.wrap_iter(batches)`.
     ///
-    /// It is drawn on stderr, and not at all if that is no terminal. A sweep that stops early leaves it where it is.
+    /// It is drawn on stderr, but only if stderr is a terminal. It does not reach its end if a sweep stops early.
     #[must_use]
     pub fn progress_bar(&self, sweeps: u64) -> ProgressBar {
         let bar = ProgressBar::new(self.updates().saturating_mul(sweeps));
         match ProgressStyle::with_template(TEMPLATE) {
             Ok(style) => bar.with_style(style),
-            // The template is fixed, and the tests know that it is good.
+            // The template is fixed, and a test checks it.
             Err(_) => bar,
         }
     }

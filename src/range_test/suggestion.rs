@@ -1,39 +1,39 @@
-//! Which rate a loss curve suggests, by each of the usual rules.
+//! The usual rules that find a rate on a loss curve.
 
 use alloc::vec::Vec;
 
 use thiserror::Error;
 
 use super::LossCurve;
-use crate::schedule::curve;
-use crate::{ConfigError, Cyclic, OneCycle};
+use crate::error::ConfigError;
+use crate::schedule::{Cyclic, OneCycle, curve};
 
 /// A rule that finds one learning rate on a [`LossCurve`].
 ///
-/// All rules look at the points with a finite judged loss only, and at nothing but these: smooth a noisy curve first. With
-/// n such points of rates `lr` and losses `y`:
+/// The rules use the points with a finite loss and a rate above 0, as they are: smooth a noisy curve first. With the rates `lr` and
+/// the losses `y` of these points:
 ///
 /// | rule | point |
 /// |---|---|
 /// | [`Steepest`](Self::Steepest) | the first i with the least `(y[i+1] - y[i]) / (ln lr[i+1] - ln lr[i])` |
 /// | [`MinimumOverTen`](Self::MinimumOverTen) | the first i with the least y; a tenth of its rate |
-/// | [`Valley`](Self::Valley) | in the longest falling subsequence: a third and half of a third into it |
-/// | [`Slide`](Self::Slide) | from the right: where the slopes 15 points apart first differ by no more than 0.005 |
+/// | [`Valley`](Self::Valley) | halfway through the longest falling subsequence (a third and a sixth of its length) |
+/// | [`Slide`](Self::Slide) | from the right, the last point before slopes that are 15 points apart differ by at most 0.005 |
 ///
 /// # References
 ///
-/// Valley and slide are fastai's `valley` and `slide`, index for index; steepest and minimum / 10 are its `steep` and `minimum`.
-/// fastai applies them without the first tenth and the last five points of a sweep: [`LossCurve::trimmed`].
+/// Valley and slide give the same indices as fastai's `valley` and `slide`; steepest and minimum / 10 are its `steep` and `minimum`.
+/// fastai omits the first tenth and the last five points of a sweep: use [`LossCurve::trimmed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Suggestion {
-    /// Where the loss falls fastest over the logarithm of the rate.
+    /// The loss falls fastest as a function of the logarithm of the rate.
     Steepest,
-    /// A tenth of the rate of the lowest loss.
+    /// A tenth of the rate with the lowest loss.
     MinimumOverTen,
-    /// In the middle third of the longest valley: robust, fastai's default.
+    /// The middle of the longest fall. Robust; fastai's default.
     Valley,
-    /// Where the curve, coming from the right, first becomes even.
+    /// From the right, the curve first becomes even.
     Slide,
 }
 
@@ -62,7 +62,7 @@ impl core::fmt::Display for Suggestion {
     }
 }
 
-/// A learning rate, and the point of the curve that it comes from.
+/// A suggested learning rate, and the point of the curve that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Suggested {
     /// The rate.
@@ -71,29 +71,29 @@ pub struct Suggested {
     pub index: usize,
 }
 
-/// Why a curve suggests nothing.
+/// Why there is no suggestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NoSuggestion {
     /// Too few points have a finite loss.
     #[error("no suggestion, because {needed} points with a finite loss are needed, and the curve has {found}")]
     TooFewPoints {
-        /// How many the rule needs.
+        /// The number of points that the rule needs.
         needed: usize,
-        /// How many there are.
+        /// The number of points of the curve.
         found: usize,
     },
-    /// The loss never falls below its start.
+    /// The loss never falls.
     #[error("no suggestion, because the loss never falls")]
     NeverFalls,
 }
 
-/// The two rates between which a model learns, by Smith's rule.
+/// The range of rates in which a model learns, by Smith's rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SmithRange {
-    /// Where learning begins: the first rate whose loss is below the start by 5 % of the whole fall.
+    /// The first rate at which the loss is below its start by more than 5 % of the whole fall.
     pub base_lr: Suggested,
-    /// Where learning ends: the last rate before the loss, having passed its minimum, is above it by 5 % of the whole fall.
+    /// The last rate before the loss, after its minimum, exceeds the minimum by more than 5 % of the whole fall.
     pub max_lr: Suggested,
 }
 
@@ -102,16 +102,16 @@ impl SmithRange {
     ///
     /// # Errors
     ///
-    /// As [`Cyclic::triangular`].
+    /// Those of [`Cyclic::triangular`].
     pub fn cyclic(&self, step_size: u64) -> Result<Cyclic, ConfigError> {
         Cyclic::triangular(self.base_lr.lr, self.max_lr.lr, step_size)
     }
 
-    /// A one-cycle schedule up to the upper end of the range.
+    /// A one-cycle schedule whose peak is the upper end of the range.
     ///
     /// # Errors
     ///
-    /// As [`OneCycle::new`].
+    /// Those of [`OneCycle::new`].
     pub fn one_cycle(&self, total_steps: u64) -> Result<OneCycle, ConfigError> {
         OneCycle::new(self.max_lr.lr, total_steps)
     }
@@ -138,9 +138,10 @@ impl LossCurve {
         Ok(Suggested { lr: if suggestion == Suggestion::MinimumOverTen { lr / 10.0 } else { lr }, index })
     }
 
-    /// The range between which the model learns, by Smith's rule, read off a smooth curve: with `start` the first finite loss
-    /// and `fall = start - minimum`, from the first rate with a loss below `start - 0.05 fall` to the last rate before the loss,
-    /// right of its minimum, exceeds `minimum + 0.05 fall`.
+    /// The range of rates in which the model learns, by Smith's rule; smooth a noisy curve first.
+    ///
+    /// With `start` the first finite loss and `fall = start - minimum`, the range goes from the first rate with a loss below
+    /// `start - 0.05 fall` to the last rate before the loss, after its minimum, exceeds `minimum + 0.05 fall`.
     ///
     /// # Errors
     ///
@@ -158,8 +159,8 @@ impl LossCurve {
         Ok(SmithRange { base_lr: suggested(points[below_start]), max_lr: suggested(points[last]) })
     }
 
-    /// The curve as fastai looks at it: without the first tenth of the `steps` that were planned
-    /// ([`RangeTest::steps`](super::RangeTest::steps)) and the last five points, and cut at the first loss that is not finite.
+    /// The part of the curve that fastai uses: without the first tenth of the planned `steps`
+    /// ([`RangeTest::steps`](super::RangeTest::steps)), without the last five points, and up to the first loss that is not finite.
     #[must_use]
     pub fn trimmed(&self, steps: u64) -> Self {
         let points = self.points();
@@ -174,7 +175,7 @@ fn enough(points: &[Point], needed: usize) -> Result<(), NoSuggestion> {
     if points.len() < needed { Err(NoSuggestion::TooFewPoints { needed, found: points.len() }) } else { Ok(()) }
 }
 
-/// The first index with the least value; `values` is not empty and finite.
+/// The first index with the least value. `values` must be finite and not empty.
 fn least(values: impl Iterator<Item = f64>) -> (usize, f64) {
     let start = (0, f64::INFINITY);
     values.enumerate().fold(start, |least, (index, value)| if value < least.1 { (index, value) } else { least })
@@ -191,7 +192,7 @@ fn steepest(points: &[Point]) -> Result<usize, NoSuggestion> {
 }
 
 fn valley(points: &[Point]) -> Result<usize, NoSuggestion> {
-    // lengths[i]: of the longest falling subsequence that ends at i.
+    // lengths[i] is the length of the longest falling subsequence that ends at i.
     let mut lengths: Vec<usize> = Vec::with_capacity(points.len());
     let mut end = 0;
     for (i, point) in points.iter().enumerate() {
@@ -204,22 +205,22 @@ fn valley(points: &[Point]) -> Result<usize, NoSuggestion> {
     if lengths[end] < 2 {
         return Err(NoSuggestion::NeverFalls);
     }
-    // fastai takes the section of the curve that is as long as the subsequence, ends where that ends, and begins one before it.
+    // fastai takes the section of the curve that is as long as the subsequence and begins that length before its end.
     let section = lengths[end];
     let into = section / 3 + section / 6;
     Ok((end + into).saturating_sub(section))
 }
 
-/// How many points apart `slide` compares slopes.
+/// The distance in points between the slopes that `slide` compares.
 const SLIDE: usize = 15;
 
 fn slide(points: &[Point]) -> usize {
     let slope = |i: usize| {
-        // NumPy's gradient over the index: central, one-sided at the ends.
+        // NumPy's `gradient`: central differences, one-sided at the ends.
         let (before, after) = (i.saturating_sub(1), (i + 1).min(points.len() - 1));
         (points[after].2 - points[before].2) / curve::float((after - before) as u64)
     };
-    // From the right, as long as the two ends of the interval fall differently; the left end passed last.
+    // From the right, while the slopes at the two ends of the interval differ; the last left end of those.
     let differ = |&left: &usize| (slope(left + SLIDE) - slope(left)).abs() > 0.005;
     let rightmost = points.len() - 1 - SLIDE;
     (0..=rightmost).rev().take_while(differ).last().unwrap_or(rightmost)
@@ -238,7 +239,7 @@ mod tests {
         LossCurve::new((0..).zip(losses).map(point).collect(), StopReason::EndOfRange)
     }
 
-    /// Even start, fall, valley, blow-up, a tail of NaN. Each suggestion worked out by hand from its definition.
+    /// An even start, a fall, a valley, a divergence, then NaN. The suggestions were calculated by hand from their definitions.
     fn synthetic() -> LossCurve {
         let losses = [
             [2.30, 2.30, 2.30, 2.30],         // 0-3: nothing is learnt
@@ -296,12 +297,12 @@ mod tests {
         // A fall of 100: below 95 first at 94, above 5 first at 5.5.
         let range = curve_of(&[100.0, 95.5, 94.0, 50.0, 0.0, 4.5, 5.5]).smith_range().unwrap();
         assert_eq!((range.base_lr.index, range.max_lr.index), (2, 5));
-        // One that never rises again learns to its last rate.
+        // If the loss never rises again, the range ends with the last rate.
         assert_eq!(curve_of(&[3.0, 2.0, 1.0, 1.0]).smith_range().unwrap().max_lr.index, 3);
     }
 
     #[test]
-    fn what_is_not_finite_is_skipped_but_counted() {
+    fn points_that_are_not_finite_are_skipped_but_counted() {
         let curve = curve_of(&[2.0, f64::NAN, 1.9, f64::INFINITY, 1.0, 1.2]);
         let steepest = curve.suggest(Suggestion::Steepest).unwrap();
         assert_eq!((steepest.index, steepest.lr), (2, curve.points()[2].lr));
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_is_judged_where_there_is_one() {
+    fn the_validation_loss_counts_if_there_is_one() {
         let points = [(1.0, Some(3.0)), (2.0, Some(1.0)), (3.0, Some(2.0))];
         let points = points.map(|(loss, validation)| LossPoint { lr: loss, loss, validation });
         let curve = LossCurve::new(points.into(), StopReason::EndOfRange);
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn trimming_is_fastais() {
+    fn trimming_is_that_of_fastai() {
         let losses: Vec<f64> = (0..30).map(|i| if i == 22 { f64::NAN } else { f64::from(i) }).collect();
         let trimmed = curve_of(&losses).trimmed(40);
         let kept: Vec<f64> = trimmed.losses();

@@ -1,15 +1,16 @@
-//! The sweep: which rates are tried, how long each, and when to stop.
+//! The sweep of a range test: its rates, the batches at each rate, and the rules for stopping.
 
 use alloc::vec::Vec;
 
 use thiserror::Error;
 
 use super::{IntoResult, LossCurve, LossPoint, StopReason};
+use crate::check;
+use crate::error::ConfigError;
 use crate::feedback::divergence::Divergence;
 use crate::schedule::curve;
-use crate::{ConfigError, check};
 
-/// A learning-rate range test: the rates to try and the rules for stopping.
+/// A learning-rate range test: the rates of its sweep and the rules for stopping.
 ///
 /// # Formula
 ///
@@ -17,20 +18,20 @@ use crate::{ConfigError, check};
 /// |---|---|
 /// | [`logarithmic`](Self::logarithmic) | `min_lr (max_lr / min_lr)^(i / (steps - 1))` |
 /// | [`linear`](Self::linear) | `min_lr + (max_lr - min_lr) i / (steps - 1)` |
-/// | [`multiplied`](Self::multiplied) | `min_lr multiplier^i`, up to the first one at or above `max_lr` |
+/// | [`multiplied`](Self::multiplied) | `min_lr multiplier^i`, up to the first rate of at least `max_lr` |
 ///
-/// The first and the last rate of the first two are `min_lr` and `max_lr`, exactly. The loss of a step is the mean over its
-/// batches; each batch's loss is taken before its update.
+/// The first and the last rate of the first two sweeps are exactly `min_lr` and `max_lr`. The loss of a step is the mean over its
+/// batches; the loss of a batch is taken before its update.
 ///
-/// The sweep stops after its last rate, after a loss that is not finite, or when the smoothed loss (exponentially,
-/// bias-corrected, so that one odd batch does not end the test) exceeds
+/// The sweep stops after its last rate, after a loss that is not finite, or when the smoothed loss exceeds
 ///
 /// ```text
 /// best + (divergence - 1) max(|best|, (first - best) / 100)
 /// ```
 ///
-/// which is `divergence` times the best smoothed loss so far, unless that is negative or close to 0. Whatever stopped it,
-/// the last point is part of the curve. Where there is a validation loss, it is the one that is judged.
+/// which is `divergence` times the best smoothed loss so far, unless that loss is negative or close to 0. The loss is smoothed by a
+/// bias-corrected exponential mean, so that one unusual batch does not end the test. The last point is always part of the curve. If
+/// there is a validation loss, these rules use it instead of the training loss.
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|
@@ -39,13 +40,13 @@ use crate::{ConfigError, check};
 /// | `multiplier` | required | ratio of neighbouring rates | (1, inf) |
 /// | [`with_batches_per_step`](Self::with_batches_per_step) | 1 | batches at each rate | >= 1 |
 /// | [`with_divergence`](Self::with_divergence) | 5 | see above | (1, inf), or [off](Self::without_divergence) |
-/// | [`with_divergence_smoothing`](Self::with_divergence_smoothing) | 0.9 | weight of the past in it | [0, 1), 0 = none |
+/// | [`with_divergence_smoothing`](Self::with_divergence_smoothing) | 0.9 | weight of the past losses | [0, 1), 0 = none |
 /// | [`with_max_loss`](Self::with_max_loss) | none | absolute limit | not NaN |
 /// | [`with_max_steps`](Self::with_max_steps) | none | limit of the number of steps | >= 1 |
 ///
 /// # Errors
 ///
-/// A [`ConfigError`] for anything outside these ranges.
+/// A [`ConfigError`] if a value is outside its range.
 ///
 /// # Examples
 ///
@@ -72,19 +73,19 @@ pub struct RangeTest {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Spacing {
     Linear,
-    /// With the logarithm of `max_lr / min_lr`.
+    /// Holds `log2(max_lr / min_lr)`.
     Logarithmic(f64),
-    /// With the logarithm of the multiplier.
+    /// Holds `log2(multiplier)`.
     Multiplied(f64),
 }
 
-/// A sweep whose closure failed: its error, and the curve up to there.
+/// The error of a closure that failed, and the curve up to then.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[error("the range test was interrupted after {} steps: {error}", .curve.points().len())]
 pub struct Interrupted<E> {
-    /// What the closure said.
+    /// The error of the closure.
     pub error: E,
-    /// The steps that were completed before.
+    /// The steps completed before.
     pub curve: LossCurve,
 }
 
@@ -111,34 +112,34 @@ impl RangeTest {
         })
     }
 
-    /// `steps` rates from `min_lr` to `max_lr`, each the same factor above the one before.
+    /// `steps` rates from `min_lr` to `max_lr` with a constant ratio.
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or not above 0, `max_lr` not above `min_lr`, fewer than two steps.
+    /// A rate is not finite or not above 0, `max_lr` is not above `min_lr`, or there are fewer than two steps.
     pub fn logarithmic(min_lr: f64, max_lr: f64, steps: u64) -> Result<Self, ConfigError> {
         Self::checked(min_lr, max_lr, steps, Spacing::Logarithmic(octaves(min_lr, max_lr)))
     }
 
-    /// `steps` rates from `min_lr` to `max_lr` at equal distances.
+    /// `steps` rates from `min_lr` to `max_lr` with a constant difference.
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `max_lr` not above `min_lr`, fewer than two steps.
+    /// A rate is not finite or negative, `max_lr` is not above `min_lr`, or there are fewer than two steps.
     pub fn linear(min_lr: f64, max_lr: f64, steps: u64) -> Result<Self, ConfigError> {
         Self::checked(min_lr, max_lr, steps, Spacing::Linear)
     }
 
-    /// Rates from `min_lr` on, each `multiplier` times the one before; the last is the first at or above `max_lr`.
+    /// Rates from `min_lr`, each `multiplier` times the one before, up to the first rate of at least `max_lr`.
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or not above 0, `max_lr` not above `min_lr`, a multiplier not above 1.
+    /// A rate is not finite or not above 0, `max_lr` is not above `min_lr`, or the multiplier is not above 1.
     pub fn multiplied(min_lr: f64, max_lr: f64, multiplier: f64) -> Result<Self, ConfigError> {
         check::factor("multiplier", multiplier)?;
         let log2_multiplier = curve::log2(multiplier);
         let mut test = Self::checked(min_lr, max_lr, 2, Spacing::Multiplied(log2_multiplier))?;
-        // Two at least: the first rate lies below `max_lr`. The estimate may be one off either way by rounding.
+        // At least two, because the first rate is below `max_lr`. Rounding may make the estimate one too small or too large.
         test.steps = curve::ceil(octaves(min_lr, max_lr) / log2_multiplier).saturating_add(1).max(2);
         while test.steps > 2 && test.rate(test.steps - 2) >= max_lr {
             test.steps -= 1;
@@ -149,11 +150,11 @@ impl RangeTest {
         Ok(test)
     }
 
-    /// Trains several batches at each rate.
+    /// Trains `batches_per_step` batches at each rate.
     ///
     /// # Errors
     ///
-    /// No batches, or more than `u64` can count over all steps.
+    /// `batches_per_step` is 0, or the number of all batches overflows `u64`.
     pub fn with_batches_per_step(mut self, batches_per_step: u64) -> Result<Self, ConfigError> {
         check::length("batches_per_step", batches_per_step)?;
         self.steps
@@ -163,29 +164,29 @@ impl RangeTest {
         Ok(self)
     }
 
-    /// Stops when the smoothed loss is so many times its best; see [`RangeTest`] for losses around 0.
+    /// Stops when the smoothed loss exceeds `divergence` times its best; see [`RangeTest`] for losses around 0.
     ///
     /// # Errors
     ///
-    /// A factor not above 1.
+    /// `divergence` is not above 1.
     pub fn with_divergence(mut self, divergence: f64) -> Result<Self, ConfigError> {
         check::factor("divergence", divergence)?;
         self.divergence = Some(divergence);
         Ok(self)
     }
 
-    /// Smooths the loss that is compared with its best by so much; 0 compares each step's loss as it is.
+    /// Sets the weight of the past in the smoothed loss that is compared with its best. 0 means no smoothing.
     ///
     /// # Errors
     ///
-    /// `alpha` outside [0, 1).
+    /// `alpha` is outside [0, 1).
     pub fn with_divergence_smoothing(mut self, alpha: f64) -> Result<Self, ConfigError> {
         check::weight("alpha", alpha)?;
         self.divergence_alpha = alpha;
         Ok(self)
     }
 
-    /// Does not compare with the best loss.
+    /// Does not stop when the loss diverges.
     #[must_use]
     pub fn without_divergence(mut self) -> Self {
         self.divergence = None;
@@ -196,18 +197,18 @@ impl RangeTest {
     ///
     /// # Errors
     ///
-    /// NaN.
+    /// `max_loss` is NaN.
     pub fn with_max_loss(mut self, max_loss: f64) -> Result<Self, ConfigError> {
         check::number("max_loss", max_loss)?;
         self.max_loss = Some(max_loss);
         Ok(self)
     }
 
-    /// Stops after so many steps.
+    /// Stops after `max_steps` steps.
     ///
     /// # Errors
     ///
-    /// No steps.
+    /// `max_steps` is 0.
     pub fn with_max_steps(mut self, max_steps: u64) -> Result<Self, ConfigError> {
         check::length("max_steps", max_steps)?;
         self.max_steps = Some(max_steps);
@@ -220,13 +221,13 @@ impl RangeTest {
         self.steps
     }
 
-    /// The number of updates of a sweep that nothing stops.
+    /// The number of updates of a complete sweep.
     #[must_use]
     pub fn updates(&self) -> u64 {
         self.max_steps.map_or(self.steps, |max_steps| max_steps.min(self.steps)) * self.batches_per_step
     }
 
-    /// The number of epochs that `sweeps` sweeps take, which nothing stops, rounded up; `None` for epochs without batches.
+    /// The number of epochs in `sweeps` complete sweeps, rounded up; `None` if `batches_per_epoch` is 0.
     ///
     /// ```
     /// use cyclic_optim::range_test::RangeTest;
@@ -240,7 +241,7 @@ impl RangeTest {
         (batches_per_epoch > 0).then(|| self.updates().saturating_mul(sweeps).div_ceil(batches_per_epoch))
     }
 
-    /// The rates, from the first to the last.
+    /// The rates, in their order.
     pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.steps).map(|step| self.rate(step))
     }
@@ -255,12 +256,11 @@ impl RangeTest {
         }
     }
 
-    /// Runs the test over a closure that trains one batch at the rate it is given and returns the batch's loss, or `None`
-    /// when there are no more batches.
+    /// Runs the test. `train` trains one batch at the given rate and returns its loss, or `None` if there are no more batches.
     ///
     /// # Errors
     ///
-    /// Those of the closure, with the curve up to there.
+    /// The error of the closure, with the curve up to then.
     pub fn run<T>(&self, mut train: impl FnMut(f64) -> T) -> Result<LossCurve, Interrupted<T::Err>>
     where
         T: IntoResult<Option<f64>>,
@@ -268,12 +268,11 @@ impl RangeTest {
         self.run_validated(|lr| train(lr).into_result(), || Ok(None))
     }
 
-    /// As [`run`](Self::run), with a second closure that is called at the end of each step and may return a validation
-    /// loss.
+    /// Runs the test as [`run`](Self::run) does, and calls `validate` at the end of each step for a validation loss.
     ///
     /// # Errors
     ///
-    /// Those of the closures, with the curve up to there.
+    /// The error of a closure, with the curve up to then.
     pub fn run_validated<T, V>(
         &self,
         mut train: impl FnMut(f64) -> T,
@@ -321,7 +320,7 @@ impl RangeTest {
         Ok(LossCurve::new(points, stop))
     }
 
-    /// One step: its batches at one rate, up to one whose loss is not finite. `None` if there are too few batches left.
+    /// Trains the batches of one step, up to a loss that is not finite. `None` if there are not enough batches.
     fn step<E>(
         &self,
         lr: f64,
@@ -341,7 +340,7 @@ impl RangeTest {
     }
 }
 
-/// `log2(max_lr / min_lr)`, without the overflow of the quotient.
+/// `log2(max_lr / min_lr)` without overflow.
 fn octaves(min_lr: f64, max_lr: f64) -> f64 {
     curve::log2(max_lr) - curve::log2(min_lr)
 }
@@ -350,10 +349,10 @@ fn octaves(min_lr: f64, max_lr: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Table F of the reference tables: the default sweep of nupam/keras-callbacks, with its epsilons and without, and
-    /// two grids of `psklight/keras_one_cycle_clr`.
+    /// The default sweep of nupam/keras-callbacks, with and without its epsilons, and two sweeps of
+    /// `psklight/keras_one_cycle_clr`.
     #[test]
-    fn table_f() {
+    fn reference_rates() {
         let assert_close = |value: f64, expected: f64| {
             assert!((value - expected).abs() <= 5e-9 * expected, "{value}, expected {expected}");
         };
@@ -389,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_multiplied_sweep_ends_at_or_just_beyond_its_end() {
-        // The last three round to one rate too many before they are corrected.
+        // The first estimates of the last three have one rate too many.
         for (min_lr, max_lr, multiplier) in [
             (1.0, 8.0, 2.0),
             (1.0, 9.0, 2.0),
@@ -420,14 +419,14 @@ mod tests {
         assert_eq!(stop_of(&test, &[]), (0, StopReason::NoMoreBatches));
         assert_eq!(stop_of(&test, &[1.0, f64::NAN, 1.0]), (2, StopReason::NotFinite));
         assert_eq!(stop_of(&test, &[1.0, f64::NEG_INFINITY]), (2, StopReason::NotFinite));
-        // The comparison is strict: 5 times the best goes on, more stops.
+        // The comparison is strict: 5 times the best continues, more stops.
         assert_eq!(stop_of(&test, &[2.0, 1.0, 5.0, 5.1, 1.0]), (4, StopReason::Diverged));
-        // The original of this rule stops these at once.
+        // A plain multiple of the best loss would stop these at once.
         assert_eq!(stop_of(&test, &[1.0, -0.5, -0.4, 1.0, 1.4, -1.0]), (6, StopReason::EndOfRange));
         assert_eq!(stop_of(&test, &[1.0, -0.5, 1.6]), (3, StopReason::Diverged));
         assert_eq!(stop_of(&test, &[0.0, 0.0, 3.0, 4.0, 0.0, 0.0]), (6, StopReason::EndOfRange));
         assert_eq!(stop_of(&test, &[1.0, 0.0, 0.03, 0.05]), (4, StopReason::Diverged));
-        // Half of each loss, half of the past: 1, then (5.5 x 2/3 + 1 x 1/3) = 4, then 10.9, which is more than 5.
+        // Weight 0.5: the smoothed losses are 1, 5.5 x 2/3 + 1 x 1/3 = 4, and 10.9, which is more than 5.
         let smoothed = test.clone().with_divergence_smoothing(0.5).unwrap();
         assert_eq!(stop_of(&smoothed, &[1.0, 5.5, 16.0, 1.0, 1.0, 1.0]), (3, StopReason::Diverged));
         let test = test.without_divergence();
@@ -439,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_the_mean_of_its_batches_and_never_half_done() {
+    fn a_step_is_the_mean_of_its_batches_and_always_complete() {
         let test = RangeTest::linear(1.0, 2.0, 3).unwrap().with_batches_per_step(2).unwrap();
         let mut batches = [1.0, 3.0, 5.0, 6.0, 7.0].into_iter();
         let mut rates = Vec::new();
@@ -458,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_validation_loss_is_the_one_that_is_judged() {
+    fn the_rules_use_the_validation_loss() {
         let stop_of = |test: &RangeTest, loss: f64, validation: [f64; 4]| {
             let mut validation = validation.into_iter();
             let curve = test.run_validated(|_| Ok::<_, ()>(Some(loss)), || Ok(validation.next())).unwrap();
@@ -473,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_breaks_off_at_a_loss_that_is_not_finite() {
+    fn a_step_ends_at_a_loss_that_is_not_finite() {
         let test = RangeTest::linear(0.0, 1.0, 4).unwrap().with_batches_per_step(3).unwrap();
         let mut batches = 0;
         let train = |_| {
@@ -492,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn one_odd_batch_does_not_end_the_test() {
+    fn one_unusual_batch_does_not_end_the_test() {
         assert_eq!(
             stop_of(&RangeTest::linear(0.0, 1.0, 6).unwrap(), &[1.0, 1.0, 1.0, 1.0, 9.5, 1.0]),
             (6, StopReason::EndOfRange)

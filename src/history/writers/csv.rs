@@ -1,4 +1,4 @@
-//! Histories as CSV: whole, and row by row while the run goes on.
+//! Histories as CSV files, written at once or row by row during the run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
@@ -12,7 +12,7 @@ use crate::history::{History, Per, RecordError, Recorder, Table};
 use crate::state::Applied;
 use crate::{atomic_file, whole_append};
 
-/// CSV that cannot be written or read.
+/// Why CSV could not be written or read.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CsvError {
@@ -20,30 +20,30 @@ pub enum CsvError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The file is not empty, and a new log would overwrite it.
-    #[error("holds a run already; name another file, remove this one, or continue that run from its checkpoint")]
+    #[error("already holds a run; choose another file, remove this one, or continue that run from its checkpoint")]
     NotEmpty,
     /// The file has other columns than those asked for.
-    #[error("has the columns {found:?}, which are not {expected:?}; name another file")]
+    #[error("has the columns {found:?}, not {expected:?}; choose another file")]
     OtherColumns {
-        /// The columns asked for, that of the index first.
+        /// The columns asked for, beginning with the index.
         expected: Vec<String>,
         /// The columns of the file.
         found: Vec<String>,
     },
     /// The first column is neither `update` nor `epoch`, or two have the same name.
-    #[error("not a history: the columns are {0:?}; the first must be update or epoch, and no two the same")]
+    #[error("not a history: the columns are {0:?}; the first must be update or epoch, and no two may be the same")]
     NotAHistory(Vec<String>),
-    /// A field is no number, or there are too many or too few of them.
+    /// A field is not a number, or a line has too many or too few fields.
     #[error("line {line}: {problem}")]
     Row {
         /// The line, counted from 1.
         line: u64,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: String,
     },
 }
 
-/// A log that could not be opened or written: which file, and why.
+/// A log that could not be opened or written.
 #[derive(Debug, Error)]
 #[error("{}: {source}", .path.display())]
 pub struct CsvLogError {
@@ -60,8 +60,8 @@ impl From<csv::Error> for CsvError {
 }
 
 impl Table {
-    /// Writes the table as CSV: a header, then a line for each row. A field is empty where a series has no value; NaN and
-    /// infinities are written as `NaN`, `inf` and `-inf`; every number reads back to the same bits.
+    /// Writes the table as CSV: a header, then a line for each row. Missing values are empty fields; NaN and infinities are written
+    /// as `NaN`, `inf` and `-inf`. Every number reads back with the same bits.
     ///
     /// ```
     /// use cyclic_optim::history::{Per, Table};
@@ -77,7 +77,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Errors of the writer.
     pub fn write_csv(&self, writer: impl Write) -> Result<(), CsvError> {
         let mut csv = csv::Writer::from_writer(writer);
         csv.write_record([self.per().name()].into_iter().chain(self.names()))?;
@@ -87,12 +87,11 @@ impl Table {
         Ok(csv.flush()?)
     }
 
-    /// Reads a table that [`write_csv`](Self::write_csv) or a [`CsvLog`] has written. `NA`, as Keras writes it, is read as no
-    /// value.
+    /// Reads a table that [`write_csv`](Self::write_csv) or a [`CsvLog`] has written. `NA`, as Keras writes it, is a missing value.
     ///
     /// # Errors
     ///
-    /// Those of the reader, and whatever is not of this form, with its line.
+    /// Errors of the reader, and text that is not such a table, with its line.
     pub fn read_csv(reader: impl Read) -> Result<Self, CsvError> {
         let mut lines = Lines::new(BufReader::new(reader));
         lines.read_header()?;
@@ -100,7 +99,7 @@ impl Table {
         let per = [Per::Update, Per::Epoch].into_iter().find(|per| Some(per.name()) == columns.first().map(|c| &**c));
         let Some(per) = per.filter(|_| !twice(&columns[1..])) else { return Err(CsvError::NotAHistory(columns)) };
         let mut table = Self::new(per);
-        // Also those that turn out to have no values.
+        // Columns without values are series, too.
         for name in &columns[1..] {
             table.named(name, 0);
         }
@@ -115,7 +114,7 @@ impl Table {
 }
 
 impl History {
-    /// A history of what was read from CSV.
+    /// A history with one table, for example one read from CSV.
     #[must_use]
     pub fn from_table(table: Table) -> Self {
         let mut history = Self::new();
@@ -138,15 +137,15 @@ fn twice(columns: &[String]) -> bool {
 /// An index and the values of the columns.
 type Row = (u64, Vec<Option<f64>>);
 
-/// The lines of a CSV file, one after the other. A row is one line: a number has no line break, so a quote without its partner
-/// is damage to its own line and must not take the next ones with it.
+/// Reads a CSV file line by line. Each row is one line, because numbers have no line breaks: an unclosed quote damages its own line
+/// only.
 struct Lines<R> {
     reader: R,
-    /// The line read last, with its line break.
+    /// The current line, with its line break.
     text: Vec<u8>,
-    /// Its number, counted from 1.
+    /// The number of the current line, counted from 1.
     number: u64,
-    /// Bytes up to its end.
+    /// The number of bytes up to the end of the current line.
     end: u64,
 }
 
@@ -155,13 +154,13 @@ impl<R: BufRead> Lines<R> {
         Self { reader, text: Vec::new(), number: 0, end: 0 }
     }
 
-    /// Goes on to the next line; whether there is one.
+    /// Reads the next line. Returns whether there is one.
     fn read(&mut self) -> io::Result<bool> {
         self.text.clear();
         self.read_more()
     }
 
-    /// Adds the next line to this one.
+    /// Appends the next line to the current one.
     fn read_more(&mut self) -> io::Result<bool> {
         let length = self.reader.read_until(b'\n', &mut self.text)?;
         self.end += length as u64;
@@ -169,12 +168,12 @@ impl<R: BufRead> Lines<R> {
         Ok(length > 0)
     }
 
-    /// Whether a kill has torn the line: every line is written with its line break.
+    /// Whether the line is incomplete, for example after a kill: every line is written with its line break.
     fn is_torn(&self) -> bool {
         self.text.last().is_some_and(|&last| last != b'\n')
     }
 
-    /// Goes on to the header. A name in quotes may have line breaks.
+    /// Reads the header. Names in quotes may contain line breaks.
     fn read_header(&mut self) -> io::Result<()> {
         let mut more = self.read()?;
         while more && self.has_open_quote() {
@@ -198,7 +197,7 @@ impl<R: BufRead> Lines<R> {
         Ok(names.iter().map(Into::into).collect())
     }
 
-    /// The index and the values in the line; `None` if it is empty.
+    /// The index and the values of the line; `None` if it is empty.
     fn row(&self, columns: usize) -> Result<Option<Row>, CsvError> {
         let text = self.text.strip_suffix(b"\n").unwrap_or(&self.text);
         let text = String::from_utf8_lossy(text.strip_suffix(b"\r").unwrap_or(text));
@@ -226,15 +225,13 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-/// A CSV file that grows by a row at a time. Each row is handed to the operating system at once: no row is lost when the
-/// program is killed.
+/// A CSV file that grows row by row. Each row is passed to the operating system at once, so no row is lost if the program is killed.
 ///
-/// [`open`](Self::open) begins a log or continues one. A file that holds another run is never overwritten. A metric that comes up
-/// later gets a column of its own: the file is then replaced as a whole, with its permissions kept. A run that is continued leaves no row
-/// twice.
+/// [`open`](Self::open) begins a log or continues one. A file that holds another run is never overwritten, and a continued run
+/// writes no row twice. If a metric has no column yet, the file is replaced by one with that column; its permissions are kept.
 ///
-/// Rows are appended to wherever the file ends, so that a log which something else truncates stays readable: a file that
-/// was emptied gets its header again.
+/// Rows are appended at the current end of the file. A log that another program truncates therefore stays readable; if it was
+/// emptied, it gets its header again.
 ///
 /// # Examples
 ///
@@ -245,7 +242,7 @@ impl<R: BufRead> Lines<R> {
 /// let mut log = CsvLog::open(&path, Per::Epoch, &["loss", "val_loss"], None)?;
 /// log.epoch(0, &[("loss", 0.9)])?;
 /// log.epoch(1, &[("val_loss", 0.7), ("loss", 0.5)])?;
-/// // The run was killed, and is continued from a checkpoint at the beginning of epoch 1.
+/// // The run was killed and continues from a checkpoint at the beginning of epoch 1.
 /// let mut log = CsvLog::open(&path, Per::Epoch, &["loss", "val_loss"], Some(1))?;
 /// log.epoch(1, &[("loss", 0.4), ("accuracy", 0.8)])?;
 /// let text = std::fs::read_to_string(&path)?;
@@ -257,7 +254,7 @@ impl<R: BufRead> Lines<R> {
 ///
 /// # References
 ///
-/// Keras' `CSVLogger`, which drops a metric that comes up later and writes the rows of a continued run twice.
+/// Keras' `CSVLogger`, which drops metrics that appear later and writes rows of a continued run twice.
 #[derive(Debug)]
 pub struct CsvLog {
     path: PathBuf,
@@ -266,7 +263,7 @@ pub struct CsvLog {
     file: File,
 }
 
-/// What a log keeps of the file that is there.
+/// Which rows of an existing file a log keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Keep {
     Nothing,
@@ -275,20 +272,20 @@ enum Keep {
 }
 
 impl CsvLog {
-    /// Opens the log of a run: a new one, or one that is continued.
+    /// Opens the log of a new or a continued run.
     ///
-    /// `columns` are the metrics that have a column from the beginning. `continued_from` is the index of the first row that is still
-    /// to come, an update or an epoch as `per` says:
+    /// `columns` are the metrics that have a column from the beginning. `continued_from` is the first update or epoch that is still
+    /// to be recorded:
     ///
-    /// - `None`, a new run: the file must be empty or not there;
-    /// - `Some(n)`, a run that is continued from `n`, for instance from a checkpoint: the rows before the first one of `n` or
-    ///   later are kept, the rest is cut off, and so is a last row that a kill has torn. The file is made if it is not there.
+    /// - `None`, a new run: the file must be empty or missing;
+    /// - `Some(n)`, a continued run, for example from a checkpoint: the rows before the first one with an index of at least `n` are
+    ///   kept, the rest is removed, and so is an incomplete last row. The file is created if it is missing.
     ///
     /// # Errors
     ///
-    /// [`NotEmpty`](CsvError::NotEmpty) if a new run finds something in the file; a file that lacks one of the columns, has one
-    /// twice, is damaged before its end, or is not a regular file; a folder that is not there or cannot be written. The file
-    /// is left as it is then.
+    /// [`NotEmpty`](CsvError::NotEmpty) if the file of a new run is not empty; a file that lacks one of the columns, has one
+    /// twice, is damaged before its end, or is not a regular file; a folder that is missing or cannot be written. The file is not
+    /// changed then.
     pub fn open(
         path: impl AsRef<Path>,
         per: Per,
@@ -299,8 +296,8 @@ impl CsvLog {
         Self::keeping(path.as_ref(), per, columns, keep)
     }
 
-    /// Opens a log and keeps all of its whole rows, whatever their index: for a table that several runs share. Makes the file if
-    /// it is not there.
+    /// Opens a log and keeps all of its complete rows, whatever their index: for a table that several runs share. Creates the file
+    /// if it is missing.
     ///
     /// # Errors
     ///
@@ -322,7 +319,7 @@ impl CsvLog {
             let file = open_to_append(path)?;
             let mut log = Self { path: path.into(), per, columns, file };
             if there {
-                log.take_up(keep)?;
+                log.adopt(keep)?;
             }
             if log.file.metadata()?.len() == 0 {
                 let header = log.header_line()?;
@@ -333,12 +330,12 @@ impl CsvLog {
         open().map_err(|source| CsvLogError { path: path.into(), source })
     }
 
-    /// Takes up the columns of the file, and cuts off the rows that are not to be kept.
-    fn take_up(&mut self, keep: Keep) -> Result<(), CsvError> {
+    /// Adopts the columns of the file, and removes the rows that are not kept.
+    fn adopt(&mut self, keep: Keep) -> Result<(), CsvError> {
         let own = self.header_line()?;
         let mut lines = Lines::new(BufReader::new(&self.file));
         lines.read_header()?;
-        // A name may be torn at its own line break.
+        // The header may be incomplete, also at a line break within a name.
         if (lines.is_torn() || lines.has_open_quote()) && own.starts_with(&lines.text) {
             return Ok(whole_append::cut(&self.file, &self.path, 0)?);
         }
@@ -354,7 +351,7 @@ impl CsvLog {
         }
         let (mut kept, mut cut) = (lines.end, false);
         while lines.read()? && !lines.is_torn() {
-            // Also behind the cut: damage must not look like a row that may be cut off.
+            // Rows that will be removed are checked, too: damage is an error, not a row to remove.
             let row = lines.row(found.len())?;
             cut = cut || row.is_some_and(|(index, _)| matches!(keep, Keep::Before(first) if index >= first));
             if !cut {
@@ -397,7 +394,7 @@ impl CsvLog {
         line(header(self.per, &self.columns))
     }
 
-    /// Replaces the file by one with further columns, empty in the rows that are there.
+    /// Replaces the file by one with further columns, which are empty in the existing rows.
     fn widen(&mut self, added: &[String]) -> Result<(), CsvError> {
         self.file.rewind()?;
         let mut old = csv::Reader::from_reader(BufReader::new(&self.file));
@@ -417,8 +414,8 @@ impl CsvLog {
     }
 }
 
-/// A log per update takes the updates, one per epoch takes the epochs; each ignores the others. After an error the file ends with the
-/// row before, and the same row may be tried again. The errors are [`CsvLogError`].
+/// A log per update records updates and ignores epochs; a log per epoch does the opposite. After an error the file ends with the
+/// row before, and the row may be written again. Errors are [`CsvLogError`].
 impl Recorder for CsvLog {
     fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         if self.per != Per::Update {
@@ -433,7 +430,7 @@ impl Recorder for CsvLog {
     }
 }
 
-/// To append is to write behind what is there at that moment, whatever others did to the file.
+/// Opens a file so that every write goes to its current end, even if another program changes the file.
 fn open_to_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).create(true).open(path)
 }

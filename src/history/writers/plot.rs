@@ -10,27 +10,27 @@ use crate::state::Applied;
 /// How losses are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossPlot {
-    /// The smoothing of the darker line; none for the losses alone.
+    /// The smoothing of a second, darker line. `None` draws the losses only.
     pub smoothing: Option<Smoothing>,
-    /// Whether the axis of the losses is logarithmic. Losses of 0 and below are then left out.
+    /// Whether the axis of the losses is logarithmic. Losses of 0 and below are not drawn then.
     pub logarithmic: bool,
-    /// Whether the losses are clipped to their 2.5 % and 97.5 % quantiles, see [`winsorised`].
+    /// Whether the losses are clipped to their 2.5 % and 97.5 % quantiles; see [`winsorised`].
     pub winsorised: bool,
 }
 
 impl Default for LossPlot {
-    /// The losses on a logarithmic axis, and over them their exponential mean with a weight of 0.9.
+    /// The losses and their exponential mean with a weight of 0.9, on a logarithmic axis.
     fn default() -> Self {
         Self { smoothing: Smoothing::exponential(0.9).ok(), logarithmic: true, winsorised: false }
     }
 }
 
 impl History {
-    /// The loss of each update as an SVG picture, and, darker, the smoothed one.
+    /// Draws the loss of each update and, darker, the smoothed loss as SVG.
     ///
     /// # Errors
     ///
-    /// [`PlotError`]: there is no finite loss.
+    /// [`PlotError::Nothing`] if no loss is finite.
     pub fn losses_to_svg(&self, plot: &LossPlot) -> Result<String, PlotError> {
         let raw = self.updates().values(LOSS).unwrap_or_default();
         let losses = if plot.winsorised { winsorised(&raw) } else { raw };
@@ -43,21 +43,21 @@ impl History {
         draw("Loss", "update", vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines, ..Chart::default() }])
     }
 
-    /// Learning rate and momentum of each update as an SVG picture.
+    /// Draws the learning rate and the momentum of each update as SVG.
     ///
     /// # Errors
     ///
-    /// [`PlotError`]: nothing was recorded.
+    /// [`PlotError::Nothing`] if nothing was recorded.
     pub fn rates_to_svg(&self) -> Result<String, PlotError> {
         let series = |name| vec![("this run".into(), points(self.updates(), name))];
         rates("Learning rate", series(Applied::LEARNING_RATE), series(Applied::MOMENTUM))
     }
 
-    /// A metric of each epoch as an SVG picture, `metric` beside `val_metric`.
+    /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`.
     ///
     /// # Errors
     ///
-    /// [`PlotError`]: neither was recorded.
+    /// [`PlotError::Nothing`] if neither was recorded.
     pub fn epochs_to_svg(&self, metric: &str) -> Result<String, PlotError> {
         let epochs: &Table = self.epochs();
         let lines = Line::colored([
@@ -69,11 +69,11 @@ impl History {
 }
 
 impl Table {
-    /// All series as lines of one SVG picture, with `y` written on their axis.
+    /// Draws all series as lines of one SVG chart. `y` is the label of their axis.
     ///
     /// # Errors
     ///
-    /// [`PlotError`]: no series has a finite value.
+    /// [`PlotError::Nothing`] if no series has a finite value.
     pub fn to_svg(&self, title: &str, y: &str) -> Result<String, PlotError> {
         let lines = Line::colored(self.names().map(|name| (name.into(), points(self, name))));
         draw(title, self.per().name(), vec![Chart { y, lines, ..Chart::default() }])
@@ -81,17 +81,17 @@ impl Table {
 }
 
 impl<S: Schedule> ClrConfig<S> {
-    /// What the first `updates` updates of a run will use, as an SVG picture: learning rate and, if it is cycled, momentum.
+    /// Draws what the first `updates` updates of a run will use as SVG: the learning rate and, if it is cycled, the momentum.
     ///
     /// # Errors
     ///
-    /// [`PlotError`]: no updates.
+    /// [`PlotError::Nothing`] if `updates` is 0.
     pub fn to_svg(&self, updates: usize) -> Result<String, PlotError> {
         schedules_to_svg(&[("this schedule", self)], updates)
     }
 }
 
-/// Several schedules side by side, as an SVG picture.
+/// Draws several schedules in one SVG picture, to compare them.
 ///
 /// ```
 /// use cyclic_optim::history::schedules_to_svg;
@@ -106,7 +106,7 @@ impl<S: Schedule> ClrConfig<S> {
 ///
 /// # Errors
 ///
-/// [`PlotError`]: no schedules, or no updates.
+/// [`PlotError::Nothing`] if there are no schedules, or if `updates` is 0.
 pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates: usize) -> Result<String, PlotError> {
     let lines = |value: fn(Applied) -> Option<f64>| {
         let line = move |&(name, config): &(&str, &ClrConfig<S>)| {

@@ -1,4 +1,4 @@
-//! The messages of an event file, as far as they are written here, and how they are framed.
+//! The messages of an event file that this crate writes, and how they are framed.
 //!
 //! The fields and their numbers are those of TensorFlow's `event.proto`, `summary.proto`, `tensor.proto` and
 //! `tensor_shape.proto`. A record is
@@ -78,7 +78,7 @@ pub(super) struct Histogram {
     pub(super) sum: f64,
     #[prost(double, tag = "5")]
     pub(super) sum_squares: f64,
-    /// The upper end of each bucket.
+    /// The upper limit of each bucket.
     #[prost(double, repeated, tag = "6")]
     pub(super) bucket_limit: Vec<f64>,
     #[prost(double, repeated, tag = "7")]
@@ -110,7 +110,7 @@ pub(super) struct Dim {
 
 impl Value {
     pub(super) fn scalar(tag: String, value: f64) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "TensorBoard draws single precision")]
+        #[expect(clippy::cast_possible_truncation, reason = "TensorBoard reads single precision")]
         let value = value as f32;
         Self { tag, metadata: None, data: Some(Data::Simple(value)) }
     }
@@ -127,11 +127,11 @@ impl Value {
     }
 }
 
-/// Buckets of a histogram.
+/// The number of buckets of a histogram.
 const BUCKETS: usize = 30;
 
 impl Histogram {
-    /// Of the finite values, in 30 buckets of equal width.
+    /// A histogram of the finite values, with 30 buckets of equal width.
     #[expect(clippy::cast_precision_loss, reason = "counts")]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a bucket of 30")]
     fn of(values: &[f64]) -> Self {
@@ -140,7 +140,7 @@ impl Histogram {
         if min > max {
             return Self::default();
         }
-        // Halved, for the width of all finite numbers is none.
+        // Halved, because `max - min` may overflow.
         let width = (max / 2.0 - min / 2.0) / (BUCKETS as f64 / 2.0);
         let mut bucket = vec![0.0; BUCKETS];
         for value in finite() {
@@ -161,7 +161,7 @@ impl Histogram {
     }
 }
 
-/// The frame of a message, with the message in it.
+/// A message in its frame.
 pub(super) fn framed(event: &Event) -> Vec<u8> {
     let message = event.encode_to_vec();
     let length = (message.len() as u64).to_le_bytes();
@@ -177,7 +177,7 @@ pub(super) fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// The event at the beginning of `bytes`, and the length of its record; `None` if there is no whole and sound one.
+/// The event at the beginning of `bytes`, and the length of its record; `None` if the record is incomplete or damaged.
 pub(super) fn unframed(bytes: &[u8]) -> Option<(Event, usize)> {
     let (length, rest) = bytes.split_first_chunk::<8>()?;
     let (length_sum, rest) = rest.split_first_chunk::<4>()?;
@@ -196,7 +196,7 @@ pub(super) fn unframed(bytes: &[u8]) -> Option<(Event, usize)> {
 mod tests {
     use super::*;
 
-    /// The first record of every event file, byte by byte as TensorFlow writes it.
+    /// Every event file of TensorFlow begins with this record.
     #[test]
     fn the_first_record_has_the_bytes_of_tensorflow() {
         let event = Event { wall_time: 0.0, step: 0, what: Some(What::FileVersion("brain.Event:2".into())) };
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(unframed(&record), Some((event, 31)));
     }
 
-    /// The check value of CRC-32C (RFC 3720) is 0xe3069283; its mask is worked out by hand.
+    /// The check value of CRC-32C (RFC 3720) is 0xe3069283. Its mask was calculated by hand.
     #[test]
     fn the_checksum_is_masked() {
         assert_eq!(checksum(b"123456789"), 0xe306_9283_u32.rotate_right(15).wrapping_add(0xa282_ead8));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_damaged_is_no_event() {
+    fn damaged_bytes_are_not_an_event() {
         let event = Event { wall_time: 1.5, step: 7, what: Some(What::Summary(Summary::default())) };
         let record = framed(&event);
         for n in 0..record.len() {

@@ -1,4 +1,4 @@
-//! One event file: records in a row.
+//! One event file: a sequence of records.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,10 +9,10 @@ use super::TensorBoardError;
 use super::event::{Event, Summary, Value, What, checksum, framed, unframed};
 use crate::{atomic_file, whole_append};
 
-/// Bytes that are kept back before they are written without a flush.
+/// The number of buffered bytes that causes a write without a flush.
 const BUFFER: usize = 1 << 16;
 
-/// An event file that is being written.
+/// An event file to write to.
 #[derive(Debug)]
 pub(super) struct EventFile {
     path: PathBuf,
@@ -21,12 +21,12 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
-    /// A new file in `folder`, behind those that are there in the order in which TensorBoard reads them.
+    /// Creates a file in `folder` that TensorBoard reads after the existing ones.
     pub(super) fn create(folder: &Path) -> Result<Self, TensorBoardError> {
         fs::create_dir_all(folder).map_err(at(folder))?;
         let (seconds, process) =
             (SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()), std::process::id());
-        // TensorBoard reads the files of a folder by name.
+        // TensorBoard reads the files of a folder in the order of their names.
         let last = event_files(folder)?.filter_map(|path| number(&path)).max();
         let first = last.map_or(seconds, |last| seconds.max(last + 1));
         let (path, file) = (first..)
@@ -50,7 +50,7 @@ impl EventFile {
         if self.buffer.len() < BUFFER { Ok(()) } else { self.flush() }
     }
 
-    /// Keeps values back for the next flush.
+    /// Buffers values for the next flush.
     pub(super) fn push(&mut self, step: u64, value: Vec<Value>) {
         self.push_event(step, What::Summary(Summary { value }));
     }
@@ -61,7 +61,7 @@ impl EventFile {
         self.buffer.extend(framed(&Event { wall_time, step, what: Some(what) }));
     }
 
-    /// Writes all that is kept back, or nothing of it: then it is kept for another try.
+    /// Writes the whole buffer, or nothing. After an error the buffer is kept for the next attempt.
     pub(super) fn flush(&mut self) -> Result<(), TensorBoardError> {
         whole_append::append(&mut self.file, &self.path, &self.buffer).map_err(at(&self.path))?;
         self.buffer.clear();
@@ -71,7 +71,7 @@ impl EventFile {
 
 impl Drop for EventFile {
     fn drop(&mut self) {
-        // Who wants to know calls `flush` before.
+        // A caller that needs the error calls `flush` before.
         let _ = self.flush();
     }
 }
@@ -82,7 +82,7 @@ fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix(PREFIX)?.split('.').next()?.parse().ok()
 }
 
-/// The event files of a folder; none if it is not there.
+/// The event files of a folder; none if the folder does not exist.
 pub(super) fn event_files(folder: &Path) -> Result<impl Iterator<Item = PathBuf> + use<>, TensorBoardError> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -91,7 +91,7 @@ pub(super) fn event_files(folder: &Path) -> Result<impl Iterator<Item = PathBuf>
     Ok(entries.into_iter().map(|entry: fs::DirEntry| entry.path()).filter(|path| number(path).is_some()))
 }
 
-/// Takes out of a file what has a step of at least what `limit` says for its tag, and a record torn at its end.
+/// Removes from a file the values whose step is at least the `limit` of their tag, and an incomplete record at the end.
 pub(super) fn keep_before(path: &Path, limit: impl Fn(&str) -> u64) -> Result<(), TensorBoardError> {
     atomic_file::regular(path).map_err(at(path))?;
     let bytes = fs::read(path).map_err(at(path))?;
@@ -110,7 +110,8 @@ pub(super) fn keep_before(path: &Path, limit: impl Fn(&str) -> u64) -> Result<()
         }
         rest = &rest[length..];
     }
-    // A kill tears the last record: it is then shorter than it says, and what it says is sound. Anything else is damage.
+    // A kill may leave the last record incomplete: shorter than its length says, with a valid checksum of the length. Anything
+    // else is damage.
     let torn = rest.split_first_chunk::<8>().is_none_or(|(length, sum)| {
         sum.first_chunk::<4>().is_none_or(|sum| {
             let longer = u64::from_le_bytes(*length).saturating_add(16) > rest.len() as u64;

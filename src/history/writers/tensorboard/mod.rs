@@ -104,7 +104,7 @@ impl TensorBoard {
             let path = folder.join(part);
             for file in file::event_files(&path)? {
                 let Some((iteration, epoch)) = continued_from else {
-                    let problem = "holds a run already; name another folder, remove this one, or continue that run from its checkpoint";
+                    let problem = "already holds a run; choose another folder, remove this one, or continue that run from its checkpoint";
                     return Err(TensorBoardError {
                         path,
                         source: io::Error::new(io::ErrorKind::AlreadyExists, problem),
