@@ -1,4 +1,4 @@
-//! Trains on the digits and leaves behind everything that can be looked at: CSV files, pictures, a run for `TensorBoard`.
+//! Trains on the digits and records the run with every writer: CSV files, pictures, event files for `TensorBoard`.
 //!
 //! ```text
 //! cargo run --release --features full --example record -- --out target/record
@@ -6,7 +6,7 @@
 //! tensorboard --logdir target/record/tensorboard
 //! ```
 //!
-//! Look at `losses.svg` beside `rates.svg`: the loss falls as the rate rises, and settles as it comes down again.
+//! Compare `losses.svg` with `rates.svg`: the loss falls while the rate rises, and settles while the rate falls.
 
 mod support;
 
@@ -24,12 +24,12 @@ use support::digits::{Data, Run, Task, train_step};
 use support::output::say;
 use support::{files, pictures};
 
-/// Train on the digits and record the run in every way there is.
+/// Train on the digits and record the run with every writer.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
     run: Run,
-    /// Folder for everything; made if it is not there, and refused if it holds a run already.
+    /// Folder for all files; created if it does not exist, an error if it already holds a run.
     #[arg(long)]
     out: PathBuf,
     /// Folder for the pictures [default: that of --out].
@@ -38,7 +38,7 @@ struct Args {
     /// Schedule config, JSON or TOML [default: one cycle up to 0.02, momentum 0.95 to 0.85, over the whole run].
     #[arg(long)]
     config: Option<PathBuf>,
-    /// Address that is told about each epoch.
+    /// Address that the metrics of each epoch are sent to.
     #[arg(long)]
     remote: Option<String>,
 }
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Epochs between two histograms of the parameters.
+/// The number of epochs between two histograms of the parameters.
 const HISTOGRAMS: u64 = 5;
 
 fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
@@ -64,7 +64,7 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     for folder in [&args.out, folder] {
         files::make_folder(folder)?;
     }
-    // No checkpoint is written, so every run is a new one: it is continued from nothing.
+    // This example writes no checkpoints, so every run is a new one.
     let log = |name: &str, per, columns: &[&str]| CsvLog::open(args.out.join(name), per, columns, None);
     let mut update_log = log("updates.csv", Per::Update, &["learning_rate", "momentum", "loss"])?;
     let mut epoch_log = log("epochs.csv", Per::Epoch, &["loss", "val_loss", "val_accuracy"])?;
@@ -128,7 +128,7 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The schedule of the run before it was run, and others beside it.
+/// Draws the schedule of the run, and three schedules to compare.
 fn draw_schedules(config: &ClrConfig, folder: &Path, updates: u64) -> Result<(), Box<dyn Error>> {
     let families = [
         ("triangular2", ClrConfig::from(Cyclic::triangular2(0.001, 0.02, updates.div_ceil(10))?)),

@@ -1,4 +1,4 @@
-//! Records of a run: in memory, as CSV, for TensorBoard, to a server; and what never fires.
+//! Histories, the trait of all recorders, pictures, and dead `ReLU`s.
 
 mod support;
 
@@ -14,7 +14,7 @@ fn used() -> impl Iterator<Item = Applied> {
     config().preview().take(1000).collect::<Vec<_>>().into_iter()
 }
 
-/// Rule 1.2 of the reference: the rate of row `i` is the one that update `i` used.
+/// The rate in row `i` is the one that update `i` used.
 #[test]
 fn an_optimizer_fills_its_history_with_what_it_used() {
     let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config()).with_history(History::new());
@@ -24,7 +24,7 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
     for loss in 0..7 {
         rates.push(optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap());
         optimizer.record(loss);
-        // Said twice, recorded once.
+        // A second record of the same update replaces the first.
         optimizer.record(f64::from(loss) + 0.5);
     }
     let updates = optimizer.history().unwrap().updates();
@@ -32,7 +32,7 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
     assert_eq!(updates.values("learning_rate").unwrap(), rates);
     assert_eq!(updates.values("momentum").unwrap()[2], 0.8);
     assert_eq!(updates.values("loss").unwrap(), [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]);
-    // Made again after going back, at half the rate.
+    // The same update again after a restore, at half the rate.
     let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config()).with_history(History::new());
     let start = optimizer.state();
     for scale in [1.0, 0.5] {
@@ -42,7 +42,7 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
         optimizer.record(scale);
     }
     assert_eq!(optimizer.history().unwrap().updates().values("learning_rate").unwrap(), [0.05]);
-    // Without a history nothing happens.
+    // Without a history nothing is recorded.
     let mut without = CyclicOptimizer::new(Remembers::with_momentum(), config());
     without.update_with(|_| Ok::<_, ()>(())).unwrap();
     without.record(1.0);
@@ -63,7 +63,7 @@ fn every_third_update_is_kept() {
     assert_eq!(History::every(0).unwrap_err().to_string(), "every must be at least 1, got 0");
 }
 
-/// Recorders of any kind in one list; one that fails keeps its error.
+/// A list of recorders of different types. The error of a recorder is not lost.
 #[test]
 fn recorders_are_called_through_one_trait() {
     #[derive(Debug, PartialEq)]
@@ -109,7 +109,7 @@ fn a_metric_of_the_caller_replaces_one_of_the_update() {
 }
 
 #[test]
-fn a_series_is_padded_wherever_it_is_missing() {
+fn missing_values_of_a_series_are_none() {
     let mut table = Table::new(Per::Epoch);
     table.push(0, &[("a", 1.0)]);
     table.push(1, &[("b", f64::NAN)]);
@@ -151,7 +151,7 @@ fn histories_join_with_and_without_reindexing() {
 }
 
 #[test]
-fn series_are_smoothed_and_winsorised_around_what_is_not_finite() {
+fn smoothing_and_winsorising_skip_values_that_are_not_finite() {
     let mut table = Table::new(Per::Update);
     for (n, loss) in [1.0, f64::NAN, 3.0, f64::INFINITY].into_iter().enumerate() {
         table.push(n as u64, &[("loss", loss)]);
@@ -195,7 +195,7 @@ fn a_history_survives_json_to_the_bit() {
 
 #[cfg(feature = "dfdx")]
 #[test]
-fn apply_records_by_itself_and_nothing_that_was_refused() {
+fn apply_records_every_update_but_no_refused_one() {
     use cyclic_optim::{Clip, Sgd};
     use dfdx::prelude::{Backward, Cpu, Rank0, Tensor, TensorFrom, Trace, ZeroGrads};
 
@@ -220,7 +220,7 @@ fn apply_records_by_itself_and_nothing_that_was_refused() {
 
 #[cfg(feature = "plot")]
 #[test]
-fn pictures_show_what_is_there() {
+fn pictures_show_the_history() {
     use cyclic_optim::PlotError;
     use cyclic_optim::history::LossPlot;
 
@@ -256,7 +256,7 @@ mod dead_relus {
     use cyclic_optim::adapters::dfdx::DeadRelus;
     use dfdx::prelude::*;
 
-    /// keras-contrib prints from 10 % on: 1 of 11 not, 2 of 11 and 1 of 10 do.
+    /// keras-contrib reports layers from 10 % on: 2 of 11 and 1 of 10, but not 1 of 11.
     #[test]
     fn the_threshold_is_inclusive() {
         let device = Cpu::default();
@@ -271,7 +271,7 @@ mod dead_relus {
     }
 
     #[test]
-    fn a_unit_that_fired_once_in_the_whole_set_lives() {
+    fn a_unit_that_fired_once_is_not_dead() {
         let device = Cpu::default();
         let mut detector = DeadRelus::new();
         detector.observe("a", &device.tensor([[0.0_f32, 0.0, 0.0], [0.0, 0.0, f32::NAN]]));
@@ -282,7 +282,7 @@ mod dead_relus {
         assert!(detector.report().is_empty());
     }
 
-    /// Channels of a batch of images; units of a sequence; an axis of the caller's; none at all.
+    /// The channels of images, the units of a sequence, an axis chosen by the caller, a number without axes.
     #[test]
     fn the_axis_of_the_units() {
         let device = Cpu::default();
@@ -307,7 +307,7 @@ mod dead_relus {
         );
     }
 
-    /// Every ReLU of a nested model is seen under dfdx's own name, with or without a tape, and the output is the model's.
+    /// Every ReLU of a nested model is found under dfdx's name, with and without a tape, and the output is that of the model.
     #[test]
     fn a_nested_model_is_watched() {
         type Model = (

@@ -1,4 +1,4 @@
-//! The range test on real dfdx models: afterwards everything is as it was, bit for bit, and so is the training that follows.
+//! The range test on real dfdx models. It changes no bit of the model, the optimizer or the training that follows.
 
 #![cfg(feature = "dfdx")]
 
@@ -46,15 +46,14 @@ fn test() -> RangeTest {
     RangeTest::logarithmic(1e-4, 10.0, 60).unwrap()
 }
 
-/// Parameters, bit for bit.
+/// The bits of the parameters.
 fn bits(model: &Model) -> Vec<u32> {
     let ((first, _), second) = model;
     let parameters = [first.weight.as_vec(), first.bias.as_vec(), second.weight.as_vec(), second.bias.as_vec()];
     parameters.concat().iter().map(|value| value.to_bits()).collect()
 }
 
-/// Trains, tests the range or not, goes on training. Everything that can be seen of the optimizer is in its `Debug` form,
-/// moments included.
+/// Trains, with or without a range test in the middle. The `Debug` form of the optimizer shows everything, moments included.
 fn run<O>(optimizer: O, tested: bool) -> (Vec<u32>, String)
 where
     O: InPlace<Model, Cpu, f32> + Hyperparameters + Clone + std::fmt::Debug,
@@ -80,11 +79,11 @@ where
         grads = found;
         optimizer.apply(&mut model, &mut grads, loss).unwrap();
     }
-    // dfdx's Debug form names tensors by a process-wide counter.
+    // Not the `Debug` form: dfdx names tensors in it by a counter of the process.
     (bits(&model), format!("{:?}", optimizer.state()))
 }
 
-/// Ours and dfdx's, for each kind.
+/// Our optimizer and that of dfdx.
 macro_rules! unchanged {
     ($name:ident, $kind:ident, $config:expr) => {
         #[test]
@@ -104,7 +103,7 @@ unchanged!(
 );
 unchanged!(rmsprop, RMSprop, RMSpropConfig { momentum: Some(0.5), ..Default::default() });
 
-/// The test does what a training loop would do at these rates.
+/// The test does the same as a training loop at these rates.
 #[test]
 fn the_curve_is_that_of_a_plain_loop() {
     let (model, batches) = model_and_batches();
@@ -123,14 +122,14 @@ fn the_curve_is_that_of_a_plain_loop() {
     assert!(matches!(curve.stop_reason(), StopReason::Diverged | StopReason::NotFinite), "{:?}", curve.stop_reason());
 }
 
-/// Weight decay is real, L2 and decoupled are not the same, 0 is none, and all sweeps start from the same moments.
+/// Weight decay has an effect, L2 and decoupled differ, 0 is none, and all sweeps start from the same moments.
 #[test]
 fn the_grid_decays_weights() {
     let (mut model, batches) = model_and_batches();
     let test = RangeTest::linear(0.01, 0.3, 30).unwrap();
     let all = || batches.iter().cloned().cycle();
     let momentum = Some(Momentum::Classic(0.9));
-    // An optimizer that has moments.
+    // An optimizer with moments.
     let mut warmed_up = |weight_decay| {
         let mut inner: Sgd<f32, Cpu> = Sgd::new(SgdConfig { lr: 0.0, momentum, weight_decay });
         let mut grads = step(&model, model.alloc_grads(), batches[0].clone()).1;
@@ -144,7 +143,7 @@ fn the_grid_decays_weights() {
         assert_eq!(grid.suggest(Suggestion::Valley).count(), 4);
         let losses: Vec<Vec<f64>> = grid.entries().iter().map(|entry| entry.curve.losses()).collect();
         assert!(losses.iter().all(|losses| losses[0] == losses_at_start(&model, &batches)));
-        assert_eq!(losses[0], losses[2], "nothing leaks from sweep to sweep");
+        assert_eq!(losses[0], losses[2], "the sweeps are independent");
         assert!(losses[0] != losses[1] && losses[1] != losses[3]);
         losses
     });
@@ -176,8 +175,8 @@ fn validation_sees_the_trained_clone() {
     assert_eq!(curve.losses()[9], curve.points()[9].validation.unwrap());
 }
 
-/// An empty source, a short one, a failing closure, a loss of NaN, a weight decay that is not there: typed errors or a curve
-/// with its reason, and never a changed model.
+/// An empty source, a short one, a failing closure, a loss of NaN, an unsupported weight decay: a typed error or a curve with the
+/// reason for its end, and no change of the model.
 #[test]
 fn bad_input() {
     let (model, batches) = model_and_batches();
@@ -220,10 +219,10 @@ fn bad_input() {
     assert_eq!((bits(&model), format!("{inner:?}")), before);
 }
 
-/// Dropout draws from the device of the batches: with batches on a device of their own the training that follows is as if
-/// there had been no test.
+/// Dropout draws from the device of the batches. With batches on a separate device, the range test does not change the training
+/// that follows.
 #[test]
-fn dropout_masks_stay_with_batches_on_their_own_device() {
+fn dropout_masks_stay_with_batches_on_a_separate_device() {
     use dfdx::prelude::ModuleMut;
 
     type Dropping = (Linear<6, 16>, dfdx::nn::builders::DropoutOneIn<2>, Linear<16, 2>);
@@ -246,5 +245,5 @@ fn dropout_masks_stay_with_batches_on_their_own_device() {
     };
     let untested = run(false, false);
     assert_eq!(run(true, true), untested);
-    assert_ne!(run(true, false), untested, "the caveat of the documentation");
+    assert_ne!(run(true, false), untested, "as the documentation warns");
 }

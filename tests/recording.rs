@@ -1,4 +1,4 @@
-//! What a run leaves behind: CSV files, event files for TensorBoard, requests to a server. Real files, a real server.
+//! CSV logs, event files for TensorBoard and the remote monitor, with real files and a real server.
 
 #![cfg(all(feature = "csv", feature = "tensorboard", feature = "remote"))]
 #![allow(clippy::cast_precision_loss, clippy::naive_bytecount, reason = "small numbers, small files")]
@@ -72,7 +72,7 @@ mod csv_log {
     }
 
     #[test]
-    fn nothing_that_is_there_is_overwritten() {
+    fn existing_files_are_not_overwritten() {
         let folder = Folder::new("csv-there");
         let path = folder.0.join("log.csv");
         CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap().epoch(0, &[("loss", 1.0)]).unwrap();
@@ -92,7 +92,7 @@ mod csv_log {
     }
 
     #[test]
-    fn odd_names_and_odd_numbers_come_back() {
+    fn unusual_names_and_numbers_read_back() {
         let folder = Folder::new("csv-odd");
         let path = folder.0.join("log.csv");
         let (name, values) =
@@ -100,7 +100,7 @@ mod csv_log {
         let mut log = CsvLog::open(&path, Per::Epoch, &[name], None).unwrap();
         for (epoch, value) in values.into_iter().enumerate() {
             log.epoch(epoch as u64, &[(name, value)]).unwrap();
-            // Taken up again after each.
+            // Opened again after each row.
             log = CsvLog::append(&path, Per::Epoch, &[name]).unwrap();
         }
         let table = read(&path);
@@ -113,7 +113,7 @@ mod csv_log {
     }
 
     #[test]
-    fn a_column_that_comes_later_is_added_and_nothing_lost() {
+    fn later_columns_are_added_without_loss() {
         let folder = Folder::new("csv-wider");
         let path = folder.0.join("log.csv");
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
@@ -122,15 +122,15 @@ mod csv_log {
         log.epoch(2, &[("accuracy", 0.5)]).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "epoch,loss,val_loss,accuracy\n0,1.0,,\n1,1.5,2.5,\n2,,,0.5\n");
-        // What asked for less goes on with all of them.
+        // A log that asks for fewer columns keeps all of them.
         CsvLog::append(&path, Per::Epoch, &["loss"]).unwrap().epoch(3, &[("accuracy", 0.75)]).unwrap();
         assert!(fs::read_to_string(&path).unwrap().ends_with("2,,,0.5\n3,,,0.75\n"));
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "nothing is left beside the file");
     }
 
-    /// Wherever a kill has torn the file, what remains is whole, and the run goes on behind it.
+    /// A file cut at any byte is continued after its last complete row.
     #[test]
-    fn a_torn_file_is_taken_up_behind_its_last_whole_row() {
+    fn a_cut_file_continues_after_its_last_complete_row() {
         let folder = Folder::new("csv-torn");
         let path = folder.0.join("log.csv");
         let names = ["loss", "x, \"y\"", "präzision\nzwei"];
@@ -158,7 +158,7 @@ mod csv_log {
         }
     }
 
-    /// A row that cannot get a column of its own leaves all others, and what comes next stands behind them.
+    /// If a column cannot be added, the other rows stay, and later rows are appended.
     #[test]
     fn a_widening_that_fails_loses_nothing() {
         let folder = Folder::new("csv-narrow");
@@ -166,7 +166,7 @@ mod csv_log {
         fs::create_dir(folder.0.join("here")).unwrap();
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
         log.epoch(0, &[("loss", 1.0)]).unwrap();
-        // The folder takes no new file, for it is elsewhere.
+        // No file can be created in the folder, because it was moved.
         fs::rename(folder.0.join("here"), folder.0.join("elsewhere")).unwrap();
         let error = log.epoch(1, &[("accuracy", 0.5)]).unwrap_err();
         assert!(matches!(error.0.downcast_ref::<CsvLogError>().unwrap().source, CsvError::Io(_)));
@@ -177,7 +177,7 @@ mod csv_log {
 
     /// As Keras and spreadsheets write them.
     #[test]
-    fn lines_that_end_in_cr_lf_are_whole() {
+    fn lines_that_end_in_cr_lf_are_complete() {
         let folder = Folder::new("csv-crlf");
         let path = folder.0.join("log.csv");
         fs::write(&path, "epoch,loss\r\n0,1.0\r\n1,2.0\r\n").unwrap();
@@ -200,12 +200,12 @@ mod csv_log {
             ("epoch,loss\n0,1.0\n\n1\n2,1.0\n", "line 4: 1 fields instead of 2"),
             ("epoch,loss\n0,1.0\n1,2,3\n2,1.0", "line 3: 3 fields instead of 2"),
             ("epoch,loss\n-1,1.0\n", "line 2: \"-1\" is not a number"),
-            // A quote without its partner does not take the rows behind it.
+            // An unclosed quote does not swallow the rows after it.
             ("epoch,loss\n0,1\n1,\"3\n2,5\n3,7\n4,9", "line 3: \"\\\"3\" is not a number"),
             ("epoch,loss\n0,1\n1,3\"\n2,5\n3,7\n4,9", "line 3: \"3\\\"\" is not a number"),
             ("epoch,loss\n0,1\n\"1,3\n2,5\n3,7\n4,\"9\n", "line 3: \"\\\"1\" is not a number"),
             ("epoch,\"loss\n0,1\n1,3\n2,5\n", "line 1: a quote has no partner"),
-            // As a power failure may leave it, and more was written behind it.
+            // A power failure may leave zeros; rows were written after them.
             ("epoch,loss\n0,1\n\0\0\0\0\n2,5\n", "line 3: \"\\0\\0\\0\\0\" is not a number"),
         ] {
             fs::write(&path, text).unwrap();
@@ -220,7 +220,7 @@ mod csv_log {
             }
             assert_eq!(Table::read_csv(text.as_bytes()).unwrap_err().to_string(), expected);
         }
-        // The same, in a file of three columns.
+        // The same in a file with three columns.
         let text = "epoch,loss,val\n0,1,2\n1,\"3,4\n2,5,6\n3,7,8\n4,9,9";
         fs::write(&path, text).unwrap();
         let error = CsvLog::append(&path, Per::Epoch, &["loss", "val"]).unwrap_err();
@@ -231,7 +231,7 @@ mod csv_log {
         }
         assert_eq!(Table::read_csv("epoch,loss\n0,NA\n".as_bytes()).unwrap().get("loss"), Some(&[None][..]));
         assert_eq!(Table::read_csv("epoch\n0\n".as_bytes()).unwrap().len(), 1);
-        // As a spreadsheet may quote them.
+        // Quoted numbers, as spreadsheets may write them.
         let table = Table::read_csv("epoch,loss\n\"0\",\"1.5\"\n1,2".as_bytes()).unwrap();
         assert_eq!((table.index(), table.values("loss").unwrap()), (&[0, 1][..], vec![1.5, 2.0]));
     }
@@ -264,9 +264,9 @@ mod csv_log {
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
-    /// As `> log.csv` and a log rotation do.
+    /// For example `> log.csv` or a log rotation.
     #[test]
-    fn a_log_that_something_else_truncates_stays_readable() {
+    fn a_log_that_another_program_truncates_stays_readable() {
         let folder = Folder::new("csv-truncated");
         let path = folder.0.join("log.csv");
         let mut log = CsvLog::open(&path, Per::Epoch, &["loss"], None).unwrap();
@@ -318,10 +318,10 @@ mod csv_log {
         assert_eq!(open(Some(0)), "this is a folder; name a regular file");
     }
 
-    /// A pipe would wait for a reader, a device would be written to.
+    /// Opening a pipe would block, and writing to a device may destroy data.
     #[cfg(unix)]
     #[test]
-    fn what_is_no_regular_file_is_refused() {
+    fn only_regular_files_are_accepted() {
         let folder = Folder::new("csv-fifo");
         let path = folder.0.join("log.csv");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -336,7 +336,7 @@ mod csv_log {
 
     #[cfg(unix)]
     #[test]
-    fn a_wider_file_keeps_its_place_and_its_mode() {
+    fn a_file_with_new_columns_keeps_its_path_and_mode() {
         use std::os::unix::fs::{PermissionsExt, symlink};
 
         let folder = Folder::new("csv-link");
@@ -352,7 +352,7 @@ mod csv_log {
         assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
-    /// /dev/full is the kernel's own full disk.
+    /// Every write to /dev/full fails as on a full disk.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error() {
@@ -409,9 +409,9 @@ mod tensorboard {
         assert_eq!(validation.scalars, expected);
     }
 
-    /// Killed at any byte and continued from any update: every step is there once.
+    /// Cut at different bytes and continued from different updates: every step is there once.
     #[test]
-    fn a_run_that_goes_on_has_no_step_twice_and_none_missing() {
+    fn a_continued_run_has_every_step_once() {
         let folder = Folder::new("board-resumed");
         let write = |board: &mut TensorBoard, from: usize| {
             for used in &used(20)[from..] {
@@ -448,7 +448,7 @@ mod tensorboard {
     }
 
     #[test]
-    fn every_prefix_of_a_file_is_readable_up_to_its_last_whole_record() {
+    fn every_prefix_of_a_file_is_readable_up_to_its_last_complete_record() {
         let folder = Folder::new("board-torn");
         let mut board = TensorBoard::open(&folder.0, None).unwrap();
         for used in used(3) {
@@ -460,16 +460,16 @@ mod tensorboard {
         let mut counts = BTreeMap::new();
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            // What a kill in the middle of an earlier rewriting has left.
+            // A temporary file that a killed writer left.
             fs::write(folder.0.join("train/.cyclic-optim-aaaaaa.partial"), "half").unwrap();
             drop(TensorBoard::open(&folder.0, Some((3, 1))).unwrap());
-            // The file that was cut, and not the new one that `resume` makes.
+            // Read the cut file, not the new one that `open` creates.
             let mut events = Events::default();
             read_into(&fs::read(&path).unwrap(), &mut events);
             *counts.entry(steps(&events, "update/loss").len()).or_insert(0) += 1;
         }
         assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3]);
-        // A byte that is wrong in the middle is no torn end: nothing is touched.
+        // A wrong byte before the end is damage: nothing is changed.
         let mut damaged = whole.clone();
         damaged[40] ^= 1;
         fs::write(&path, &damaged).unwrap();
@@ -478,10 +478,10 @@ mod tensorboard {
         assert_eq!(fs::read(&path).unwrap(), damaged);
     }
 
-    /// An event file behind a symlink, and private: what a continued run cuts out, it cuts out of the target.
+    /// A private event file behind a symlink: a continued run rewrites the target.
     #[cfg(unix)]
     #[test]
-    fn a_rewritten_file_keeps_its_place_and_its_mode() {
+    fn a_rewritten_file_keeps_its_path_and_mode() {
         use std::os::unix::fs::{PermissionsExt, symlink};
 
         let folder = Folder::new("board-link");
@@ -504,12 +504,12 @@ mod tensorboard {
     }
 
     #[test]
-    fn a_file_that_something_else_truncates_gets_no_zeros() {
+    fn a_file_that_another_program_truncates_gets_no_zeros() {
         let folder = Folder::new("board-truncated");
         let mut board = TensorBoard::open(&folder.0, None).unwrap();
         board.epoch(0, &[("loss", 1.0)]).unwrap();
         let path = fs::read_dir(folder.0.join("train")).unwrap().next().unwrap().unwrap().path();
-        // To its first record, the version.
+        // Truncated to its first record, the version.
         let first = 16 + u64::from_le_bytes(fs::read(&path).unwrap()[..8].try_into().unwrap());
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(first).unwrap();
         board.epoch(1, &[("loss", 2.0)]).unwrap();
@@ -519,7 +519,7 @@ mod tensorboard {
     }
 
     #[test]
-    fn what_cannot_be_written_is_an_error() {
+    fn a_file_that_cannot_be_written_is_an_error() {
         let folder = Folder::new("board-file");
         fs::write(folder.0.join("train"), "a file, no folder").unwrap();
         let error = TensorBoard::open(&folder.0, None).unwrap_err();
@@ -586,9 +586,9 @@ mod remote {
         assert_eq!(body, serde_json::json!({"epoch": 0, "loss": 0.25, "val \"loss\"": null, "lr": null}));
     }
 
-    /// Takes the connection and never answers.
+    /// The server accepts connections and never answers.
     #[test]
-    fn a_hanging_server_neither_blocks_nor_ends_anything_and_is_counted() {
+    fn a_hanging_server_does_not_block_the_run_and_its_epochs_are_counted() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", server.local_addr().unwrap());
         let mut monitor = RemoteMonitor::new(&url, Duration::from_millis(200)).unwrap();
@@ -630,7 +630,7 @@ mod remote {
         let mut monitor = RemoteMonitor::new("https://127.0.0.1:1/", SECOND).unwrap();
         monitor.epoch(0, &[]).unwrap();
         assert_eq!(monitor.wait(5 * SECOND).failed, 1);
-        // As long as it takes.
+        // Without a time limit.
         let mut monitor = RemoteMonitor::new("http://127.0.0.1:1/", Duration::MAX).unwrap();
         monitor.epoch(0, &[]).unwrap();
         assert_eq!(monitor.wait(Duration::MAX).failed, 1);

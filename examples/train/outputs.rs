@@ -1,4 +1,4 @@
-//! Where a run is written to while it goes on.
+//! The console and the files that a run is written to.
 
 use std::error::Error;
 use std::io::{IsTerminal, stdout};
@@ -17,7 +17,7 @@ use crate::support::output::{self, OutputError, say};
 /// The metrics of an epoch.
 pub(crate) type Metrics = [(&'static str, f64); METRICS.len()];
 
-/// What people read: lines on stdout, and a bar if there is to be one.
+/// The lines on stdout, and the progress bar if one was asked for.
 pub(crate) struct Console {
     bar: Option<TrainingBar>,
     /// Whether each epoch gets a line.
@@ -33,7 +33,7 @@ impl Console {
         Self { bar, lines, epochs }
     }
 
-    /// Prints a line; the bar makes room for it.
+    /// Prints a line without tearing the bar.
     pub(crate) fn say(&self, text: &str) -> Result<(), OutputError> {
         match &self.bar {
             Some(bar) => bar.suspend(|| output::line(text)),
@@ -68,7 +68,7 @@ pub(crate) struct Outputs {
     remote: Option<RemoteMonitor>,
 }
 
-/// Checks that everything that is to be written can be written, before any time is spent on training.
+/// Checks before the training that all files can be written.
 pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
     let files = [args.csv.as_deref(), args.checkpoint.as_deref()];
     for file in files.into_iter().flatten() {
@@ -96,7 +96,7 @@ fn remote(args: &Arguments) -> Result<Option<RemoteMonitor>, Box<dyn Error>> {
 }
 
 impl Outputs {
-    /// Opens what is asked for; a run that is continued from `update` in `epoch` goes on there.
+    /// Opens the outputs that were asked for. `continued_from` is the update and the epoch at which a continued run begins.
     pub(crate) fn open(
         args: &Arguments,
         config: &ClrConfig,
@@ -143,7 +143,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Waits for the server, and says how many epochs it has not accepted.
+    /// Waits for the server, and prints how many epochs it did not accept.
     pub(crate) fn finish(mut self) -> Result<(), Box<dyn Error>> {
         self.board.finish()?;
         let Some(remote) = self.remote else { return Ok(()) };
@@ -157,7 +157,7 @@ impl Outputs {
     }
 }
 
-/// What keeps models in files; a run that is continued has to beat the best in its history.
+/// The checkpoints of the model. A continued run has to beat the best metric in its history.
 pub(crate) fn model_checkpoint(
     flags: &ModelCheckpointArguments,
     history: Option<&History>,
@@ -168,7 +168,7 @@ pub(crate) fn model_checkpoint(
         let monitor = &flags.model_checkpoint_monitor;
         let better = improvement("--model-checkpoint-", flags.model_checkpoint_mode, monitor, 0.0)?;
         let past = history.and_then(|history| history.epochs().values(monitor)).unwrap_or_default();
-        // Only those epochs at which a file was due.
+        // Only the epochs at which a file was written.
         let due = past.into_iter().zip(1..).filter(|(_, epoch)| epoch % flags.model_checkpoint_save_freq == 0);
         let best = due.fold(None, |best, (value, _)| if better.is_better(value, best) { Some(value) } else { best });
         keep = keep.best_only(monitor, better);
