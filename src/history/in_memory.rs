@@ -1,11 +1,11 @@
-//! A record of a run in memory.
+//! The record of a run in memory.
 
 use super::{Per, RecordError, Recorder, Table};
 use crate::check;
 use crate::error::ConfigError;
 use crate::state::Applied;
 
-/// A record of a run in memory: what each update used, its loss and other metrics, and the metrics of each epoch.
+/// The record of a run in memory: what each update used, its loss and other metrics, and the metrics of each epoch.
 ///
 /// The series of the updates are those of [`Applied::metrics`] and one for each metric. The rate is the one that the update used,
 /// not the next one; the loss is that of its own batch, not a running mean.
@@ -83,7 +83,7 @@ impl History {
         self.every
     }
 
-    /// Records an update, unless it is one that is not kept.
+    /// Records an update if it is one to keep.
     pub(crate) fn record(&mut self, used: &Applied, metrics: &[(&str, f64)]) {
         if used.iteration % self.every == 0 {
             self.updates.push(used.iteration, &[]);

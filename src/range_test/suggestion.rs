@@ -232,6 +232,7 @@ mod tests {
 
     use super::*;
     use crate::range_test::{LossPoint, StopReason};
+    use crate::schedule::Schedule;
 
     fn curve_of(losses: &[f64]) -> LossCurve {
         let point =
@@ -273,9 +274,9 @@ mod tests {
             (range.base_lr, range.max_lr),
             (Suggested { lr: lr(6), index: 6 }, Suggested { lr: lr(17), index: 17 })
         );
-        let cyclic = crate::Schedule::range(&range.cyclic(100).unwrap()).unwrap();
+        let cyclic = Schedule::range(&range.cyclic(100).unwrap()).unwrap();
         assert_eq!((cyclic.base_lr, cyclic.max_lr), (lr(6), lr(17)));
-        assert_eq!(crate::Schedule::range(&range.one_cycle(100).unwrap()).unwrap().max_lr, lr(17));
+        assert_eq!(Schedule::range(&range.one_cycle(100).unwrap()).unwrap().max_lr, lr(17));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! A progress bar for a training run.
 
-use std::fmt::Write;
-
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::history::{RecordError, Recorder};
@@ -88,15 +86,13 @@ impl<S> TrainingBar<S> {
 impl<S: Schedule> TrainingBar<S> {
     fn message(&self, used: &Applied, metrics: &[(&str, f64)]) -> String {
         let epoch = used.iteration / self.updates_per_epoch.max(1) + 1;
-        let mut message = format!("epoch {epoch}/{}  {}  lr {:.2e}", self.epochs, joined(metrics), used.lr);
-        // Writing into a string does not fail.
-        if let Some(momentum) = used.momentum {
-            let _ = write!(message, "  momentum {momentum:.4}");
-        }
-        if let Some(cycle) = self.schedule.as_ref().and_then(|schedule| schedule.cycle_at(used.step)) {
-            let _ = write!(message, "  cycle {} {}/{}", cycle.index + 1, cycle.place + 1, cycle.length);
-        }
-        message
+        let cycle = self.schedule.as_ref().and_then(|schedule| schedule.cycle_at(used.step));
+        let mut parts = vec![format!("epoch {epoch}/{}", self.epochs)];
+        parts.extend(values(metrics));
+        parts.push(format!("lr {:.2e}", used.lr));
+        parts.extend(used.momentum.map(|momentum| format!("momentum {momentum:.4}")));
+        parts.extend(cycle.map(|cycle| format!("cycle {} {}/{}", cycle.index + 1, cycle.place + 1, cycle.length)));
+        parts.join("  ")
     }
 }
 
@@ -119,7 +115,7 @@ impl<S: Schedule> Recorder for TrainingBar<S> {
             self.bar.set_style(style);
         }
         let epoch = epoch.saturating_add(1);
-        self.bar.set_prefix(format!("epoch {epoch}/{}: {}", self.epochs, joined(metrics)));
+        self.bar.set_prefix(format!("epoch {epoch}/{}: {}", self.epochs, values(metrics).join("  ")));
         Ok(())
     }
 
@@ -130,9 +126,8 @@ impl<S: Schedule> Recorder for TrainingBar<S> {
     }
 }
 
-fn joined(metrics: &[(&str, f64)]) -> String {
-    let values: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-    values.join("  ")
+fn values(metrics: &[(&str, f64)]) -> Vec<String> {
+    metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect()
 }
 
 #[cfg(test)]
