@@ -19,6 +19,7 @@ mod error;
 pub mod feedback;
 pub mod history;
 mod hyper;
+mod numeric;
 mod optimizer;
 #[cfg(feature = "plot")]
 mod picture;

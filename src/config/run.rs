@@ -1,8 +1,9 @@
 //! What a config says about a run: the rates of its updates, and what comes of its reports.
 
 use crate::feedback::{Observation, Scope, Stop, Watch};
+use crate::numeric::between;
 use crate::run::{Rates, Run};
-use crate::schedule::{Cursor, LrRange, Point, Schedule, between, inverse_time};
+use crate::schedule::{Cursor, LrRange, Point, Schedule, inverse_time};
 use crate::{Applied, ClrConfig, ClrState, ConfigError, check};
 
 impl<S: Schedule> ClrConfig<S> {

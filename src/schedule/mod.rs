@@ -35,7 +35,6 @@ use alloc::boxed::Box;
 use core::ops::Range;
 
 pub use curve::Curve;
-pub(crate) use curve::between;
 pub use custom::{FromFn, ScaleMode, ScaledCyclic, from_fn};
 pub use cycles::Cycle;
 pub use cyclic::{Amplitude, Cyclic};

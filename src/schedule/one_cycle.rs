@@ -1,7 +1,8 @@
 //! The one-cycle policy: one long rise, one long fall, and a rate near zero at the end.
 
-use super::curve::{self, Curve};
+use super::curve::Curve;
 use super::{Cycle, LrRange, Position, Ramp, Schedule, serde_checked};
+use crate::numeric;
 use crate::{ConfigError, check};
 
 serde_checked! {
@@ -267,13 +268,13 @@ impl OneCycle {
         }
 
         let start_lr = self.max_lr / div_factor;
-        let total = curve::float(self.total_steps);
+        let total = numeric::float(self.total_steps);
         let last_step = self.total_steps - 1;
         let turn_at = |fraction: f64, pytorch_offset: f64| match self.dialect {
-            Dialect::Exact => curve::float(curve::nearest_step(fraction, last_step)),
+            Dialect::Exact => numeric::float(numeric::nearest_step(fraction, last_step)),
             Dialect::Pytorch => fraction * total - pytorch_offset,
             Dialect::Fastai => fraction * total,
-            Dialect::Optax => curve::floor(fraction * total),
+            Dialect::Optax => numeric::floor(fraction * total),
         };
         self.phases = Phases {
             start_lr,
@@ -281,7 +282,7 @@ impl OneCycle {
             turn: turn_at(rise, 1.0),
             last_turn: self.final_fraction.map(|fraction| turn_at(fraction, 2.0)),
             last: match self.dialect {
-                Dialect::Exact | Dialect::Pytorch => curve::float(last_step),
+                Dialect::Exact | Dialect::Pytorch => numeric::float(last_step),
                 Dialect::Fastai | Dialect::Optax => total,
             },
         };
@@ -311,7 +312,7 @@ impl Schedule for OneCycle {
     fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
         let Phases { start_lr, end_lr, turn, last_turn, last } = self.phases;
         let (start_lr, max_lr) = range.map_or((start_lr, self.max_lr), |range| (range.base_lr, range.max_lr));
-        let t = curve::float(position.step);
+        let t = numeric::float(position.step);
         Some(match last_turn {
             _ if t < turn => Ramp::rise(0, turn, self.curve, start_lr, max_lr),
             Some(last_turn) if t < last_turn => Ramp::fall(0, (turn, last_turn), self.curve, max_lr, start_lr),

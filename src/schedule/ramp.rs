@@ -2,8 +2,9 @@
 //!
 //! This is why a scheduled update costs next to nothing: within a ramp nothing is looked up and no cycle is divided out.
 
-use super::curve::{self, Curve, between};
+use super::curve::Curve;
 use super::{Cycle, LrRange, Point, Position, Schedule};
+use crate::numeric::{self, between};
 
 /// A rise, a fall or a hold: the formula of a schedule from one update to another.
 ///
@@ -49,7 +50,7 @@ impl Ramp {
         Self {
             start,
             origin: 0,
-            until: start.saturating_add(curve::ceil(length)),
+            until: start.saturating_add(numeric::ceil(length)),
             offset: 0.0,
             slope: 1.0,
             length,
@@ -72,7 +73,7 @@ impl Ramp {
     /// Along `curve` from `start_lr` at update 0 to `end_lr` at update `steps`, and on at `end_lr`.
     pub(super) fn one_way(step: u64, steps: u64, curve: Curve, start_lr: f64, end_lr: f64) -> Self {
         if step < steps {
-            Self::fall(0, (0.0, curve::float(steps)), curve, start_lr, end_lr).without_height()
+            Self::fall(0, (0.0, numeric::float(steps)), curve, start_lr, end_lr).without_height()
         } else {
             Self::hold(end_lr).without_height()
         }
@@ -122,12 +123,13 @@ impl Ramp {
     /// Value, height and amplitude at one of the updates that the ramp covers.
     #[inline]
     pub(super) fn point_at(&self, step: u64) -> Point {
-        let rise =
-            self.curve.height((self.offset + self.slope * curve::float(step.saturating_sub(self.start))) / self.length);
+        let rise = self
+            .curve
+            .height((self.offset + self.slope * numeric::float(step.saturating_sub(self.start))) / self.length);
         let (head, amplitude) = match self.shrinking {
             None => (self.head, self.amplitude),
             Some((range, log2_gamma)) => {
-                let amplitude = curve::power(log2_gamma, step.saturating_sub(self.origin));
+                let amplitude = numeric::power(log2_gamma, step.saturating_sub(self.origin));
                 (between(range.base_lr, range.max_lr, amplitude), amplitude)
             }
         };

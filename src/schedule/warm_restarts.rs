@@ -1,8 +1,9 @@
 //! Cosine annealing with warm restarts, and the snapshot schedule built on it.
 
-use super::curve::{self, Curve};
+use super::curve::Curve;
 use super::cycles::Cycles;
 use super::{Cycle, LrRange, Position, Ramp, Schedule};
+use crate::numeric;
 use crate::{ConfigError, check};
 
 /// A cosine fall from `max_lr` to `base_lr` that starts again at every restart (SGDR), also the schedule of snapshot
@@ -138,7 +139,7 @@ impl WarmRestarts {
     /// A factor outside (0, 1].
     pub fn with_peak_factor(mut self, peak_factor: f64) -> Result<Self, ConfigError> {
         check::gamma("peak_factor", peak_factor)?;
-        (self.peak_factor, self.log2_peak_factor) = (peak_factor, curve::log2(peak_factor));
+        (self.peak_factor, self.log2_peak_factor) = (peak_factor, numeric::log2(peak_factor));
         Ok(self)
     }
 
@@ -189,9 +190,14 @@ impl Schedule for WarmRestarts {
             return Some(Ramp::hold(base_lr).below_base());
         };
         let last = if self.inclusive_end && length > 1 { length - 1 } else { length };
-        let fall =
-            Ramp::fall(position.step.saturating_sub(place), (0.0, curve::float(last)), Curve::Cosine, max_lr, base_lr);
-        Some(fall.until(length).with_amplitude(range, curve::power(self.log2_peak_factor, index)))
+        let fall = Ramp::fall(
+            position.step.saturating_sub(place),
+            (0.0, numeric::float(last)),
+            Curve::Cosine,
+            max_lr,
+            base_lr,
+        );
+        Some(fall.until(length).with_amplitude(range, numeric::power(self.log2_peak_factor, index)))
     }
 }
 

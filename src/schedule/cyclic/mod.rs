@@ -3,9 +3,10 @@
 #[cfg(feature = "serde")]
 mod file;
 
-use super::curve::{self, Curve};
+use super::curve::Curve;
 use super::cycles::Cycles;
 use super::{Cycle, LrRange, Position, Ramp, Schedule};
+use crate::numeric;
 use crate::{ConfigError, check};
 
 /// A rate that rises from `base_lr` to a peak and falls again, cycle after cycle.
@@ -118,11 +119,11 @@ impl Cyclic {
             Amplitude::Constant | Amplitude::Halving => 0.0,
             Amplitude::Factor(factor) => {
                 check::gamma("factor", factor)?;
-                curve::log2(factor)
+                numeric::log2(factor)
             }
             Amplitude::Gamma(gamma) => {
                 check::gamma("gamma", gamma)?;
-                curve::log2(gamma)
+                numeric::log2(gamma)
             }
         };
         Ok(Self {
@@ -268,16 +269,16 @@ impl Cyclic {
         let Some(Cycle { place, length, .. }) = position.cycle else { return Ramp::hold(end_lr).below_base() };
         let start = position.step.saturating_sub(place);
         match self.turn {
-            Turn::Step(turn) if place < turn => Ramp::rise(start, curve::float(turn), self.rise, base_lr, max_lr),
+            Turn::Step(turn) if place < turn => Ramp::rise(start, numeric::float(turn), self.rise, base_lr, max_lr),
             Turn::Step(turn) => {
-                let fall = curve::float(length.saturating_sub(turn));
+                let fall = numeric::float(length.saturating_sub(turn));
                 Ramp::fall(start.saturating_add(turn), (0.0, fall), self.fall, max_lr, end_lr)
             }
             Turn::Fraction(fraction) => {
-                let length = curve::float(length);
+                let length = numeric::float(length);
                 let turn = fraction * length;
                 // Without a fall all of the cycle rises, also where a float cannot tell its last updates from its end.
-                if curve::float(place) < turn || turn >= length {
+                if numeric::float(place) < turn || turn >= length {
                     Ramp::rise(start, turn, self.rise, base_lr, max_lr)
                 } else {
                     Ramp::fall(start, (turn, length), self.fall, max_lr, end_lr)
@@ -325,8 +326,8 @@ impl Schedule for Cyclic {
         let range = range.unwrap_or(self.range);
         Some(match self.amplitude {
             Amplitude::Constant => full,
-            Amplitude::Halving => full.with_amplitude(range, curve::halved(index)),
-            Amplitude::Factor(_) => full.with_amplitude(range, curve::power(self.log2_amplitude, index)),
+            Amplitude::Halving => full.with_amplitude(range, numeric::halved(index)),
+            Amplitude::Factor(_) => full.with_amplitude(range, numeric::power(self.log2_amplitude, index)),
             Amplitude::Gamma(_) => full.with_gamma(range, self.log2_amplitude),
         })
     }

@@ -1,6 +1,6 @@
 //! The same factor at every update.
 
-use crate::schedule::curve;
+use crate::numeric;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
@@ -63,7 +63,7 @@ impl ExponentialDecay {
     fn check(mut self) -> Result<Self, ConfigError> {
         check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::gamma("gamma", self.gamma)?;
-        self.log2_gamma = curve::log2(self.gamma);
+        self.log2_gamma = numeric::log2(self.gamma);
         Ok(self)
     }
 }
@@ -71,7 +71,7 @@ impl ExponentialDecay {
 impl Schedule for ExponentialDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.start_lr * curve::power(self.log2_gamma, step)
+        self.start_lr * numeric::power(self.log2_gamma, step)
     }
 }
 

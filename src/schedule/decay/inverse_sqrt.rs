@@ -1,6 +1,6 @@
 //! The rate divided by the square root of time.
 
-use crate::schedule::curve;
+use crate::numeric;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
@@ -69,8 +69,8 @@ impl InverseSqrtDecay {
 impl Schedule for InverseSqrtDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        let timescale = curve::float(self.timescale);
-        self.start_lr * curve::square_root(timescale / (timescale + curve::float(step)))
+        let timescale = numeric::float(self.timescale);
+        self.start_lr * numeric::square_root(timescale / (timescale + numeric::float(step)))
     }
 }
 

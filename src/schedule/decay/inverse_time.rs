@@ -1,6 +1,6 @@
 //! The rate divided by a line in time.
 
-use crate::schedule::curve;
+use crate::numeric;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
@@ -76,7 +76,7 @@ impl Schedule for InverseTimeDecay {
 /// `start / (1 + rate t)`: also how the base of a cycle decays.
 #[inline]
 pub(crate) fn inverse_time(start: f64, rate: f64, step: u64) -> f64 {
-    start / (1.0 + rate * curve::float(step))
+    start / (1.0 + rate * numeric::float(step))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A power of the time that is left.
 
-use crate::schedule::curve::{self, between};
+use crate::numeric::{self, between};
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
@@ -75,8 +75,8 @@ impl PolynomialDecay {
 impl Schedule for PolynomialDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        let left = curve::fraction(self.steps.saturating_sub(step), self.steps);
-        between(self.end_lr, self.start_lr, curve::real_power(left, self.power))
+        let left = numeric::fraction(self.steps.saturating_sub(step), self.steps);
+        between(self.end_lr, self.start_lr, numeric::real_power(left, self.power))
     }
 
     fn horizon(&self) -> Option<u64> {

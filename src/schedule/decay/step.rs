@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::schedule::curve;
+use crate::numeric;
 use crate::schedule::{Schedule, serde_checked};
 use crate::{ConfigError, check};
 
@@ -69,7 +69,7 @@ impl StepDecay {
         check::schedule_rate("start_lr", &mut self.start_lr)?;
         check::length("step_size", self.step_size)?;
         check::gamma("gamma", self.gamma)?;
-        self.log2_gamma = curve::log2(self.gamma);
+        self.log2_gamma = numeric::log2(self.gamma);
         Ok(self)
     }
 }
@@ -77,7 +77,7 @@ impl StepDecay {
 impl Schedule for StepDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.start_lr * curve::power(self.log2_gamma, step / self.step_size)
+        self.start_lr * numeric::power(self.log2_gamma, step / self.step_size)
     }
 }
 
@@ -150,7 +150,7 @@ impl MultiStepDecay {
         if let Some(pair) = self.milestones.windows(2).find(|pair| pair[0] >= pair[1]) {
             return Err(ConfigError::UnsortedMilestones { previous: pair[0], milestone: pair[1] });
         }
-        self.log2_gamma = curve::log2(self.gamma);
+        self.log2_gamma = numeric::log2(self.gamma);
         Ok(self)
     }
 }
@@ -159,7 +159,7 @@ impl Schedule for MultiStepDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
         let passed = self.milestones.partition_point(|&milestone| milestone <= step);
-        self.start_lr * curve::power(self.log2_gamma, passed as u64)
+        self.start_lr * numeric::power(self.log2_gamma, passed as u64)
     }
 }
 
