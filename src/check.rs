@@ -1,6 +1,6 @@
 //! The preconditions of all parameters, each written once. NaN fails every one of them.
 
-use crate::{ConfigError, LrRange};
+use crate::error::ConfigError;
 
 /// A learning rate: finite and at least 0.
 pub(crate) fn rate(field: &'static str, value: f64) -> Result<(), ConfigError> {
@@ -11,13 +11,6 @@ pub(crate) fn rate(field: &'static str, value: f64) -> Result<(), ConfigError> {
 pub(crate) fn schedule_rate(field: &'static str, value: &mut f64) -> Result<(), ConfigError> {
     *value += 0.0;
     rate(field, *value)
-}
-
-/// The ends that a schedule runs between, as [`schedule_rate`].
-pub(crate) fn schedule_range(range: &mut LrRange) -> Result<(), ConfigError> {
-    schedule_rate("base_lr", &mut range.base_lr)?;
-    schedule_rate("max_lr", &mut range.max_lr)?;
-    ordered(("base_lr", range.base_lr), ("max_lr", range.max_lr))
 }
 
 /// A learning rate that something is divided or multiplied by.
@@ -106,3 +99,35 @@ pub(crate) fn at_least(field: &'static str, value: u64, minimum: u64) -> Result<
 fn in_range(field: &'static str, value: f64, inside: bool, range: &'static str) -> Result<(), ConfigError> {
     if inside { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, range }) }
 }
+
+/// Declares a struct that serde writes field by field. What serde reads must pass `check`, as what the constructors make.
+///
+/// The fields are read into a private struct of the same name, so nothing gets around the check.
+macro_rules! serde_checked {
+    ($(#[$attribute:meta])* pub struct $name:ident $(<$schedule:ident: $bound:path = $default:ty>)? {
+        $($(#[$field_attribute:meta])* $visibility:vis $field:ident: $type:ty),+ $(,)?
+    }) => {
+        $(#[$attribute])*
+        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+        pub struct $name $(<$schedule = $default>)? {
+            $($(#[$field_attribute])* $visibility $field: $type),+
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de $(, $schedule)?> serde::Deserialize<'de> for $name $(<$schedule>
+        where
+            $schedule: $bound + serde::Deserialize<'de>)?
+        {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(serde::Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct $name $(<$schedule>)? {
+                    $($(#[$field_attribute])* $field: $type),+
+                }
+                let $name { $($field),+ } = $name::deserialize(deserializer)?;
+                Self { $($field),+ }.check().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_checked;

@@ -1,8 +1,8 @@
 //! Stopping when the metric has stopped improving.
 
 use super::Improvement;
-use crate::schedule::serde_checked;
-use crate::{ConfigError, check};
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 
 serde_checked! {
     /// Says when to stop: after `patience` judged reports in a row without an improvement.

@@ -3,8 +3,8 @@
 use alloc::string::String;
 
 use super::Counting;
-use crate::schedule::serde_checked;
-use crate::{ConfigError, check};
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 
 /// Whether smaller or larger is better. [`of_metric`](Self::of_metric) knows it of the usual metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

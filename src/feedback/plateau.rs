@@ -1,8 +1,8 @@
 //! A smaller rate when the metric stops improving.
 
 use super::{Direction, Improvement, MinDelta};
-use crate::schedule::serde_checked;
-use crate::{ConfigError, check};
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 
 serde_checked! {
     /// Scales the rate, or the peak of the cycles, by a factor when a metric has stopped improving.

@@ -1,6 +1,7 @@
 //! Which cycle a step lies in: integer arithmetic only, so that a place is exact up to `u64::MAX`.
 
-use crate::{ConfigError, check};
+use crate::check;
+use crate::error::ConfigError;
 
 /// A step's cycle: which one, how far in, how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

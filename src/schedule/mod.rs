@@ -34,6 +34,9 @@ mod warm_restarts;
 use alloc::boxed::Box;
 use core::ops::Range;
 
+use crate::check;
+use crate::error::ConfigError;
+
 pub use curve::Curve;
 pub use custom::{FromFn, ScaleMode, ScaledCyclic, from_fn};
 pub use cycles::Cycle;
@@ -59,6 +62,15 @@ pub struct LrRange {
     pub base_lr: f64,
     /// The rate at a peak of full amplitude.
     pub max_lr: f64,
+}
+
+impl LrRange {
+    /// Checks the ends of a schedule. -0.0 becomes 0.0.
+    fn check(&mut self) -> Result<(), ConfigError> {
+        check::schedule_rate("base_lr", &mut self.base_lr)?;
+        check::schedule_rate("max_lr", &mut self.max_lr)?;
+        check::ordered(("base_lr", self.base_lr), ("max_lr", self.max_lr))
+    }
 }
 
 /// A step, located in its cycle.
@@ -313,36 +325,6 @@ impl<S: Schedule + ?Sized> Schedule for &S {
 impl<S: Schedule + ?Sized> Schedule for Box<S> {
     delegate!(self => (**self));
 }
-
-/// Declares a struct that is written field by field, and of which what is read is checked with the very `check` that its
-/// constructor uses.
-///
-/// The fields are read into a struct of the same name that nobody else can reach, so there is no way around the check.
-macro_rules! serde_checked {
-    ($(#[$attribute:meta])* pub struct $name:ident {
-        $($(#[$field_attribute:meta])* $visibility:vis $field:ident: $type:ty),+ $(,)?
-    }) => {
-        $(#[$attribute])*
-        #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-        pub struct $name {
-            $($(#[$field_attribute])* $visibility $field: $type),+
-        }
-
-        #[cfg(feature = "serde")]
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[derive(serde::Deserialize)]
-                #[serde(deny_unknown_fields)]
-                struct $name {
-                    $($(#[$field_attribute])* $field: $type),+
-                }
-                let $name { $($field),+ } = $name::deserialize(deserializer)?;
-                Self { $($field),+ }.check().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-pub(crate) use serde_checked;
 
 /// Compiles only as long as a schedule can be used behind a pointer.
 const _: fn(&dyn Schedule) -> f64 = |schedule| schedule.value_at(0);

@@ -1,9 +1,10 @@
 //! The one-cycle policy: one long rise, one long fall, and a rate near zero at the end.
 
 use super::curve::Curve;
-use super::{Cycle, LrRange, Position, Ramp, Schedule, serde_checked};
+use super::{Cycle, LrRange, Position, Ramp, Schedule};
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::{ConfigError, check};
 
 serde_checked! {
     /// One rise to `max_lr` and one fall far below the start, over a known number of updates.

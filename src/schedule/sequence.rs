@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use super::{
     Constant, CosineDecay, Cycle, IntoPolicy, InverseSqrtDecay, LinearDecay, LrRange, Policy, Position, Ramp, Schedule,
-    serde_checked,
 };
-use crate::ConfigError;
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 
 serde_checked! {
     /// Several schedules, one after the other, each counting from 0 at its own start.
@@ -186,7 +186,7 @@ impl Sequence {
         }
         let mut total = 0_u64;
         for steps in self.parts.iter().filter_map(|part| part.steps) {
-            crate::check::length("steps", steps)?;
+            check::length("steps", steps)?;
             total = total.checked_add(steps).ok_or(ConfigError::HorizonOverflow { field: "steps", value: steps })?;
         }
         if last.steps.is_none() {
@@ -242,8 +242,8 @@ fn cycles_before(schedule: &Policy, step: u64) -> u64 {
 
 /// The updates left after a warm-up.
 fn after(warmup_steps: u64, total_steps: u64) -> Result<u64, ConfigError> {
-    crate::check::length("warmup_steps", warmup_steps)?;
-    crate::check::at_least("total_steps", total_steps, warmup_steps.saturating_add(1))?;
+    check::length("warmup_steps", warmup_steps)?;
+    check::at_least("total_steps", total_steps, warmup_steps.saturating_add(1))?;
     Ok(total_steps - warmup_steps)
 }
 

@@ -3,8 +3,9 @@
 use super::curve::Curve;
 use super::cycles::Cycles;
 use super::{Cycle, LrRange, Position, Ramp, Schedule};
+use crate::check;
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::{ConfigError, check};
 
 /// A cosine fall from `max_lr` to `base_lr` that starts again at every restart (SGDR), also the schedule of snapshot
 /// ensembles.
@@ -75,7 +76,7 @@ pub struct WarmRestarts {
 impl WarmRestarts {
     fn checked(base_lr: f64, max_lr: f64, cycles: Cycles) -> Result<Self, ConfigError> {
         let mut range = LrRange { base_lr, max_lr };
-        check::schedule_range(&mut range)?;
+        range.check()?;
         Ok(Self { range, cycles: cycles.check()?, peak_factor: 1.0, log2_peak_factor: 0.0, inclusive_end: false })
     }
 

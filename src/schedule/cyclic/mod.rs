@@ -6,8 +6,9 @@ mod file;
 use super::curve::Curve;
 use super::cycles::Cycles;
 use super::{Cycle, LrRange, Position, Ramp, Schedule};
+use crate::check;
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::{ConfigError, check};
 
 /// A rate that rises from `base_lr` to a peak and falls again, cycle after cycle.
 ///
@@ -111,7 +112,7 @@ enum Turn {
 
 impl Cyclic {
     fn checked(mut range: LrRange, cycles: Cycles, turn: Turn, amplitude: Amplitude) -> Result<Self, ConfigError> {
-        check::schedule_range(&mut range)?;
+        range.check()?;
         if let Turn::Fraction(fraction) = turn {
             check::fraction("up_fraction", fraction)?;
         }

@@ -1,7 +1,8 @@
 //! The rate that does not change.
 
-use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
+use crate::schedule::{LrRange, Position, Ramp, Schedule};
 
 serde_checked! {
     /// One rate for every update.

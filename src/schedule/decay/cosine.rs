@@ -1,8 +1,9 @@
 //! Half a cosine wave from one rate to another.
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::schedule::curve::Curve;
-use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::{LrRange, Position, Ramp, Schedule};
 
 serde_checked! {
     /// Half a cosine wave from `start_lr` to `end_lr`, without a restart.

@@ -1,8 +1,9 @@
 //! The same factor at every update.
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::schedule::{Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::Schedule;
 
 serde_checked! {
     /// A rate that is multiplied by `gamma` at every update.

@@ -1,8 +1,9 @@
 //! The rate divided by the square root of time.
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::schedule::{Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::Schedule;
 
 serde_checked! {
     /// A rate that falls with the square root of time: what follows the warm-up of a Transformer.

@@ -1,8 +1,9 @@
 //! The rate divided by a line in time.
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::schedule::{Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::Schedule;
 
 serde_checked! {
     /// A rate that is divided by a number growing with every update: the `decay` argument of Keras 2.

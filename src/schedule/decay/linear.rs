@@ -1,8 +1,9 @@
 //! A straight line from one rate to another.
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::schedule::curve::Curve;
-use crate::schedule::{LrRange, Position, Ramp, Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::{LrRange, Position, Ramp, Schedule};
 
 serde_checked! {
     /// A straight line from `start_lr` to `end_lr`; with an end above the start, the usual warm-up.

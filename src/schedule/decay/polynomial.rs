@@ -1,8 +1,9 @@
 //! A power of the time that is left.
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::numeric::{self, between};
-use crate::schedule::{Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::Schedule;
 
 serde_checked! {
     /// A fall from `start_lr` to `end_lr` along a power of the share of time that is left.

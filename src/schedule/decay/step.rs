@@ -2,9 +2,10 @@
 
 use alloc::vec::Vec;
 
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::numeric;
-use crate::schedule::{Schedule, serde_checked};
-use crate::{ConfigError, check};
+use crate::schedule::Schedule;
 
 serde_checked! {
     /// A rate that is multiplied by `gamma` every `step_size` updates.
