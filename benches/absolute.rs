@@ -8,7 +8,7 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, Schedule, Sgd};
+use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, Schedule, ScheduleExt, Sgd};
 use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
 use dfdx::prelude::ZeroGrads;
 use support::{model, schedules};
@@ -17,7 +17,7 @@ use support::{model, schedules};
 fn schedule_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("schedule_step");
     for (name, policy) in schedules() {
-        let mut preview = policy.preview(0);
+        let mut preview = policy.values_from(0);
         group.bench_function(name, |bencher| bencher.iter(|| preview.next()));
     }
     group.finish();

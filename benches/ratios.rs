@@ -28,7 +28,7 @@ use cyclic_optim::adapters::dfdx::range_test;
 use cyclic_optim::history::Recorder;
 use cyclic_optim::range_test::RangeTest;
 use cyclic_optim::training::UpdateInPlace;
-use cyclic_optim::{Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, Schedule, Sgd};
+use cyclic_optim::{Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, ScheduleExt, Sgd};
 use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
 use dfdx::prelude::{
     AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, ReLU, SampleTensor, Tensor, Trace, ZeroGrads,
@@ -310,7 +310,7 @@ fn steps(bench: &Bench) {
     let budgets =
         [("triangular", 5.0), ("triangular2", 5.0), ("cosine", 20.0), ("one_cycle", 20.0), ("exp_range", 25.0)];
     for (name, policy) in schedules() {
-        let mut preview = policy.preview(0);
+        let mut preview = policy.values_from(0);
         let mut step = || {
             black_box(preview.next());
         };

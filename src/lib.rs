@@ -36,17 +36,18 @@ mod whole_append;
 pub use adapters::dfdx::{Adam, RMSprop, Sgd};
 #[cfg(feature = "checkpoint")]
 pub use adapters::dfdx::{Checkpoint, CheckpointError, ModelCheckpoint};
-pub use config::{Bounds, Clip, ClrConfig, Forecast, Guard, IntoConfig, MomentumRange};
+pub use config::{Bounds, Clip, ClrConfig, Guard, IntoConfig, MomentumRange};
 pub use error::ConfigError;
 pub use history::History;
 pub use hyper::{Hyper, Hyperparameters, RateAndMomentum, Unsupported};
 pub use optimizer::CyclicOptimizer;
 #[cfg(feature = "plot")]
 pub use picture::PlotError;
+pub use run::Preview;
 pub use schedule::{
     Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, IntoPolicy,
     InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy,
-    PolynomialDecay, Position, Ramp, ScaleMode, ScaledCyclic, Schedule, Sequence, StepDecay, WarmRestarts, from_fn,
+    PolynomialDecay, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, StepDecay, WarmRestarts, from_fn,
 };
 pub use smoothing::{Smoothing, winsorised, winsorising_bounds};
 pub use state::{Applied, ClrState};

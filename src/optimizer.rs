@@ -1,13 +1,16 @@
 //! The wrapper: the only place that counts.
 
-use crate::config::Forecast;
 use num_traits::ToPrimitive;
 
+use crate::check;
+use crate::config::{ClrConfig, IntoConfig};
+use crate::error::ConfigError;
 use crate::feedback::{Observation, Stop};
 use crate::history::{History, LOSS};
-use crate::run::Run;
+use crate::hyper::{Hyper, Hyperparameters};
+use crate::run::{Preview, Run};
 use crate::schedule::{Cycle, LrRange, Policy, Schedule};
-use crate::{Applied, ClrConfig, ClrState, ConfigError, Hyper, Hyperparameters, IntoConfig, check};
+use crate::state::{Applied, ClrState};
 
 /// An optimizer with its learning-rate schedule inside: it counts its own updates, and each of them uses the rate and
 /// the momentum that the schedule says.
@@ -100,7 +103,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
         }
         let run = Run::new(&config, ClrState::default());
-        ClrConfig::<S>::check_rates(run.scheduled())?;
+        run.scheduled().check()?;
         let mut optimizer = Self { inner, config, run, touched: false, all_present: false, history: None };
         optimizer.write();
         Ok(optimizer)
@@ -365,7 +368,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     fn located(&self, state: ClrState) -> Result<Run, ConfigError> {
         self.config.check_state(&state)?;
         let run = Run::new(&self.config, state);
-        ClrConfig::<S>::check_rates(run.scheduled())?;
+        run.scheduled().check()?;
         Ok(run)
     }
 
@@ -410,7 +413,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// Checks that what the next update will use is a rate and a momentum.
     #[inline]
     pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
-        ClrConfig::<S>::check_rates(self.run.scheduled())
+        self.run.scheduled().check()
     }
 
     /// What the next update will use, as it will be reported.
@@ -469,8 +472,8 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// What the next `n` updates will use, as long as nobody interferes.
-    pub fn preview(&self, n: usize) -> core::iter::Take<Forecast<'_, S>> {
-        self.config.forecast(self.state()).take(n)
+    pub fn preview(&self, n: usize) -> core::iter::Take<Preview<'_, S>> {
+        self.config.preview_from(self.state()).take(n)
     }
 
     /// The config: what was asked for.

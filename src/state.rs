@@ -1,8 +1,9 @@
 //! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that its config does not say.
 
+use crate::check;
+use crate::error::ConfigError;
 use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
 use crate::schedule::{LrRange, Schedule};
-use crate::{ConfigError, check};
 
 /// What one update uses: what [`last`](crate::CyclicOptimizer::last) reports of the update just made, and
 /// [`preview`](crate::CyclicOptimizer::preview) of those to come.

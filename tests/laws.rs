@@ -12,7 +12,7 @@ mod support;
 use cyclic_optim::feedback::Plateau;
 use cyclic_optim::{
     Applied, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Point,
-    Policy, Position, ScaleMode, ScaledCyclic, Schedule, Sequence, from_fn,
+    Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, from_fn,
 };
 use proptest::prelude::*;
 use support::Remembers;
@@ -143,7 +143,7 @@ proptest! {
     fn advancing_is_locating(policy in support::policy(), from in any_step()) {
         let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), policy.clone());
         optimizer.seek(from);
-        let mut preview = policy.preview(from);
+        let mut preview = policy.values_from(from);
         for step in (from..=from.saturating_add(700)).chain([u64::MAX; 2].into_iter().filter(|_| from > u64::MAX - 700)) {
             prop_assert_eq!(preview.next().map(bits), Some(bits(policy.value_at(step))), "at {}", step);
             prop_assert_eq!((optimizer.clr_iterations(), bits(optimizer.lr())), (step, bits(policy.value_at(step))));
@@ -238,15 +238,15 @@ struct Odd;
 
 impl Schedule for Odd {
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&self.position_at(step), None).value
+        self.point_at(step, None).value
     }
 
     fn range(&self) -> Option<LrRange> {
         Some(LrRange { base_lr: 0.1, max_lr: 0.2 })
     }
 
-    fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
-        let pick = |n: u64| ODD[(position.step.wrapping_mul(n) % ODD.len() as u64) as usize];
+    fn point_at(&self, step: u64, range: Option<LrRange>) -> Point {
+        let pick = |n: u64| ODD[(step.wrapping_mul(n) % ODD.len() as u64) as usize];
         let value = range.map_or(1.0, |range| range.max_lr) * pick(1);
         Point { value, height: Some(pick(7)), amplitude: 1.0 }
     }
@@ -356,7 +356,7 @@ proptest! {
 #[test]
 fn no_rate_is_minus_zero() {
     let schedule = Constant::new(-0.0).unwrap();
-    assert_eq!((bits(schedule.value_at(0)), schedule.preview(0).next().map(bits)), (0, Some(0)));
+    assert_eq!((bits(schedule.value_at(0)), schedule.values_from(0).next().map(bits)), (0, Some(0)));
     assert_eq!(bits(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule).lr()), 0);
 }
 

@@ -4,7 +4,7 @@ mod support;
 
 use cyclic_optim::{
     ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, IntoConfig, LinearDecay, LrRange, OneCycle, Part, Point,
-    Policy, Position, ScaleMode, ScaledCyclic, Schedule, Sequence, WarmRestarts,
+    Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, WarmRestarts,
 };
 use support::Remembers;
 
@@ -121,7 +121,7 @@ fn a_height_outside_of_0_to_1_gives_no_momentum() {
         fn value_at(&self, _: u64) -> f64 {
             0.1
         }
-        fn point_at(&self, _: &Position, _: Option<LrRange>) -> Point {
+        fn point_at(&self, _: u64, _: Option<LrRange>) -> Point {
             Point { value: 0.1, height: Some(20.0), amplitude: 1.0 }
         }
     }

@@ -14,7 +14,7 @@
 use approx::assert_relative_eq;
 use cyclic_optim::{
     Amplitude, ClrConfig, CosineDecay, Curve, Cyclic, LinearDecay, OneCycle, Part, Policy, ScaleMode, ScaledCyclic,
-    Schedule, Sequence, WarmRestarts,
+    Schedule, ScheduleExt, Sequence, WarmRestarts,
 };
 
 /// The tables print 12 significant digits.
@@ -243,7 +243,7 @@ fn table_e_nupam() {
             (199, 2.5173336467e-6, 0.949949653327),
         ],
     );
-    let rises: Vec<f64> = shape(10, 1, 1.0).preview(0).take(10).collect();
+    let rises: Vec<f64> = shape(10, 1, 1.0).values_from(0).take(10).collect();
     for (i, rate) in rises.iter().enumerate() {
         assert_close(*rate, 0.001 * i as f64, "pct 1");
     }
@@ -251,7 +251,7 @@ fn table_e_nupam() {
     let falls = shape(10, 1, 1e-7);
     let expected =
         [0.0, 0.97552826, 0.90450850, 0.79389263, 0.65450850, 0.5, 0.34549150, 0.20610737, 0.09549150, 0.02447174];
-    for (rate, expected) in falls.preview(0).zip(expected) {
+    for (rate, expected) in falls.values_from(0).zip(expected) {
         assert!((rate / 0.01 - expected).abs() < 1e-6);
     }
 }
@@ -274,7 +274,7 @@ fn table_g_snapshots() {
     }
     // T 10, M 3: the original repeats .1 .075 .025 three times and leaves a stub of one epoch at full rate; the last cycle has
     // it here.
-    let remainder: Vec<f64> = WarmRestarts::snapshots(0.1, 10, 3).unwrap().preview(0).take(10).collect();
+    let remainder: Vec<f64> = WarmRestarts::snapshots(0.1, 10, 3).unwrap().values_from(0).take(10).collect();
     for (value, expected) in remainder.iter().zip([0.1, 0.075, 0.025, 0.1, 0.075, 0.025, 0.1]) {
         assert!((value - expected).abs() < 1e-15);
     }
@@ -373,7 +373,7 @@ fn optax_and_burn_tables() {
         0.134254210,
         0.1,
     ];
-    for (value, expected) in warm_up_cosine.preview(0).zip(expected) {
+    for (value, expected) in warm_up_cosine.values_from(0).zip(expected) {
         assert!((value - expected).abs() < 1e-9);
     }
     // sgdr: two cycles of 5, each with one update of warm-up.
@@ -386,7 +386,7 @@ fn optax_and_burn_tables() {
     };
     let sgdr = Sequence::new([cycle(), cycle()]).unwrap();
     let expected = [0.0, 1.0, 0.853553391, 0.5, 0.146446609, 0.0, 1.0, 0.853553391, 0.5, 0.146446609, 0.0];
-    for (value, expected) in sgdr.preview(0).zip(expected) {
+    for (value, expected) in sgdr.values_from(0).zip(expected) {
         assert!((value - expected).abs() < 1e-9);
     }
 }

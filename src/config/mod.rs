@@ -1,81 +1,79 @@
 //! What the user asks for: a schedule, and what the optimizer does around it.
 
-#[cfg(feature = "serde")]
-mod file;
-mod run;
-
-pub use run::Forecast;
-
+use crate::check::{self, serde_checked};
+use crate::error::ConfigError;
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
 use crate::schedule::{
     Constant, CosineDecay, Cyclic, ExponentialDecay, IntoPolicy, InverseSqrtDecay, InverseTimeDecay, LinearDecay,
-    MultiStepDecay, OneCycle, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
+    LrRange, MultiStepDecay, OneCycle, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
 };
-use crate::{ConfigError, check};
 
-/// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
-/// decay of the base and bounds.
-///
-/// # Formula
-///
-/// For the update with `iterations` updates of the run and `clr_iterations` updates of the schedule before it:
-///
-/// ```text
-/// base     = base_lr / (1 + decay iterations)               the base decays first; the peak stays at max_lr
-/// value    = schedule over (base, max_lr) at clr_iterations
-/// lr       = clamp(value scale envelope, floor, ceiling)    the envelope is what feedback has come to
-/// momentum = max_momentum - (max_momentum - base_momentum) height (amplitude)
-/// ```
-///
-/// The config is never changed by a run; see [`ClrState`](crate::ClrState) for what is.
-///
-/// | option | default | purpose | range |
-/// |---|---|---|---|
-/// | `schedule` | required | the learning rate of each update | |
-/// | [`with_momentum`](Self::with_momentum) | none | momentum, cycled inversely to the rate | 0 <= base <= max < 1 |
-/// | [`with_decay`](Self::with_decay) | 0 | decay of the base | [0, inf) |
-/// | [`with_bounds`](Self::with_bounds) | none | limits of the rate that is applied | 0 <= floor <= ceiling |
-/// | [`with_plateau`](Self::with_plateau) | none | a smaller rate when the metric stops improving | [`Plateau`] |
-/// | [`with_early_stopping`](Self::with_early_stopping) | none | when to stop | [`EarlyStopping`] |
-/// | [`with_watch`](Self::with_watch) | every report | which reports are judged | [`Watch`] |
-/// | [`with_guard`](Self::with_guard) | loss only | which updates are refused | [`Guard`] |
-/// | [`with_clip`](Self::with_clip) | none | clipping of gradients | above 0 |
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::{ClrConfig, Cyclic};
-///
-/// let config = ClrConfig::new(Cyclic::triangular(0.01, 0.06, 2000)?)
-///     .with_momentum(0.85, 0.95)?
-///     .with_decay(1e-4)?;
-/// let at_peak = config.preview().nth(2000).unwrap();
-/// assert_eq!((at_peak.lr, at_peak.momentum), (0.06, Some(0.85)));
-/// # Ok::<(), cyclic_optim::ConfigError>(())
-/// ```
-///
-/// # References
-///
-/// The order, decay before the cycle, and the two counters are those of the optimizers of bckenstler/CLR; the inverse
-/// momentum is that of L. N. Smith, arXiv:1803.09820.
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(try_from = "file::ClrConfigFile<S>"))]
-#[cfg_attr(feature = "serde", serde(bound(deserialize = "S: Schedule + serde::Deserialize<'de>")))]
-pub struct ClrConfig<S = Policy> {
-    schedule: S,
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    momentum: Option<MomentumRange>,
-    decay: f64,
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    bounds: Option<Bounds>,
-    watch: Watch,
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    plateau: Option<Plateau>,
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    early_stopping: Option<EarlyStopping>,
-    guard: Guard,
-    clip: Clip,
+serde_checked! {
+    /// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
+    /// decay of the base and bounds.
+    ///
+    /// # Formula
+    ///
+    /// With the two counters of [`ClrState`](crate::ClrState):
+    ///
+    /// ```text
+    /// base     = base_lr / (1 + decay iterations)               the base decays first; the peak stays at max_lr
+    /// value    = schedule over (base, max_lr) at clr_iterations
+    /// lr       = clamp(value multiplier, floor, ceiling)        for the multiplier see ClrState
+    /// momentum = max_momentum - (max_momentum - base_momentum) height (amplitude)
+    /// ```
+    ///
+    /// A run never changes its config. What it changes is in [`ClrState`](crate::ClrState).
+    ///
+    /// | option | default | purpose | range |
+    /// |---|---|---|---|
+    /// | `schedule` | required | the learning rate of each update | |
+    /// | [`with_momentum`](Self::with_momentum) | none | momentum, cycled inversely to the rate | 0 <= base <= max < 1 |
+    /// | [`with_decay`](Self::with_decay) | 0 | decay of the base | [0, inf) |
+    /// | [`with_bounds`](Self::with_bounds) | none | limits of the rate that is applied | 0 <= floor <= ceiling |
+    /// | [`with_plateau`](Self::with_plateau) | none | a smaller rate when the metric stops improving | [`Plateau`] |
+    /// | [`with_early_stopping`](Self::with_early_stopping) | none | when to stop | [`EarlyStopping`] |
+    /// | [`with_watch`](Self::with_watch) | every report | which reports are judged | [`Watch`] |
+    /// | [`with_guard`](Self::with_guard) | loss only | which updates are refused | [`Guard`] |
+    /// | [`with_clip`](Self::with_clip) | none | clipping of gradients | above 0 |
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::{ClrConfig, Cyclic};
+    ///
+    /// let config = ClrConfig::new(Cyclic::triangular(0.01, 0.06, 2000)?)
+    ///     .with_momentum(0.85, 0.95)?
+    ///     .with_decay(1e-4)?;
+    /// let at_peak = config.preview().nth(2000).unwrap();
+    /// assert_eq!((at_peak.lr, at_peak.momentum), (0.06, Some(0.85)));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// The order, decay before the cycle, and the two counters come from the optimizers of bckenstler/CLR; the inverse
+    /// momentum comes from L. N. Smith, arXiv:1803.09820.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct ClrConfig<S: Schedule = Policy> {
+        schedule: S,
+        #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+        momentum: Option<MomentumRange>,
+        #[cfg_attr(feature = "serde", serde(default))]
+        decay: f64,
+        #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+        bounds: Option<Bounds>,
+        #[cfg_attr(feature = "serde", serde(default))]
+        watch: Watch,
+        #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+        plateau: Option<Plateau>,
+        #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+        early_stopping: Option<EarlyStopping>,
+        #[cfg_attr(feature = "serde", serde(default))]
+        guard: Guard,
+        #[cfg_attr(feature = "serde", serde(default))]
+        clip: Clip,
+    }
 }
 
 /// When [`apply`](crate::CyclicOptimizer::apply) refuses an update, beside a loss that is not finite.
@@ -290,6 +288,11 @@ impl<S: Schedule> ClrConfig<S> {
         self.clip
     }
 
+    /// The rate that a plateau's floor is compared with.
+    pub(crate) fn plateau_reference(&self, range: Option<LrRange>) -> f64 {
+        range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
+    }
+
     fn check(self) -> Result<Self, ConfigError> {
         check::non_negative("decay", self.decay)?;
         if self.decay > 0.0 && self.schedule.range().is_none() {
@@ -302,14 +305,14 @@ impl<S: Schedule> ClrConfig<S> {
             check::momentum("base_momentum", base_momentum)?;
             check::momentum("max_momentum", max_momentum)?;
             check::ordered(("base_momentum", base_momentum), ("max_momentum", max_momentum))?;
-            self.schedule.point_at(&self.schedule.position_at(0), None).height.ok_or(ConfigError::NoHeight)?;
+            self.schedule.point_at(0, None).height.ok_or(ConfigError::NoHeight)?;
         }
         if let Some(plateau) = self.plateau {
             plateau.check()?;
             if plateau.scope == Scope::Peak {
                 self.schedule.range().ok_or(ConfigError::NoRange { asked: "a plateau on the peak" })?;
             }
-            check::ordered(("floor", plateau.floor), ("the reference rate", self.reference(None)))?;
+            check::ordered(("floor", plateau.floor), ("the reference rate", self.plateau_reference(None)))?;
         }
         if let Some(early_stopping) = self.early_stopping {
             early_stopping.check()?;

@@ -90,7 +90,7 @@ impl<F> core::fmt::Debug for ScaledCyclic<F> {
 
 impl<F: Fn(u64) -> f64> Schedule for ScaledCyclic<F> {
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&self.position_at(step), None).value
+        self.point_at(step, None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -109,17 +109,18 @@ impl<F: Fn(u64) -> f64> Schedule for ScaledCyclic<F> {
         self.cyclic.cycle_start(index)
     }
 
-    fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
-        let full = self.cyclic.full_ramp(position, range);
+    fn point_at(&self, step: u64, range: Option<LrRange>) -> Point {
+        let position = Position::of(self, step);
+        let full = self.cyclic.full_ramp(&position, range);
         let n = match (self.scale_mode, position.cycle) {
-            // After the last cycle only the end value is left, whatever the amplitude.
-            (_, None) => return full.point_at(position.step),
-            (ScaleMode::Iteration, _) => position.step,
+            // After the last cycle the value is the end value, whatever the amplitude.
+            (_, None) => return full.point_at(step),
+            (ScaleMode::Iteration, _) => step,
             (ScaleMode::Cycle, Some(cycle)) => cycle.index,
             (ScaleMode::IterationInCycle, Some(cycle)) => cycle.place,
         };
         let scaled = self.cyclic.range().map(|own| full.with_amplitude(range.unwrap_or(own), (self.scale_fn)(n)));
-        scaled.unwrap_or(full).point_at(position.step)
+        scaled.unwrap_or(full).point_at(step)
     }
 }
 

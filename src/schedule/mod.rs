@@ -1,23 +1,23 @@
-//! Schedules: validated plain values that turn the number of an update into a learning rate.
+//! Schedules: plain values, checked when they are made, that give the learning rate of each update.
 //!
 //! A schedule owns no counter and does no I/O. [`Schedule::value_at`] is a pure, closed-form function of the step, so a
-//! run can be resumed, sought, previewed and plotted without being replayed. The counting is done by
-//! [`CyclicOptimizer`](crate::CyclicOptimizer) alone.
+//! run can be resumed, previewed and plotted without replaying it. Only [`CyclicOptimizer`](crate::CyclicOptimizer)
+//! counts.
 //!
 //! # Laws
 //!
-//! Every schedule of this crate obeys them, and a schedule of your own should (`tests/laws.rs` proves them on arbitrary
-//! ones):
+//! Every schedule of this crate obeys these laws, and your own schedules should. `tests/laws.rs` checks them on random
+//! schedules.
 //!
-//! 1. **Pure**: the same step gives the same bits, in any order of asking.
-//! 2. **Total**: any `u64` step, `u64::MAX` included, gives a value: no panic, no overflow.
+//! 1. **Pure**: the same step gives the same bits, in any order of calls.
+//! 2. **Total**: every `u64` step, `u64::MAX` included, has a value, without panic or overflow.
 //! 3. **Bounded**: finite, and within the documented ends.
 //! 4. **Exact ends**: the values at step 0 and at the horizon are the given numbers, bit for bit.
 //! 5. **Holding**: past its horizon a schedule holds its last value; an endless one has no horizon.
 //! 6. **Periodic**: cycles of equal length and amplitude repeat exactly.
-//! 7. **Resumable**: seeking to k and going on equals running through.
+//! 7. **Resumable**: seeking to step k and continuing equals running through.
 //! 8. **Joined**: a [`Sequence`] at a boundary has the value of the next part at its step 0.
-//! 9. **One shape**: `value_at(s) == value_in(s, range)` bit for bit for the schedule's own range.
+//! 9. **One shape**: for the schedule's own range, `value_at(s)` and `value_in(s, range)` have the same bits.
 
 pub(crate) mod curve;
 mod custom;
@@ -32,7 +32,6 @@ mod sequence;
 mod warm_restarts;
 
 use alloc::boxed::Box;
-use core::ops::Range;
 
 use crate::check;
 use crate::error::ConfigError;
@@ -48,9 +47,9 @@ pub use decay::{
 };
 pub use one_cycle::{Dialect, OneCycle};
 pub use policy::{IntoPolicy, Policy};
-pub use questions::{CycleBounds, Extremes, Preview};
+pub use questions::{CycleBounds, Extremes, ScheduleExt, Values};
 pub(crate) use ramp::Cursor;
-pub use ramp::Ramp;
+use ramp::{Position, Ramp};
 pub use sequence::{Part, Sequence};
 pub use warm_restarts::WarmRestarts;
 
@@ -73,28 +72,19 @@ impl LrRange {
     }
 }
 
-/// A step, located in its cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// The update, counted from 0.
-    pub step: u64,
-    /// Where it lies in its cycle; `None` where the schedule has no cycle.
-    pub cycle: Option<Cycle>,
-}
-
-/// What a schedule says about one position.
+/// What a schedule says about one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     /// The learning rate.
     pub value: f64,
-    /// How far between base and peak, 0 to 1, amplitude apart; `None` where the schedule knows no peak.
+    /// The height between base and peak of the cycle, 0 to 1. `None` if the schedule has no peak.
     pub height: Option<f64>,
-    /// The share of the whole range that this cycle's peak reaches, 0 to 1.
+    /// The share of the range that the peak of this cycle reaches, 0 to 1.
     pub amplitude: f64,
 }
 
 impl Point {
-    /// A value without a peak to measure it against.
+    /// A value of a schedule without a peak.
     #[must_use]
     #[inline]
     pub fn without_height(value: f64) -> Self {
@@ -102,15 +92,25 @@ impl Point {
     }
 }
 
-/// A learning rate as a pure function of the number of the update.
+/// A learning rate as a pure function of the step.
 ///
-/// Only [`value_at`](Self::value_at) has to be written. The other questions have answers of their own where the
-/// schedule knows more: whether it ends, where its cycles are, which range it runs between.
+/// Only [`value_at`](Self::value_at) is required. The other methods tell an optimizer more:
+///
+/// | method | what it enables |
+/// |---|---|
+/// | [`horizon`](Self::horizon) | [`remaining`](crate::CyclicOptimizer::remaining), [`is_finished`](crate::CyclicOptimizer::is_finished) |
+/// | [`cycle_at`](Self::cycle_at), [`cycle_start`](Self::cycle_start) | [`at_cycle_end`](crate::CyclicOptimizer::at_cycle_end), [`Watch::CycleEnds`](crate::feedback::Watch::CycleEnds) |
+/// | [`range`](Self::range) and [`point_at`](Self::point_at) | momentum, decay of the base, [`set_range`](crate::CyclicOptimizer::set_range), a plateau on the peak |
+/// | [`peak`](Self::peak) | the rate that a plateau compares its floor with |
+///
+/// [`ScheduleExt`] has what can be asked of any schedule: values, extremes, the bounds of cycles.
 ///
 /// # Examples
 ///
+/// A value for each step is enough:
+///
 /// ```
-/// use cyclic_optim::{ClrConfig, Schedule};
+/// use cyclic_optim::{ClrConfig, Schedule, ScheduleExt};
 ///
 /// /// Halves the rate at every power of two.
 /// struct Octaves(f64);
@@ -121,10 +121,46 @@ impl Point {
 ///     }
 /// }
 ///
-/// let rates: Vec<f64> = Octaves(0.6).preview(0).take(4).collect();
+/// let rates: Vec<f64> = Octaves(0.6).values_from(0).take(4).collect();
 /// assert_eq!(rates, [0.6, 0.3, 0.3, 0.6 / 3.0]);
 /// let config = ClrConfig::custom(Octaves(0.6));
 /// # let _ = config;
+/// ```
+///
+/// A schedule with a range and a height also cycles the momentum:
+///
+/// ```
+/// use cyclic_optim::schedule::{LrRange, Point};
+/// use cyclic_optim::{ClrConfig, Cycle, Schedule};
+///
+/// /// A parabola over each cycle of 10 updates: up to the peak at place 5, and down again.
+/// struct Parabola(LrRange);
+///
+/// impl Schedule for Parabola {
+///     fn value_at(&self, step: u64) -> f64 {
+///         self.point_at(step, None).value
+///     }
+///
+///     fn range(&self) -> Option<LrRange> {
+///         Some(self.0)
+///     }
+///
+///     fn cycle_at(&self, step: u64) -> Option<Cycle> {
+///         Some(Cycle { index: step / 10, place: step % 10, length: 10 })
+///     }
+///
+///     fn point_at(&self, step: u64, range: Option<LrRange>) -> Point {
+///         let LrRange { base_lr, max_lr } = range.unwrap_or(self.0);
+///         let x = (step % 10) as f64 / 10.0;
+///         let height = 4.0 * x * (1.0 - x);
+///         Point { value: base_lr + (max_lr - base_lr) * height, height: Some(height), amplitude: 1.0 }
+///     }
+/// }
+///
+/// let config = ClrConfig::custom(Parabola(LrRange { base_lr: 0.0, max_lr: 0.5 })).with_momentum(0.75, 1.0 - 1.0 / 8.0)?;
+/// let used: Vec<_> = config.preview().take(6).map(|used| (used.lr, used.momentum)).collect();
+/// assert_eq!((used[0], used[5]), ((0.0, Some(0.875)), (0.5, Some(0.75))));
+/// # Ok::<(), cyclic_optim::ConfigError>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a schedule",
@@ -140,31 +176,30 @@ pub trait Schedule {
         None
     }
 
-    /// The ends that the schedule runs between; `None` where it has no base and peak.
+    /// The ends that the schedule runs between; `None` if it has no base and peak.
     ///
-    /// Decay of the base, [`set_range`](crate::CyclicOptimizer::set_range) and a smaller peak need one. A schedule that
-    /// answers here has to follow the range that [`point_at`](Self::point_at) is given.
+    /// A schedule with a range must also implement [`point_at`](Self::point_at) and follow the range given there.
     fn range(&self) -> Option<LrRange> {
         None
     }
 
-    /// The highest rate: what a plateau's floor is measured against. Unless overridden, that of the range, or the first one.
+    /// The highest rate. By default the upper end of the range, or the first value if there is no range.
     fn peak(&self) -> f64 {
         self.range().map_or_else(|| self.value_at(0), |range| range.max_lr)
     }
 
-    /// The cycle that `step` lies in; `None` where there is none.
+    /// The cycle that `step` lies in; `None` outside of all cycles.
     ///
-    /// A schedule whose cycles begin only later has to answer [`cycle_start`](Self::cycle_start), too: a run looks for a
-    /// first cycle only where that says that there will be one.
+    /// A schedule whose first cycle starts after step 0 must also implement [`cycle_start`](Self::cycle_start): a run
+    /// looks for a first cycle only if `cycle_start(0)` is `Some`.
     fn cycle_at(&self, step: u64) -> Option<Cycle> {
         let _ = step;
         None
     }
 
-    /// The update at which cycle `index` starts; `None` where there is no such cycle within `u64`.
+    /// The step at which cycle `index` starts; `None` if there is no such cycle within `u64`.
     ///
-    /// Unless overridden this walks from cycle to cycle, beginning at the first update.
+    /// By default this walks from cycle to cycle, beginning at step 0.
     fn cycle_start(&self, index: u64) -> Option<u64> {
         let mut start = 0_u64;
         for _ in 0..index {
@@ -173,112 +208,23 @@ pub trait Schedule {
         self.cycle_at(start).map(|_| start)
     }
 
-    /// The ramp that a position lies on: the schedule's formula up to where the ramp ends, over `range` instead of the
-    /// schedule's own where one is given. `None` where there is no such formula.
+    /// Value, height and amplitude at a step.
     ///
-    /// An optimizer keeps the ramp and asks again when it ends. Only schedules of this crate can make one; the others are
-    /// asked for their value at every update.
-    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
-        let _ = (position, range);
-        None
-    }
-
-    /// Value, height and amplitude at a position, over `range` instead of the schedule's own where one is given (which
-    /// happens only to schedules that have one).
-    fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
-        match self.ramp_at(position, range) {
-            Some(ramp) => ramp.point_at(position.step),
-            None => Point::without_height(self.value_at(position.step)),
+    /// If `range` is given, the schedule has to run over it instead of its own range. It is given only to schedules that
+    /// have a range. By default the point has [`value_at`](Self::value_at) and no height.
+    fn point_at(&self, step: u64, range: Option<LrRange>) -> Point {
+        match self.ramp_at(&Position::of(self, step), range) {
+            Some(ramp) => ramp.point_at(step),
+            None => Point::without_height(self.value_at(step)),
         }
     }
 
-    // What follows is answered from the above. Overriding it has no effect on an optimizer.
-
-    /// The position of `step`: the step and its cycle.
-    #[inline]
-    fn position_at(&self, step: u64) -> Position {
-        Position { step, cycle: self.cycle_at(step) }
-    }
-
-    /// The value at `step` if the schedule ran over another range: the same shape between other ends.
-    fn value_in(&self, step: u64, range: LrRange) -> f64 {
-        self.point_at(&self.position_at(step), Some(range)).value
-    }
-
-    /// How far between base and peak `step` lies, 0 to 1, amplitude apart.
-    fn height_at(&self, step: u64) -> Option<f64> {
-        self.point_at(&self.position_at(step), None).height
-    }
-
-    /// The values from update `from` on, without end: `schedule.preview(0).take(n)` are the first n.
-    fn preview(&self, from: u64) -> Preview<'_, Self>
-    where
-        Self: Sized,
-    {
-        Preview::new(self, from)
-    }
-
-    /// The smallest and the largest value over `steps`, each with the first step that has it; `None` for no steps.
-    ///
-    /// Looks at every step, so the cost grows with their number.
-    fn extremes(&self, steps: Range<u64>) -> Option<Extremes>
-    where
-        Self: Sized,
-    {
-        Extremes::over(self, steps)
-    }
-
-    /// Where the cycles start and end, from the first one on.
-    fn cycle_bounds(&self) -> CycleBounds<'_, Self>
-    where
-        Self: Sized,
-    {
-        CycleBounds::new(self)
-    }
-
-    /// Updates until the cycle of `step` has ended, the update `step` included.
-    fn updates_until_cycle_end(&self, step: u64) -> Option<u64> {
-        self.cycle_at(step).map(|cycle| cycle.remaining())
-    }
-
-    /// The number of updates after which `cycles` whole cycles have ended; `None` where there are fewer.
-    fn updates_for_cycles(&self, cycles: u64) -> Option<u64> {
-        let Some(last) = cycles.checked_sub(1) else { return Some(0) };
-        let start = self.cycle_start(last)?;
-        start.checked_add(self.cycle_at(start)?.length)
-    }
-
-    /// The number of epochs in which `cycles` whole cycles have ended: [`updates_for_cycles`](Self::updates_for_cycles)
-    /// in epochs of `batches_per_epoch` updates, rounded up. `None` where there are fewer cycles or no batches.
-    ///
-    /// ```
-    /// use cyclic_optim::{Cyclic, Schedule};
-    /// let schedule = Cyclic::triangular(0.001, 0.006, 100)?;
-    /// assert_eq!(schedule.updates_for_cycles(3), Some(600));
-    /// assert_eq!(schedule.epochs_for_cycles(3, 45), Some(14));
-    /// # Ok::<(), cyclic_optim::ConfigError>(())
-    /// ```
-    fn epochs_for_cycles(&self, cycles: u64, batches_per_epoch: u64) -> Option<u64> {
-        (batches_per_epoch > 0).then_some(())?;
-        Some(self.updates_for_cycles(cycles)?.div_ceil(batches_per_epoch))
-    }
-
-    /// The smallest number of epochs, at most `max_epochs`, that ends exactly with a cycle: a good place to stop, for
-    /// the rate is at its lowest there.
-    ///
-    /// ```
-    /// use cyclic_optim::{Cyclic, Schedule};
-    /// let schedule = Cyclic::triangular(0.001, 0.006, 90)?; // a cycle is 180 updates
-    /// assert_eq!(schedule.first_epoch_on_cycle_end(45, 100), Some(4));
-    /// assert_eq!(schedule.first_epoch_on_cycle_end(7, 100), None); // 7 and 180 first meet after 180 epochs
-    /// # Ok::<(), cyclic_optim::ConfigError>(())
-    /// ```
-    fn first_epoch_on_cycle_end(&self, batches_per_epoch: u64, max_epochs: u64) -> Option<u64> {
-        (batches_per_epoch > 0).then_some(())?;
-        (1..=max_epochs)
-            .map_while(|epoch| Some((epoch, epoch.checked_mul(batches_per_epoch)? - 1)))
-            .find(|&(_, last)| self.cycle_at(last).is_some_and(|cycle| cycle.is_last()))
-            .map(|(epoch, _)| epoch)
+    /// The ramp that a step lies on: how the schedules of this crate make an update cheap. Other crates cannot name the
+    /// types and keep the default, so their schedules are asked for a point at every update.
+    #[doc(hidden)]
+    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+        let _ = (position, range);
+        None
     }
 }
 
@@ -312,8 +258,8 @@ macro_rules! delegate {
             $to.ramp_at(position, range)
         }
         #[inline]
-        fn point_at(&$self, position: &Position, range: Option<LrRange>) -> Point {
-            $to.point_at(position, range)
+        fn point_at(&$self, step: u64, range: Option<LrRange>) -> Point {
+            $to.point_at(step, range)
         }
     };
 }
@@ -326,5 +272,5 @@ impl<S: Schedule + ?Sized> Schedule for Box<S> {
     delegate!(self => (**self));
 }
 
-/// Compiles only as long as a schedule can be used behind a pointer.
+/// Fails to compile if a schedule can no longer be used as a trait object.
 const _: fn(&dyn Schedule) -> f64 = |schedule| schedule.value_at(0);

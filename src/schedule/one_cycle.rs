@@ -169,7 +169,7 @@ impl OneCycle {
     ///     .with_three_phases(0.8)?
     ///     .with_div_factors(25.0, 4.0)?
     ///     .with_curve(Curve::Linear);
-    /// for (rate, expected) in schedule.preview(0).zip([1.0, 9.0, 17.0, 25.0, 17.0, 9.0, 1.0, 0.75, 0.5, 0.25]) {
+    /// for (rate, expected) in schedule.values_from(0).zip([1.0, 9.0, 17.0, 25.0, 17.0, 9.0, 1.0, 0.75, 0.5, 0.25]) {
     ///     assert!((rate - expected).abs() < 1e-14);
     /// }
     /// # Ok::<(), cyclic_optim::ConfigError>(())
@@ -294,7 +294,7 @@ impl OneCycle {
 impl Schedule for OneCycle {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&Position { step, cycle: None }, None).value
+        self.point_at(step, None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -331,9 +331,10 @@ mod tests {
     use approx::assert_abs_diff_eq;
 
     use super::*;
+    use crate::schedule::ScheduleExt;
 
     fn assert_values(schedule: &OneCycle, expected: &[f64], epsilon: f64) {
-        for (step, (value, expected)) in schedule.preview(0).zip(expected).enumerate() {
+        for (step, (value, expected)) in schedule.values_from(0).zip(expected).enumerate() {
             assert_abs_diff_eq!(value, *expected, epsilon = epsilon);
             assert!(step < 11);
         }
@@ -374,7 +375,7 @@ mod tests {
             assert_eq!(schedule.value_at(total - 1), 1.0 / 25.0 / 1e4);
         }
         let single = OneCycle::new(1.0, 1).unwrap();
-        assert_eq!(single.preview(0).take(3).collect::<Vec<_>>(), [1.0 / 25.0 / 1e4; 3]);
+        assert_eq!(single.values_from(0).take(3).collect::<Vec<_>>(), [1.0 / 25.0 / 1e4; 3]);
     }
 
     #[test]

@@ -77,8 +77,8 @@ macro_rules! policies {
             }
 
             #[inline]
-            fn point_at(&self, position: &Position, range: Option<LrRange>) -> Point {
-                match self { $(Self::$kind(schedule) => schedule.point_at(position, range),)+ }
+            fn point_at(&self, step: u64, range: Option<LrRange>) -> Point {
+                match self { $(Self::$kind(schedule) => schedule.point_at(step, range),)+ }
             }
         }
     };

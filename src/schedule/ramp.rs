@@ -1,10 +1,24 @@
-//! A stretch of updates on which a schedule runs along one curve, and the cursor that walks from one to the next.
-//!
-//! This is why a scheduled update costs next to nothing: within a ramp nothing is looked up and no cycle is divided out.
+//! Ramps and the cursor that walks over them. See the page of `crate::run` for why an update needs them.
 
 use super::curve::Curve;
-use super::{Cycle, LrRange, Point, Position, Schedule};
+use super::{Cycle, LrRange, Point, Schedule};
 use crate::numeric::{self, between};
+
+/// A step and the cycle that it lies in.
+#[derive(Debug, Clone, Copy)]
+pub struct Position {
+    /// The update, counted from 0.
+    pub(super) step: u64,
+    /// `None` outside of all cycles.
+    pub(super) cycle: Option<Cycle>,
+}
+
+impl Position {
+    #[inline]
+    pub(super) fn of<S: Schedule + ?Sized>(schedule: &S, step: u64) -> Self {
+        Self { step, cycle: schedule.cycle_at(step) }
+    }
+}
 
 /// A rise, a fall or a hold: the formula of a schedule from one update to another.
 ///
@@ -16,7 +30,7 @@ use crate::numeric::{self, between};
 pub struct Ramp {
     /// The update that the ramp counts from.
     start: u64,
-    /// The update that the schedule counts from: 0, but for a part of a sequence.
+    /// The update that the schedule counts from: 0, except in a part of a sequence.
     origin: u64,
     /// The first update that the ramp does not cover.
     until: u64,
@@ -27,7 +41,7 @@ pub struct Ramp {
     foot: f64,
     head: f64,
     amplitude: f64,
-    /// Where the head shrinks with every update: the range it shrinks in and the logarithm of its gamma.
+    /// If the head shrinks with every update: its range and the binary logarithm of its gamma.
     shrinking: Option<(LrRange, f64)>,
     height: Height,
 }
@@ -35,11 +49,11 @@ pub struct Ramp {
 /// The height that a ramp reports.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Height {
-    /// That of its curve.
+    /// The height of its curve.
     Curve,
     /// 0: the ramp runs below the base.
     Zero,
-    /// None: its ends are no base and peak.
+    /// `None`: its ends are not a base and a peak.
     Unknown,
 }
 
@@ -70,7 +84,7 @@ impl Ramp {
         Self { offset: end, slope: -1.0, length: end - turn, ..Self::rise(start, end, curve, foot, head) }
     }
 
-    /// Along `curve` from `start_lr` at update 0 to `end_lr` at update `steps`, and on at `end_lr`.
+    /// Along `curve` from `start_lr` at update 0 to `end_lr` at update `steps`, then constant.
     pub(super) fn one_way(step: u64, steps: u64, curve: Curve, start_lr: f64, end_lr: f64) -> Self {
         if step < steps {
             Self::fall(0, (0.0, numeric::float(steps)), curve, start_lr, end_lr).without_height()
@@ -89,18 +103,18 @@ impl Ramp {
         }
     }
 
-    /// `value` without end.
+    /// A constant `value` without end.
     pub(super) fn hold(value: f64) -> Self {
         Self { slope: 0.0, until: u64::MAX, ..Self::rise(0, 1.0, Curve::Linear, value, value) }
     }
 
-    /// The same ramp, with its head shrunk from `range`'s peak by `amplitude`.
+    /// The same ramp, with the head at `amplitude` between base and peak of `range`.
     #[inline]
     pub(super) fn with_amplitude(self, range: LrRange, amplitude: f64) -> Self {
         Self { head: between(range.base_lr, range.max_lr, amplitude), amplitude, ..self }
     }
 
-    /// The same ramp, with its head shrinking in `range` by a gamma at every update.
+    /// The same ramp, with an amplitude of `gamma^step` in `range`.
     pub(super) fn with_gamma(self, range: LrRange, log2_gamma: f64) -> Self {
         Self { shrinking: Some((range, log2_gamma)), ..self }
     }
@@ -110,17 +124,17 @@ impl Ramp {
         Self { until: self.start.saturating_add(updates), ..self }
     }
 
-    /// The same ramp, as one that runs below the base.
+    /// The same ramp, with a height of 0: it runs below the base.
     pub(super) fn below_base(self) -> Self {
         Self { height: Height::Zero, ..self }
     }
 
-    /// The same ramp, as one between two ends that are no base and peak.
+    /// The same ramp, without a height: its ends are not a base and a peak.
     pub(super) fn without_height(self) -> Self {
         Self { height: Height::Unknown, ..self }
     }
 
-    /// Value, height and amplitude at one of the updates that the ramp covers.
+    /// Value, height and amplitude at an update that the ramp covers.
     #[inline]
     pub(super) fn point_at(&self, step: u64) -> Point {
         let rise = self
@@ -142,22 +156,21 @@ impl Ramp {
     }
 }
 
-/// A place in a schedule where cycle and ramp were looked up. It serves for the updates up to where one of them ends: `made`
-/// is how many updates further the question is about.
+/// The cycle and the ramp of a step. They hold until one of them ends. `made` is the number of updates since the step.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     step: u64,
     /// The present cycle: its index, first update and length.
     cycle: Option<(u64, u64, u64)>,
     ramp: Option<Ramp>,
-    /// The number of updates until it has to be looked up again.
+    /// The number of updates until cycle and ramp have to be looked up again.
     serves_for: u64,
 }
 
 impl Cursor {
-    /// At `step` of `schedule`, over `range` instead of the schedule's own where one is given.
+    /// At `step` of `schedule`, over `range` instead of the schedule's own if one is given.
     pub(crate) fn new<S: Schedule + ?Sized>(schedule: &S, step: u64, range: Option<LrRange>) -> Self {
-        let position = schedule.position_at(step);
+        let position = Position::of(schedule, step);
         let cycle = position.cycle.map(|cycle| (cycle.index, step - cycle.place, cycle.length));
         let ramp = schedule.ramp_at(&position, range);
         let cycle_end = cycle.map(|(_, start, length)| start.saturating_add(length));
@@ -165,7 +178,7 @@ impl Cursor {
             (Some(ramp), Some(end)) => end.min(ramp.until),
             (Some(ramp), None) => ramp.until,
             (None, Some(end)) => end,
-            // Before the first cycle, or where there never is one.
+            // Before the first cycle, or in a schedule without cycles.
             (None, None) => schedule.cycle_start(0).map_or(u64::MAX, |_| step.saturating_add(1)),
         };
         Self { step, cycle, ramp, serves_for: until.saturating_sub(step) }
@@ -177,16 +190,12 @@ impl Cursor {
         self.serves_for
     }
 
-    /// Moves on by `made` updates, as many at most as it serves for. At `u64::MAX` time stands still.
-    #[inline]
-    pub(crate) fn advance(&mut self, made: u64) {
-        self.step = self.step.saturating_add(made);
-    }
-
-    /// Looks up cycle and ramp anew, where the last ones have ended; says whether a cycle has.
-    pub(crate) fn look<S: Schedule + ?Sized>(&mut self, schedule: &S, range: Option<LrRange>) -> bool {
-        let cycle_ended = self.cycle.is_some_and(|(_, start, length)| self.step - start == length);
-        *self = Self::new(schedule, self.step, range);
+    /// Looks up cycle and ramp again, `made` updates later; at most as many as the cursor serves for. Returns whether a
+    /// cycle has ended. At `u64::MAX` the step stays.
+    pub(crate) fn renew<S: Schedule + ?Sized>(&mut self, schedule: &S, made: u64, range: Option<LrRange>) -> bool {
+        let step = self.step.saturating_add(made);
+        let cycle_ended = self.cycle.is_some_and(|(_, start, length)| step - start == length);
+        *self = Self::new(schedule, step, range);
         cycle_ended
     }
 
@@ -195,7 +204,7 @@ impl Cursor {
         self.cycle.map(|(index, start, length)| Cycle { index, place: self.step + made - start, length })
     }
 
-    /// The point; `range` has to give the one that the cursor was made with.
+    /// The point. `range` must return the range that the cursor was made with.
     #[inline]
     pub(crate) fn point<S>(&self, schedule: &S, made: u64, range: impl FnOnce() -> Option<LrRange>) -> Point
     where
@@ -203,7 +212,7 @@ impl Cursor {
     {
         match &self.ramp {
             Some(ramp) => ramp.point_at(self.step + made),
-            None => self.point_over(schedule, made, range()),
+            None => schedule.point_at(self.step + made, range()),
         }
     }
 
@@ -212,6 +221,12 @@ impl Cursor {
     where
         S: Schedule + ?Sized,
     {
-        schedule.point_at(&Position { step: self.step + made, cycle: self.cycle(made) }, range)
+        let step = self.step + made;
+        // The cycle is known here, so the schedule need not divide for it.
+        let position = Position { step, cycle: self.cycle(made) };
+        match self.ramp.and_then(|_| schedule.ramp_at(&position, range)) {
+            Some(ramp) => ramp.point_at(step),
+            None => schedule.point_at(step, range),
+        }
     }
 }

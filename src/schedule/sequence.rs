@@ -297,7 +297,7 @@ impl Schedule for Sequence {
                 Some(steps) if local >= steps => Ramp::hold(schedule.value_at(steps)),
                 _ => {
                     let end = steps.map_or(u64::MAX, |steps| start + steps);
-                    schedule.ramp_at(&schedule.position_at(local), None)?.within(start, end)
+                    schedule.ramp_at(&Position::of(schedule, local), None)?.within(start, end)
                 }
             }
             .without_height(),
@@ -312,6 +312,7 @@ mod tests {
     use approx::assert_abs_diff_eq;
 
     use super::*;
+    use crate::schedule::ScheduleExt;
     use crate::{Cyclic, ExponentialDecay};
 
     #[test]
@@ -321,19 +322,19 @@ mod tests {
         let down = LinearDecay::new(1.6, 0.2, 4).unwrap();
         let there_and_back = Sequence::new([Part::new(up, 4), Part::new(down, 4)]).unwrap();
         let expected = [0.2, 0.55, 0.9, 1.25, 1.6, 1.25, 0.9, 0.55, 0.2, 0.2];
-        for (value, expected) in there_and_back.preview(0).zip(expected) {
+        for (value, expected) in there_and_back.values_from(0).zip(expected) {
             assert_abs_diff_eq!(value, expected, epsilon = 1e-15);
         }
         // optax 0.2.8: join(linear 0 to 1 in 4, halving).
         let halving = ExponentialDecay::new(1.0, 0.5).unwrap();
         let join =
             Sequence::new([Part::new(LinearDecay::new(0.0, 1.0, 4).unwrap(), 4), Part::endless(halving)]).unwrap();
-        let values: Vec<f64> = join.preview(0).take(8).collect();
+        let values: Vec<f64> = join.values_from(0).take(8).collect();
         assert_eq!(values, [0.0, 0.25, 0.5, 0.75, 1.0, 0.5, 0.25, 0.125]);
         // PyTorch 2.15.0 resumes such a sequence at index 5 with 0.1 instead of 0.81.
         let nine_tenths = ExponentialDecay::new(1.0, 0.9).unwrap();
         let resumed = Sequence::new([Part::new(Constant::new(0.1).unwrap(), 3), Part::endless(nine_tenths)]).unwrap();
-        assert_abs_diff_eq!(resumed.preview(5).next().unwrap(), 0.81, epsilon = 1e-15);
+        assert_abs_diff_eq!(resumed.values_from(5).next().unwrap(), 0.81, epsilon = 1e-15);
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl WarmRestarts {
 impl Schedule for WarmRestarts {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&self.position_at(step), None).value
+        self.point_at(step, None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -282,6 +282,7 @@ mod tests {
     use approx::assert_abs_diff_eq;
 
     use super::*;
+    use crate::schedule::ScheduleExt;
 
     #[test]
     fn restarts_that_peers_miss() {
@@ -297,10 +298,10 @@ mod tests {
         // Formula (2) of arXiv:1704.00109 for T 10, M 2, alpha_0 0.2 (peers.md section 5).
         let schedule = WarmRestarts::snapshots(0.2, 10, 2).unwrap();
         let expected = [0.2, 0.180_901_699, 0.130_901_699, 0.069_098_301, 0.019_098_301];
-        for (value, expected) in schedule.preview(0).zip(expected.iter().cycle()).take(10) {
+        for (value, expected) in schedule.values_from(0).zip(expected.iter().cycle()).take(10) {
             assert_abs_diff_eq!(value, *expected, epsilon = 1e-9);
         }
-        let inclusive: Vec<f64> = schedule.with_inclusive_end().preview(0).take(11).collect();
+        let inclusive: Vec<f64> = schedule.with_inclusive_end().values_from(0).take(11).collect();
         assert_eq!((inclusive[4], inclusive[5], inclusive[9], inclusive[10]), (0.0, 0.2, 0.0, 0.0));
     }
 

@@ -273,7 +273,7 @@ pub(crate) fn config() -> impl Strategy<Value = ClrConfig> {
     (policy(), momentum, decay, prop::option::of(rates())).prop_map(|(policy, momentum, decay, bounds)| {
         use cyclic_optim::Schedule;
         let mut config = ClrConfig::new(policy);
-        let has_height = config.schedule().height_at(0).is_some();
+        let has_height = config.schedule().point_at(0, None).height.is_some();
         if let Some((a, b, scaled)) = momentum.filter(|_| has_height) {
             let (low, high) = (a.min(b), a.max(b));
             let with = if scaled { ClrConfig::with_scaled_momentum } else { ClrConfig::with_momentum };

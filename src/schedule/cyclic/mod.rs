@@ -300,7 +300,7 @@ fn halves(up: (&'static str, u64), down: (&'static str, u64)) -> Result<(Turn, C
 impl Schedule for Cyclic {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&self.position_at(step), None).value
+        self.point_at(step, None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -339,9 +339,10 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
+    use crate::schedule::ScheduleExt;
 
     fn values(schedule: &Cyclic, n: usize) -> Vec<f64> {
-        schedule.preview(0).take(n).collect()
+        schedule.values_from(0).take(n).collect()
     }
 
     #[test]

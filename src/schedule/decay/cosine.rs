@@ -74,7 +74,7 @@ impl CosineDecay {
 impl Schedule for CosineDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&self.position_at(step), None).value
+        self.point_at(step, None).value
     }
 
     fn horizon(&self) -> Option<u64> {

@@ -74,7 +74,7 @@ impl LinearDecay {
 impl Schedule for LinearDecay {
     #[inline]
     fn value_at(&self, step: u64) -> f64 {
-        self.point_at(&self.position_at(step), None).value
+        self.point_at(step, None).value
     }
 
     fn horizon(&self) -> Option<u64> {
@@ -95,11 +95,12 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
+    use crate::schedule::ScheduleExt;
 
     #[test]
     fn a_line() {
         // burn's own test: Linear(0.9, 0.5, 4).
-        let values: Vec<f64> = LinearDecay::new(0.9, 0.5, 4).unwrap().preview(0).take(6).collect();
+        let values: Vec<f64> = LinearDecay::new(0.9, 0.5, 4).unwrap().values_from(0).take(6).collect();
         for (value, expected) in values.iter().zip([0.9, 0.8, 0.7, 0.6, 0.5, 0.5]) {
             approx::assert_abs_diff_eq!(*value, expected, epsilon = 1e-15);
         }

@@ -37,7 +37,7 @@ serde_checked! {
     /// ```
     /// use cyclic_optim::{PolynomialDecay, Schedule};
     /// let schedule = PolynomialDecay::new(1.0, 0.0, 4, 2.0)?;
-    /// let rates: Vec<f64> = schedule.preview(0).take(5).collect();
+    /// let rates: Vec<f64> = schedule.values_from(0).take(5).collect();
     /// assert_eq!(rates, [1.0, 0.5625, 0.25, 0.0625, 0.0]);
     /// # Ok::<(), cyclic_optim::ConfigError>(())
     /// ```
@@ -92,12 +92,13 @@ impl Schedule for PolynomialDecay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::ScheduleExt;
 
     #[test]
     fn optax_table() {
         // optax 0.2.8: poly(1, 0, 2, 5) (peers.md section 5).
         let schedule = PolynomialDecay::new(1.0, 0.0, 5, 2.0).unwrap();
-        for (value, expected) in schedule.preview(0).zip([1.0, 0.64, 0.36, 0.16, 0.04, 0.0]) {
+        for (value, expected) in schedule.values_from(0).zip([1.0, 0.64, 0.36, 0.16, 0.04, 0.0]) {
             approx::assert_abs_diff_eq!(value, expected, epsilon = 1e-15);
         }
     }

@@ -38,7 +38,7 @@ serde_checked! {
     /// ```
     /// use cyclic_optim::{Schedule, StepDecay};
     /// let schedule = StepDecay::new(0.8, 3, 0.5)?;
-    /// let rates: Vec<f64> = schedule.preview(0).take(7).collect();
+    /// let rates: Vec<f64> = schedule.values_from(0).take(7).collect();
     /// assert_eq!(rates, [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]);
     /// # Ok::<(), cyclic_optim::ConfigError>(())
     /// ```
@@ -113,7 +113,7 @@ serde_checked! {
     /// ```
     /// use cyclic_optim::{MultiStepDecay, Schedule};
     /// let schedule = MultiStepDecay::new(0.8, [2, 3], 0.5)?;
-    /// let rates: Vec<f64> = schedule.preview(0).take(5).collect();
+    /// let rates: Vec<f64> = schedule.values_from(0).take(5).collect();
     /// assert_eq!(rates, [0.8, 0.8, 0.4, 0.2, 0.2]);
     /// # Ok::<(), cyclic_optim::ConfigError>(())
     /// ```

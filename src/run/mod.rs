@@ -1,0 +1,167 @@
+//! A run: the state, and what makes an update cheap.
+//!
+//! A scheduled update takes about 4 ns. It must not look up a cycle (an integer division alone takes 3 ns) or copy the
+//! whole [`ClrState`]. So everything that stays the same for many updates is kept, and looked up again only when it ends:
+//!
+//! - A **ramp** (`schedule/ramp.rs`) is one rise, fall or hold of a schedule: a curve between two ends, from one update to
+//!   another. A triangle has two ramps in each cycle. Within a ramp a value is one multiplication, one curve and one
+//!   interpolation. Only schedules of this crate have ramps ([`Schedule::ramp_at`]); others are asked for a
+//!   [`point_at`](Schedule::point_at) at each update.
+//! - A **cursor** (beside the ramp) keeps the ramp and the cycle of one step, and knows for how many updates both hold.
+//! - [`Rates`] are the rate and momentum of one update: the point of the cursor, with decay, momentum, multiplier and bounds.
+//! - [`Run`] keeps the state at the last look-up, the cursor, and the number of updates since. An update adds 1 to that
+//!   number and computes the next rates. The full [`ClrState`] is put together when somebody asks for it, and when the
+//!   cursor has to be renewed.
+//!
+//! Ramps and cursor belong to the room `schedule`, because schedules make ramps and [`Values`](crate::schedule::Values)
+//! walks over them.
+
+mod preview;
+mod rates;
+mod report;
+
+pub use preview::Preview;
+pub(crate) use rates::Rates;
+
+use crate::config::ClrConfig;
+use crate::feedback::Stop;
+use crate::schedule::{Cursor, Cycle, Schedule};
+use crate::state::{Applied, ClrState};
+
+/// The state of a run in a form that is cheap to move on; see the page of this module.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// The state when the cursor was looked up.
+    state: ClrState,
+    cursor: Cursor,
+    /// The number of updates made since then.
+    made: u64,
+    /// The number of updates until the cursor has to be renewed; 1 while refusals are pending.
+    serves_for: u64,
+    /// What every rate is multiplied by.
+    multiplier: f64,
+    /// What the last update used, if any was made since the cursor was looked up.
+    used: Rates,
+    /// What the next update will use.
+    next: Rates,
+}
+
+impl Run {
+    /// A run that continues from `state`.
+    pub(crate) fn new<S: Schedule>(config: &ClrConfig<S>, state: ClrState) -> Self {
+        let cursor = Cursor::new(config.schedule(), state.clr_iterations, config.range(&state));
+        let multiplier = config.multiplier(&state);
+        let next = config.rates(&state, &cursor, 0, multiplier);
+        let serves_for = if state.refusals > 0 { 1 } else { cursor.serves_for() };
+        Self { state, cursor, made: 0, serves_for, multiplier, used: next, next }
+    }
+
+    /// Counts an update that used the next rates.
+    #[inline]
+    pub(crate) fn count<S: Schedule>(&mut self, config: &ClrConfig<S>) {
+        self.used = self.next;
+        self.made += 1;
+        if self.made >= self.serves_for {
+            self.renew(config);
+        }
+        self.next = config.rates(&self.state, &self.cursor, self.made, self.multiplier);
+    }
+
+    /// Cold, to keep it out of the path of most updates.
+    #[cold]
+    #[inline(never)]
+    fn renew<S: Schedule>(&mut self, config: &ClrConfig<S>) {
+        self.state = self.state();
+        // An update that was made ends a row of refusals, also if the guard has given up.
+        if self.state.refusals > 0 {
+            self.state.refusals = 0;
+            self.state.stop = self.state.stop.filter(|&stop| stop != Stop::TooManyRefusals);
+        }
+        if self.cursor.renew(config.schedule(), self.made, config.range(&self.state)) {
+            (self.state.at_cycle_end, self.state.unjudged_cycle_end) = (true, true);
+        }
+        self.made = 0;
+        self.serves_for = self.cursor.serves_for();
+    }
+
+    /// The full state.
+    pub(crate) fn state(&self) -> ClrState {
+        if self.made == 0 {
+            return self.state.clone();
+        }
+        ClrState {
+            iterations: self.iterations(),
+            clr_iterations: self.clr_iterations(),
+            last: self.last(),
+            // The end of a cycle renews the cursor, and no update was made since then.
+            at_cycle_end: false,
+            ..self.state.clone()
+        }
+    }
+
+    /// Changes the state, and looks the schedule up again.
+    pub(crate) fn change<S: Schedule, T>(
+        &mut self,
+        config: &ClrConfig<S>,
+        change: impl FnOnce(&mut ClrState) -> T,
+    ) -> T {
+        let mut state = self.state();
+        let result = change(&mut state);
+        *self = Self::new(config, state);
+        result
+    }
+
+    /// The state when the cursor was looked up: for fields that updates do not change.
+    pub(crate) fn settled(&self) -> &ClrState {
+        &self.state
+    }
+
+    /// What the next update will use.
+    #[inline]
+    pub(crate) fn next(&self) -> Rates {
+        self.next.usable()
+    }
+
+    /// What the schedule says about the next update, usable or not.
+    #[inline]
+    pub(crate) fn scheduled(&self) -> Rates {
+        self.next
+    }
+
+    /// Reports no momentum for the next update.
+    pub(crate) fn without_momentum(&mut self) {
+        self.next.momentum = None;
+    }
+
+    /// What the next update will use, with its iteration and step.
+    pub(crate) fn upcoming(&self) -> Applied {
+        applied(self.next(), self.iterations(), self.clr_iterations())
+    }
+
+    /// What the last update used.
+    pub(crate) fn last(&self) -> Option<Applied> {
+        let Some(before) = self.made.checked_sub(1) else { return self.state.last };
+        let (iterations, step) = (self.state.iterations, self.state.clr_iterations);
+        Some(applied(self.used.usable(), iterations.saturating_add(before), step.saturating_add(before)))
+    }
+
+    pub(crate) fn iterations(&self) -> u64 {
+        self.state.iterations.saturating_add(self.made)
+    }
+
+    pub(crate) fn clr_iterations(&self) -> u64 {
+        self.state.clr_iterations.saturating_add(self.made)
+    }
+
+    pub(crate) fn cycle(&self) -> Option<Cycle> {
+        self.cursor.cycle(self.made)
+    }
+
+    pub(crate) fn at_cycle_end(&self) -> bool {
+        self.made == 0 && self.state.at_cycle_end
+    }
+}
+
+fn applied(rates: Rates, iteration: u64, step: u64) -> Applied {
+    Applied { iteration, step, lr: rates.lr, momentum: rates.momentum, grad_norm: None }
+}

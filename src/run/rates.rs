@@ -1,0 +1,94 @@
+//! The rate and the momentum of one update, from the config and the state.
+
+use crate::check;
+use crate::config::ClrConfig;
+use crate::error::ConfigError;
+use crate::feedback::Scope;
+use crate::numeric::between;
+use crate::schedule::{Cursor, LrRange, Point, Schedule, inverse_time};
+use crate::state::ClrState;
+
+/// The rate and momentum of one update.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) lr: f64,
+    pub(crate) momentum: Option<f64>,
+}
+
+impl Rates {
+    /// Fails if the rate or the momentum is out of range, which only a custom schedule can cause.
+    #[inline]
+    pub(crate) fn check(self) -> Result<(), ConfigError> {
+        check::rate("the schedule's rate", self.lr)?;
+        self.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
+    }
+
+    /// What an update uses that cannot be refused. If a custom schedule gives a rate or a momentum out of range, that is a
+    /// rate of 0 and the momentum that the inner optimizer already has.
+    #[inline]
+    pub(super) fn usable(self) -> Self {
+        let is_momentum = self.momentum.is_none_or(|momentum| (0.0..1.0).contains(&momentum));
+        if is_momentum && (0.0..f64::INFINITY).contains(&self.lr) { self } else { Self { lr: 0.0, momentum: None } }
+    }
+}
+
+impl<S: Schedule> ClrConfig<S> {
+    /// The rates of the update that follows `made` updates after `state` and `cursor`. `multiplier` is
+    /// [`multiplier`](Self::multiplier) of the state.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would return through memory, which takes longer than the work")]
+    pub(super) fn rates(&self, state: &ClrState, cursor: &Cursor, made: u64, multiplier: f64) -> Rates {
+        let point = if self.decay() > 0.0 {
+            self.decayed(state, cursor, made)
+        } else {
+            cursor.point(self.schedule(), made, || self.range(state))
+        };
+        let scaled = point.value * multiplier;
+        let momentum = self.momentum().map(|momentum| {
+            let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
+            between(momentum.max_momentum, momentum.base_momentum, height)
+        });
+        let lr = self.bounds().map_or(scaled, |bounds| scaled.clamp(bounds.floor, bounds.ceiling));
+        Rates { lr, momentum }
+    }
+
+    /// The point over the decayed base.
+    fn decayed(&self, state: &ClrState, cursor: &Cursor, made: u64) -> Point {
+        let range = self.range(state).or_else(|| self.schedule().range()).map(|LrRange { base_lr, max_lr }| LrRange {
+            base_lr: inverse_time(base_lr, self.decay(), state.iterations.saturating_add(made)),
+            max_lr,
+        });
+        cursor.point_over(self.schedule(), made, range)
+    }
+
+    /// The product of all that multiplies the whole rate; see the table of [`ClrState`].
+    pub(super) fn multiplier(&self, state: &ClrState) -> f64 {
+        let envelope = match self.plateau() {
+            Some(plateau) if plateau.scope == Scope::Rate => state.envelope * state.plateau.envelope,
+            _ => state.envelope,
+        };
+        state.scale * envelope
+    }
+
+    /// The range that replaces the schedule's own: the range that was set, with the peak that a plateau has left.
+    pub(super) fn range(&self, state: &ClrState) -> Option<LrRange> {
+        let shrinks =
+            self.plateau().is_some_and(|plateau| plateau.scope == Scope::Peak) && state.plateau.envelope < 1.0;
+        if !shrinks {
+            return state.range;
+        }
+        let LrRange { base_lr, max_lr } = state.range.or_else(|| self.schedule().range())?;
+        Some(LrRange { base_lr, max_lr: (max_lr * state.plateau.envelope).max(base_lr) })
+    }
+
+    /// Checks that a run can continue from `state`, and that every rate stays finite.
+    pub(crate) fn check_state(&self, state: &ClrState) -> Result<(), ConfigError> {
+        state.check(self.schedule())?;
+        let highest = state.range.map_or(0.0, |range| range.max_lr).max(self.schedule().peak());
+        let scaled = highest * self.multiplier(state);
+        if self.bounds().map_or(scaled, |bounds| scaled.min(bounds.ceiling)) == f64::INFINITY {
+            return Err(ConfigError::Rate { field: "the highest rate times the scale", value: scaled });
+        }
+        Ok(())
+    }
+}
