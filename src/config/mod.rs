@@ -1,12 +1,9 @@
-//! What the user asks for: a schedule, and what the optimizer does around it.
+//! What the user asks for: a schedule, and the options around it.
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
-use crate::schedule::{
-    Constant, CosineDecay, Cyclic, ExponentialDecay, IntoPolicy, InverseSqrtDecay, InverseTimeDecay, LinearDecay,
-    LrRange, MultiStepDecay, OneCycle, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
-};
+use crate::schedule::{IntoPolicy, LrRange, Policy, Schedule, for_each_schedule};
 
 serde_checked! {
     /// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
@@ -76,13 +73,13 @@ serde_checked! {
     }
 }
 
-/// When [`apply`](crate::CyclicOptimizer::apply) refuses an update, beside a loss that is not finite.
+/// When [`apply`](crate::CyclicOptimizer::apply) refuses an update. It always refuses a loss that is not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Guard {
     /// Whether it looks for gradients that are not finite, too. That takes a copy of all gradients.
     pub gradients: bool,
-    /// Gives up at so many refusals in a row; never, if there is none.
+    /// The number of consecutive refusals at which the run should stop; `None`: it never stops for them.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_refusals: Option<u64>,
 }
@@ -92,10 +89,10 @@ pub struct Guard {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Clip {
-    /// Scales all gradients down together, if their global norm is above this.
+    /// The largest global norm. If the norm is larger, all gradients are scaled down together.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub norm: Option<f64>,
-    /// Clamps each gradient to between minus this and this.
+    /// The largest absolute value of a single gradient. Larger ones are clamped.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub value: Option<f64>,
 }
@@ -108,31 +105,30 @@ pub struct MomentumRange {
     pub base_momentum: f64,
     /// The momentum between the cycles.
     pub max_momentum: f64,
-    /// Whether the momentum's swing shrinks with the amplitude of the cycles, as PyTorch's does, or not, as in the
-    /// seeds of this crate.
+    /// Whether the swing of the momentum shrinks with the amplitude of the cycles, as in PyTorch's `CyclicLR`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub scaled: bool,
 }
 
-/// Limits of the rate that is applied, after everything else.
+/// Limits of the applied rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Bounds {
-    /// No lower rate is applied.
+    /// The lowest rate.
     pub floor: f64,
-    /// No higher rate is applied.
+    /// The highest rate.
     pub ceiling: f64,
 }
 
 impl ClrConfig {
-    /// A config over a schedule of this crate, and nothing else.
+    /// A config of a schedule of this crate, without further options.
     pub fn new(schedule: impl IntoPolicy) -> Self {
         Self::custom(schedule.into_policy())
     }
 }
 
 impl<S: Schedule> ClrConfig<S> {
-    /// A config over any schedule, also one of your own.
+    /// A config of any schedule, also one of your own.
     pub fn custom(schedule: S) -> Self {
         Self {
             schedule,
@@ -151,29 +147,29 @@ impl<S: Schedule> ClrConfig<S> {
     ///
     /// # Errors
     ///
-    /// A momentum outside [0, 1), `base_momentum` above `max_momentum`, a schedule that has no height to run it on.
+    /// A momentum outside [0, 1), `base_momentum` above `max_momentum`, a schedule without a height.
     pub fn with_momentum(mut self, base_momentum: f64, max_momentum: f64) -> Result<Self, ConfigError> {
         self.momentum = Some(MomentumRange { base_momentum, max_momentum, scaled: false });
         self.check()
     }
 
-    /// As [`with_momentum`](Self::with_momentum), the swing shrinking with the amplitude of the cycles, as PyTorch's
-    /// `CyclicLR` does.
+    /// Like [`with_momentum`](Self::with_momentum), but the swing shrinks with the amplitude of the cycles, as in PyTorch's
+    /// `CyclicLR`.
     ///
     /// # Errors
     ///
-    /// As [`with_momentum`](Self::with_momentum).
+    /// See [`with_momentum`](Self::with_momentum).
     pub fn with_scaled_momentum(mut self, base_momentum: f64, max_momentum: f64) -> Result<Self, ConfigError> {
         self.momentum = Some(MomentumRange { base_momentum, max_momentum, scaled: true });
         self.check()
     }
 
-    /// Lets the base of the cycle decay: `base_lr / (1 + decay iterations)`. The peak stays at `max_lr`, as in the optimizers of
-    /// bckenstler/CLR. (The `decay` of Keras 2's own optimizers divides the whole rate, the peak too.)
+    /// Decays the base of the cycle: `base_lr / (1 + decay iterations)`. The peak stays at `max_lr`, as in the optimizers of
+    /// bckenstler/CLR. (The `decay` of Keras 2's own optimizers divides the whole rate, including the peak.)
     ///
     /// # Errors
     ///
-    /// A `decay` that is not finite or negative, a schedule that has no base and peak.
+    /// A negative or non-finite `decay`, a schedule that has no base and peak.
     pub fn with_decay(mut self, decay: f64) -> Result<Self, ConfigError> {
         self.decay = decay;
         self.check()
@@ -183,17 +179,17 @@ impl<S: Schedule> ClrConfig<S> {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `floor` above `ceiling`.
+    /// A negative or non-finite rate, `floor` above `ceiling`.
     pub fn with_bounds(mut self, floor: f64, ceiling: f64) -> Result<Self, ConfigError> {
         self.bounds = Some(Bounds { floor, ceiling });
         self.check()
     }
 
-    /// Scales the rate or the peak when the reported metric stops improving.
+    /// Reduces the rate or the peak when the reported metric stops improving.
     ///
-    /// Plateau and early stopping have a rule of improvement each. With
-    /// [`observe`](crate::CyclicOptimizer::observe) both judge one metric, so both should have its direction; with
-    /// [`observe_separately`](crate::CyclicOptimizer::observe_separately) each judges its own.
+    /// Plateau and early stopping each have their own rule of improvement. With
+    /// [`observe`](crate::CyclicOptimizer::observe) both judge the same metric, so give both rules its direction. With
+    /// [`observe_separately`](crate::CyclicOptimizer::observe_separately) each judges its own metric.
     ///
     /// # Errors
     ///
@@ -203,11 +199,11 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// Says when to stop. Beside a plateau see [`with_plateau`](Self::with_plateau) for which metric is judged.
+    /// Reports when to stop. With a plateau, see [`with_plateau`](Self::with_plateau) for the metric that each judges.
     ///
     /// # Errors
     ///
-    /// None: an [`EarlyStopping`] has been checked when it was made.
+    /// None: an [`EarlyStopping`] is checked when it is made.
     pub fn with_early_stopping(mut self, early_stopping: EarlyStopping) -> Result<Self, ConfigError> {
         self.early_stopping = Some(early_stopping);
         self.check()
@@ -258,7 +254,7 @@ impl<S: Schedule> ClrConfig<S> {
         self.decay
     }
 
-    /// The limits of the applied rate, if there are any.
+    /// The limits of the applied rate, if any.
     pub fn bounds(&self) -> Option<Bounds> {
         self.bounds
     }
@@ -329,7 +325,7 @@ impl<S: Schedule> ClrConfig<S> {
 
 /// A schedule of this crate or a [`ClrConfig`]: what [`CyclicOptimizer::new`](crate::CyclicOptimizer::new) takes.
 ///
-/// Implement it for a type of your own that stands for a config.
+/// Implement it for your own type if it can be converted into a config.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a schedule of this crate nor a `ClrConfig`",
     note = "constructors of schedules and the `with_..` methods return a `Result`: add `?` or `.unwrap()`",
@@ -346,31 +342,30 @@ impl<S> IntoConfig<S> for ClrConfig<S> {
     }
 }
 
-// One impl for each source type: a blanket one over all schedules would leave the optimizer's type open.
+// One impl for each source type. With a blanket impl over all schedules, type inference would fail.
 macro_rules! from_schedules {
-    ($($schedule:ty),+ $(,)?) => {$(
-        impl IntoConfig<Policy> for $schedule {
+    ($($schedule:ident),+ $(,)?) => {$(
+        impl IntoConfig<Policy> for crate::schedule::$schedule {
             fn into_config(self) -> ClrConfig {
                 self.into()
             }
         }
 
-        impl From<$schedule> for ClrConfig {
-            fn from(schedule: $schedule) -> Self {
+        impl From<crate::schedule::$schedule> for ClrConfig {
+            fn from(schedule: crate::schedule::$schedule) -> Self {
                 Self::new(schedule)
             }
         }
     )+};
 }
 
-from_schedules! {
-    Policy, Constant, LinearDecay, StepDecay, MultiStepDecay, ExponentialDecay, PolynomialDecay, CosineDecay,
-    InverseTimeDecay, InverseSqrtDecay, Cyclic, OneCycle, WarmRestarts, Sequence,
-}
+for_each_schedule!(from_schedules);
+from_schedules! { Policy }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::{Constant, Cyclic};
 
     #[test]
     fn every_precondition() {

@@ -46,6 +46,7 @@ pub use decay::{
     PolynomialDecay, StepDecay,
 };
 pub use one_cycle::{Dialect, OneCycle};
+pub(crate) use policy::for_each_schedule;
 pub use policy::{IntoPolicy, Policy};
 pub use questions::{CycleBounds, Extremes, ScheduleExt, Values};
 pub(crate) use ramp::Cursor;

@@ -1,13 +1,32 @@
 //! The closed, serialisable set of the crate's schedules.
 //!
-//! A new schedule needs: its file, a line of `policies!` here and of `from_schedules!` in `config.rs`, the re-exports in
-//! `schedule/mod.rs` and `lib.rs`, a strategy in `tests/support`, its values in `tests/value_stability.rs`, its form in
-//! `tests/serde_format.rs`, a row in the README's table, with what proves it in `tests/moving_over.rs`.
+//! To add a schedule: write its file, add it to the list below, and re-export it in `schedule/mod.rs` and `lib.rs`. It also
+//! needs a strategy in `tests/support`, its values in `tests/value_stability.rs`, its stored form in
+//! `tests/serde_format.rs`, and a row in the README's table with its proof in `tests/moving_over.rs`.
 
-use super::{
-    Constant, CosineDecay, Cycle, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange,
-    MultiStepDecay, OneCycle, Point, PolynomialDecay, Position, Ramp, Schedule, Sequence, StepDecay, WarmRestarts,
-};
+use super::{Cycle, LrRange, Point, Position, Ramp, Schedule};
+
+/// The list of all schedules, given to the macro `$with`.
+macro_rules! for_each_schedule {
+    ($with:ident) => {
+        $with! {
+            Constant,
+            LinearDecay,
+            StepDecay,
+            MultiStepDecay,
+            ExponentialDecay,
+            PolynomialDecay,
+            CosineDecay,
+            InverseTimeDecay,
+            InverseSqrtDecay,
+            Cyclic,
+            OneCycle,
+            WarmRestarts,
+            Sequence,
+        }
+    };
+}
+pub(crate) use for_each_schedule;
 
 macro_rules! policies {
     ($($kind:ident),+ $(,)?) => {
@@ -25,16 +44,16 @@ macro_rules! policies {
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
         #[non_exhaustive]
         pub enum Policy {
-            $(#[doc = concat!("See [`", stringify!($kind), "`].")] $kind($kind),)+
+            $(#[doc = concat!("See [`", stringify!($kind), "`](crate::schedule::", stringify!($kind), ").")] $kind(crate::schedule::$kind),)+
         }
 
-        $(impl From<$kind> for Policy {
-            fn from(schedule: $kind) -> Self {
+        $(impl From<crate::schedule::$kind> for Policy {
+            fn from(schedule: crate::schedule::$kind) -> Self {
                 Self::$kind(schedule)
             }
         }
 
-        impl IntoPolicy for $kind {
+        impl IntoPolicy for crate::schedule::$kind {
             fn into_policy(self) -> Policy {
                 self.into()
             }
@@ -101,18 +120,4 @@ impl IntoPolicy for Policy {
     }
 }
 
-policies! {
-    Constant,
-    LinearDecay,
-    StepDecay,
-    MultiStepDecay,
-    ExponentialDecay,
-    PolynomialDecay,
-    CosineDecay,
-    InverseTimeDecay,
-    InverseSqrtDecay,
-    Cyclic,
-    OneCycle,
-    WarmRestarts,
-    Sequence,
-}
+for_each_schedule!(policies);
