@@ -1,4 +1,4 @@
-//! The preconditions of all parameters, each written once. NaN fails every one of them.
+//! The preconditions of all parameters, each written once. NaN fails all of them.
 
 use crate::error::ConfigError;
 
@@ -7,18 +7,18 @@ pub(crate) fn rate(field: &'static str, value: f64) -> Result<(), ConfigError> {
     if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(ConfigError::Rate { field, value }) }
 }
 
-/// A learning rate that a schedule is made of. -0.0 becomes 0.0, so that every way to a value gives the same bits.
+/// A learning rate in a schedule. -0.0 becomes 0.0, so that every way to compute a value gives the same bits.
 pub(crate) fn schedule_rate(field: &'static str, value: &mut f64) -> Result<(), ConfigError> {
     *value += 0.0;
     rate(field, *value)
 }
 
-/// A learning rate that something is divided or multiplied by.
+/// A finite number above 0.
 pub(crate) fn positive(field: &'static str, value: f64) -> Result<(), ConfigError> {
     in_range(field, value, value > 0.0 && value.is_finite(), "(0, inf)")
 }
 
-/// Two learning rates, the first not above the second.
+/// Two learning rates, in ascending order.
 pub(crate) fn rates(
     (low_field, low): (&'static str, f64),
     (high_field, high): (&'static str, f64),
@@ -28,7 +28,7 @@ pub(crate) fn rates(
     ordered((low_field, low), (high_field, high))
 }
 
-/// Two numbers, the first not above the second.
+/// Two numbers in ascending order; equal ones pass.
 pub(crate) fn ordered(
     (low_field, low): (&'static str, f64),
     (high_field, high): (&'static str, f64),
@@ -56,12 +56,12 @@ pub(crate) fn weight(field: &'static str, value: f64) -> Result<(), ConfigError>
     momentum(field, value)
 }
 
-/// A factor that makes larger: (1, inf).
+/// A factor that increases: (1, inf).
 pub(crate) fn factor(field: &'static str, value: f64) -> Result<(), ConfigError> {
     in_range(field, value, value > 1.0 && value.is_finite(), "(1, inf)")
 }
 
-/// A factor that makes smaller: (0, 1).
+/// A factor that reduces: (0, 1).
 pub(crate) fn shrinking(field: &'static str, value: f64) -> Result<(), ConfigError> {
     in_range(field, value, value > 0.0 && value < 1.0, "(0, 1)")
 }
@@ -100,9 +100,9 @@ fn in_range(field: &'static str, value: f64, inside: bool, range: &'static str) 
     if inside { Ok(()) } else { Err(ConfigError::OutOfRange { field, value, range }) }
 }
 
-/// Declares a struct that serde writes field by field. What serde reads must pass `check`, as what the constructors make.
+/// Declares a struct that serde writes field by field and reads through its method `check`, which its constructors use too.
 ///
-/// The fields are read into a private struct of the same name, so nothing gets around the check.
+/// The fields are read into a private struct of the same name, so no value can bypass the check.
 macro_rules! serde_checked {
     ($(#[$attribute:meta])* pub struct $name:ident $(<$schedule:ident: $bound:path = $default:ty>)? {
         $($(#[$field_attribute:meta])* $visibility:vis $field:ident: $type:ty),+ $(,)?

@@ -1,15 +1,15 @@
-//! What can be wrong with a configuration: one variant per broken precondition, with the numbers that broke it.
+//! The errors of parameters: one variant for each precondition, with the numbers that break it.
 
 use thiserror::Error;
 
-/// A schedule, a config or a state that cannot be used.
+/// A parameter of a schedule, a config or a state is invalid.
 ///
-/// Every message names the field as the user wrote it and the value that was found. The same error comes out of a
-/// constructor and, as text, out of a config file that fails the same check.
+/// Every message names the field as the user writes it, and its value. A constructor returns this error; reading a config
+/// file that fails the same check returns its text.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A learning rate that is not a finite number of at least 0.
+    /// A learning rate is not finite or is negative.
     #[error("{field} must be a finite rate of at least 0, got {value}")]
     Rate {
         /// The parameter.
@@ -29,7 +29,7 @@ pub enum ConfigError {
         /// Its value.
         high: f64,
     },
-    /// A number outside its range (NaN is outside every range).
+    /// A number is outside its range. NaN is outside every range.
     #[error("{field} must lie in {range}, got {value}")]
     OutOfRange {
         /// The parameter.
@@ -39,45 +39,47 @@ pub enum ConfigError {
         /// The range, in interval notation.
         range: &'static str,
     },
-    /// A length or a count that must be larger.
+    /// A length or a count is too small.
     #[error("{field} must be at least {minimum}, got {value}")]
     TooSmall {
         /// The parameter.
         field: &'static str,
         /// What it was set to.
         value: u64,
-        /// The smallest value that makes sense.
+        /// The smallest valid value.
         minimum: u64,
     },
-    /// Milestones that do not rise strictly.
+    /// The milestones do not rise strictly.
     #[error("milestones must rise strictly, got {milestone} after {previous}")]
     UnsortedMilestones {
         /// The milestone before.
         previous: u64,
-        /// The milestone that is not above it.
+        /// The next one, which is not above it.
         milestone: u64,
     },
-    /// A list that needs at least one entry has none.
+    /// A list that needs at least one entry is empty.
     #[error("{field} must not be empty, got 0 entries")]
     Empty {
         /// The parameter.
         field: &'static str,
     },
-    /// A part of a sequence that has another after it but no length.
-    #[error("parts[{index}].steps must be given: only the last part of a sequence may go on for ever, got none")]
+    /// A part of a sequence has no length, and is not the last one.
+    #[error("parts[{index}].steps is missing: only the last part of a sequence may be endless")]
     EndlessPart {
         /// The part, counted from 0.
         index: usize,
     },
-    /// Sequences within sequences, deeper than a config file can hold.
-    #[error("sequences must be nested at most {maximum} deep, got {depth}: join parts of an inner one to an outer one")]
+    /// Sequences are nested deeper than a config file can hold.
+    #[error(
+        "sequences must be nested at most {maximum} deep, got {depth}: move parts of an inner sequence to an outer one"
+    )]
     TooDeep {
-        /// How deep they are nested; 1 is a sequence without another in it.
+        /// The depth; 1 is a sequence without inner sequences.
         depth: u64,
-        /// How deep they may be.
+        /// The largest depth.
         maximum: u64,
     },
-    /// More updates than a `u64` can count.
+    /// There are more updates than a `u64` can count.
     #[error("{field} must keep the horizon within u64, got {value}")]
     HorizonOverflow {
         /// The parameter that is too large.
@@ -85,30 +87,28 @@ pub enum ConfigError {
         /// What it was set to.
         value: u64,
     },
-    /// Parameters that exclude or need each other.
+    /// Parameters exclude or need each other.
     #[error("{field} {problem}")]
     Conflict {
         /// The parameter or parameters.
         field: &'static str,
-        /// What is wrong with giving or omitting them.
+        /// The conflict.
         problem: &'static str,
     },
-    /// Something was asked that only a schedule between a `base_lr` and a `max_lr` can do.
+    /// An option needs a schedule that runs between a `base_lr` and a `max_lr`.
     #[error("{asked} needs a schedule that runs between a base_lr and a max_lr, and this one does not")]
     NoRange {
-        /// What was asked.
+        /// The option.
         asked: &'static str,
     },
-    /// Only the ends of cycles are to be judged, and the schedule has no cycles.
+    /// [`Watch::CycleEnds`](crate::feedback::Watch::CycleEnds) needs a schedule with cycles.
     #[error("watch = cycle_ends needs a schedule with cycles, and this one has none")]
     NoCycles,
-    /// Momentum is to be cycled by a schedule that has no height.
-    #[error(
-        "momentum can only be cycled by a schedule that says how far between base and peak it is, and this one does not"
-    )]
+    /// Cycled momentum needs a schedule with a height.
+    #[error("momentum can only be cycled by a schedule with a base and a peak, and this one has none")]
     NoHeight,
-    /// Momentum is to be cycled on an optimizer that has none.
-    #[error("momentum is to be cycled, but the inner optimizer has no momentum: switch it on there first")]
+    /// Cycled momentum needs an inner optimizer with momentum.
+    #[error("momentum cannot be cycled: the inner optimizer has no momentum, or it is switched off")]
     NoMomentum,
     /// The inner optimizer has no learning rate to schedule.
     #[error("the inner optimizer has no learning rate to schedule")]

@@ -1,4 +1,4 @@
-//! All that is asked of an inner optimizer: that its hyper-parameters can be read and written.
+//! What an inner optimizer must provide: access to its hyper-parameters.
 
 use thiserror::Error;
 
@@ -10,11 +10,11 @@ pub enum Hyper {
     LearningRate,
     /// The velocity factor of SGD (classic or Nesterov), the momentum of RMSprop (never its alpha), beta1 of Adam.
     Momentum,
-    /// The weight decay, L2 or decoupled as the optimizer has it.
+    /// The weight decay, L2 or decoupled as the optimizer defines it.
     WeightDecay,
 }
 
-/// The optimizer has no such hyper-parameter, or it is switched off.
+/// The optimizer does not have this hyper-parameter, or it is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this optimizer has no {0:?} to set")]
 pub struct Unsupported(pub Hyper);
@@ -57,18 +57,18 @@ pub struct Unsupported(pub Hyper);
 /// # Ok::<(), cyclic_optim::ConfigError>(())
 /// ```
 pub trait Hyperparameters {
-    /// The present value; `None` if the optimizer has no such hyper-parameter or it is switched off.
+    /// The present value; `None` if the optimizer does not have the hyper-parameter or it is switched off.
     fn get(&self, hyper: Hyper) -> Option<f64>;
 
     /// Sets the value that the next update uses.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`] exactly where [`get`](Self::get) answers `None`; nothing is switched on silently.
+    /// [`Unsupported`] exactly if [`get`](Self::get) returns `None`. Nothing is switched on silently.
     fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported>;
 }
 
-/// An inner optimizer that is only a learning rate and a momentum: for a framework that is told its rate from outside, and for
+/// An inner optimizer that is only a learning rate and a momentum. It serves frameworks whose rate is set from outside, and
 /// tests.
 ///
 /// ```

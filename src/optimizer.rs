@@ -1,4 +1,4 @@
-//! The wrapper: the only place that counts.
+//! The wrapper around an inner optimizer. It alone counts updates.
 
 use num_traits::ToPrimitive;
 
@@ -12,35 +12,36 @@ use crate::run::{Preview, Run};
 use crate::schedule::{Cycle, LrRange, Policy, Schedule};
 use crate::state::{Applied, ClrState};
 
-/// An optimizer with its learning-rate schedule inside: it counts its own updates, and each of them uses the rate and
-/// the momentum that the schedule says.
+/// An optimizer with its learning-rate schedule inside. It counts its own updates, and each update uses the rate and the
+/// momentum of the schedule.
 ///
 /// # Order of one update
 ///
-/// decay of the base -> cycle -> scale -> clamp to the bounds -> write into the inner optimizer -> inner update -> both
-/// counters + 1. See [`ClrConfig`] for the formula.
+/// decay of the base -> cycle -> multipliers -> clamp to the bounds -> write into the inner optimizer -> inner update ->
+/// both counters + 1. See [`ClrConfig`] for the formula and [`ClrState`] for the counters and multipliers.
 ///
-/// At any time outside of an update, unless changed through [`get_mut`](Self::get_mut), the inner optimizer holds the rate and the momentum that the *next* update will use:
-/// [`lr`](Self::lr) and [`momentum`](Self::momentum) return them. What the update just made *has* used is
-/// [`last`](Self::last); log that.
+/// Between updates the inner optimizer holds the rate and the momentum that the *next* update will use, unless they were
+/// changed through [`get_mut`](Self::get_mut). [`lr`](Self::lr) and [`momentum`](Self::momentum) return them. What the
+/// *last* update used is in [`last`](Self::last): log that.
 ///
 /// # Errors and counters
 ///
-/// The counters advance when the inner optimizer took its step, and stay where they are when it failed. dfdx's
-/// `UnusedParams` comes after all other parameters have moved, so the counters advance on it.
+/// The counters advance when the inner optimizer has made its update, and stay when it failed. dfdx returns
+/// `UnusedParams` after it has updated all other parameters, so the counters advance on it.
 ///
-/// # Rates that are none
+/// # Invalid rates
 ///
-/// The schedules of this crate give a finite rate for every step, and a scale or range that would make it infinite is refused. A
-/// custom schedule may give NaN, an infinity, a negative rate or a momentum outside [0, 1). [`apply`](Self::apply) refuses such
-/// an update. dfdx's `update` and [`update_with`](Self::update_with) have no error for it: the inner optimizer gets a rate of 0
-/// and keeps the momentum that it has, which [`lr`](Self::lr), [`last`](Self::last) and the history report.
+/// The schedules of this crate give a finite rate for every step, and a scale or range that would make it infinite is
+/// refused. A custom schedule may give NaN, an infinity, a negative rate or a momentum outside [0, 1).
+/// [`apply`](Self::apply) refuses such an update. dfdx's `update` and [`update_with`](Self::update_with) have no error for
+/// it: the inner optimizer gets a rate of 0 and keeps its momentum, and [`lr`](Self::lr), [`last`](Self::last) and the
+/// history report that.
 ///
 /// # What is saved
 ///
-/// [`config`](Self::config) and [`state`](Self::state) are plain data under serde and say everything about the schedule.
-/// The moments are the inner optimizer's. For JSON to be read back to the bit, `serde_json`
-/// needs its feature `float_roundtrip`.
+/// [`config`](Self::config) and [`state`](Self::state) are plain data under serde and contain everything about the schedule.
+/// The moments belong to the inner optimizer. To read the same bits back from JSON, `serde_json` needs its feature
+/// `float_roundtrip`.
 ///
 /// # Examples
 ///
@@ -69,10 +70,10 @@ pub struct CyclicOptimizer<O, S = Policy> {
     inner: O,
     config: ClrConfig<S>,
     run: Run,
-    /// Whether somebody had the inner optimizer since the next rates were written. Then they may have been overwritten, and
-    /// `last` must not lie.
+    /// Whether the inner optimizer was lent out since the next rates were written. Then they may have been overwritten.
     touched: bool,
-    /// Whether the last update that `apply` made has found a gradient for every parameter, so that the next one need not look.
+    /// Whether every parameter had a gradient in the last update of `apply`. Then the next one need not search for missing
+    /// ones.
     pub(crate) all_present: bool,
     history: Option<History>,
 }
@@ -82,8 +83,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Panics
     ///
-    /// Where [`try_new`](Self::try_new) gives an error.
-    #[expect(clippy::panic, reason = "documented; `try_new` is the form that does not")]
+    /// If [`try_new`](Self::try_new) returns an error.
+    #[expect(clippy::panic, reason = "documented; `try_new` does not panic")]
     pub fn new(inner: O, config: impl IntoConfig<S>) -> Self {
         match Self::try_new(inner, config) {
             Ok(optimizer) => optimizer,
@@ -95,7 +96,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// Momentum is to be cycled and `inner` has none, or a custom schedule does not begin with a rate and a momentum.
+    /// The config cycles momentum and `inner` has none, or the first rate or momentum of a custom schedule is invalid.
     pub fn try_new(inner: O, config: impl IntoConfig<S>) -> Result<Self, ConfigError> {
         let config = config.into_config();
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
@@ -109,18 +110,17 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(optimizer)
     }
 
-    /// Gives the optimizer a history to fill: one record for each update from now on.
+    /// Gives the optimizer a history, which gets a record of each update from now on.
     ///
-    /// [`apply`](Self::apply) knows the loss and records by itself; after a plain `update` the loop calls
-    /// [`record`](Self::record).
+    /// [`apply`](Self::apply) knows the loss and records it. After a plain `update`, call [`record`](Self::record).
     #[must_use]
     pub fn with_history(mut self, history: History) -> Self {
         self.history = Some(history);
         self
     }
 
-    /// Records the update just made, with its loss, in the history. Does nothing without a history, before the first update
-    /// or for an update that the history does not keep; a second record of the same update replaces the loss.
+    /// Records the last update with its loss in the history. Does nothing without a history, before the first update, or for
+    /// an update that the history does not keep. A second record of the same update replaces the loss.
     ///
     /// ```
     /// # use cyclic_optim::{Constant, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
@@ -147,17 +147,16 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         let loss = loss.to_f64().unwrap_or(f64::NAN);
         let (Some(used), Some(history)) = (self.run.last(), &mut self.history) else { return };
         if history.updates().index().last() == Some(&used.iteration) {
-            // The same one, or made again after `restore` or `seek`.
+            // The same update, or the same iteration again after `restore` or `seek`.
             history.replace_last(&used, &[(LOSS, loss)]);
         } else {
             history.record(&used, &[(LOSS, loss)]);
         }
     }
 
-    /// Makes one update: `step` gets the inner optimizer, holding the scheduled rate and momentum, and steps it.
+    /// Makes one update: `step` gets the inner optimizer, which holds the scheduled rate and momentum, and steps it.
     ///
-    /// The counters advance if it returns `Ok`. This is what the framework adapters are built on; with it any optimizer
-    /// can be driven.
+    /// The counters advance if it returns `Ok`. The framework adapters are built on this method. It works with any optimizer.
     ///
     /// # Errors
     ///
@@ -168,15 +167,15 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         if result.is_ok() {
             self.finish();
         } else {
-            // What failed may have changed the optimizer before.
+            // The failed step may have changed the rates.
             self.write();
         }
         result
     }
 
-    /// The inner optimizer, holding the rate and momentum of the update that is to be made.
+    /// The inner optimizer, with the rate and momentum of the coming update.
     ///
-    /// An update that panics leaves `touched` set.
+    /// If that update panics, `touched` stays set.
     #[inline]
     pub(crate) fn begin(&mut self) -> &mut O {
         self.put_right();
@@ -184,7 +183,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         &mut self.inner
     }
 
-    /// Writes the next rates again where they may have been overwritten.
+    /// Writes the next rates again if they may have been overwritten.
     #[inline]
     pub(crate) fn put_right(&mut self) {
         if self.touched {
@@ -192,14 +191,14 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
     }
 
-    /// Counts the update that was made, and writes what the next one will use.
+    /// Counts the update, and writes the rates of the next one.
     #[inline]
     pub(crate) fn finish(&mut self) {
         self.run.count(&self.config);
         self.write();
     }
 
-    /// As [`finish`](Self::finish), for an update that was guarded.
+    /// Like [`finish`](Self::finish), for an update by `apply`: also records it.
     pub(crate) fn finish_applied(&mut self, used: Applied, loss: f64) {
         self.finish();
         if let Some(history) = &mut self.history {
@@ -210,7 +209,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
     }
 
-    /// Counts a refused update. Returns how many it were in a row, if the guard gives up.
+    /// Counts a refused update. If the guard's limit is reached, returns the number of consecutive refusals.
     pub(crate) fn refuse(&mut self) -> Option<u64> {
         let max_refusals = self.config.guard().max_refusals;
         self.run.change(&self.config, |state| {
@@ -222,13 +221,13 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         })
     }
 
-    /// Runs the cycles between other rates from the next update on. The place in the cycle stays, and so does an end of
-    /// the schedule's own ([`Cyclic::with_end_lr`](crate::Cyclic::with_end_lr), the end of a one-cycle).
+    /// Runs the cycles between other rates from the next update on. The place in the cycle stays. A separate end rate
+    /// ([`Cyclic::with_end_lr`](crate::Cyclic::with_end_lr), the end of a one-cycle) also stays.
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `base_lr` above `max_lr`, a range that the scale makes infinite, a schedule without
-    /// base and peak. Nothing has changed then.
+    /// A negative or non-finite rate, `base_lr` above `max_lr`, a range that the scale makes infinite, a schedule without
+    /// base and peak. On an error nothing changes.
     pub fn set_range(&mut self, base_lr: f64, max_lr: f64) -> Result<(), ConfigError> {
         let range = Some(LrRange { base_lr, max_lr });
         self.restore(ClrState { range, ..self.state() })
@@ -238,17 +237,17 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// A scale that is not finite or negative, or that makes the highest rate of the schedule infinite. Nothing has changed
-    /// then.
+    /// A scale that is negative or not finite, or that makes the highest rate of the schedule infinite. On an error nothing
+    /// changes.
     pub fn set_scale(&mut self, scale: f64) -> Result<(), ConfigError> {
         self.restore(ClrState { scale, ..self.state() })
     }
 
-    /// Takes a report: a loss or another metric, of an epoch or of whatever the loop goes by. Drives the plateau and early
-    /// stopping; see [`feedback`](crate::feedback). Both judge the same metric, so a config that has both should give them the
-    /// same [`Direction`](crate::feedback::Direction).
+    /// Takes a report: a loss or another metric of an epoch, or of any other period. Drives the plateau and early stopping;
+    /// see [`feedback`](crate::feedback). Both judge the same metric, so a config with both should give them the same
+    /// [`Direction`](crate::feedback::Direction).
     ///
-    /// After the report that said stop, further ones are answered with the same and change nothing, until
+    /// Once a report has returned a reason to stop, further reports return the same reason and change nothing, until
     /// [`resume`](Self::resume).
     ///
     /// ```
@@ -275,7 +274,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// Takes a report of two metrics, one for the plateau and one for early stopping. Each has its own rule of improvement, so
-    /// the directions may differ. Otherwise as [`observe`](Self::observe), which is the same with one metric for both.
+    /// the directions may differ. [`observe`](Self::observe) does the same with one metric for both.
     ///
     /// ```
     /// # use cyclic_optim::{Constant, ClrConfig, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
@@ -315,16 +314,17 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         observation
     }
 
-    /// Goes on after a stop: reports are judged again, and the patience of early stopping begins anew. The best stays.
+    /// Continues after a stop: reports are judged again, and the patience of early stopping starts again. The best metric
+    /// stays.
     pub fn resume(&mut self) {
         self.run.change(&self.config, |state| (state.stop, state.early_stopping.wait) = (None, 0));
     }
 
-    /// Multiplies every rate by `factor` for good: what a recovery from divergence does.
+    /// Multiplies every later rate by `factor`, as a recovery from divergence does.
     ///
     /// # Errors
     ///
-    /// A factor outside (0, 1). Nothing has changed then.
+    /// A factor outside (0, 1). On an error nothing changes.
     pub fn cut_envelope(&mut self, factor: f64) -> Result<(), ConfigError> {
         check::shrinking("factor", factor)?;
         self.run.change(&self.config, |state| state.envelope *= factor);
@@ -332,18 +332,18 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(())
     }
 
-    /// Starts the schedule again: `clr_iterations` is 0, and the very next update uses the schedule's first value.
+    /// Starts the schedule again: `clr_iterations` is 0, and the next update uses the schedule's first value.
     ///
-    /// The count of all updates, and with it the decay of the base, goes on. So do range and scale.
+    /// `iterations` continues, and so does the decay of the base. Range and scale stay.
     pub fn reset_cycle(&mut self) {
         self.run.change(&self.config, |state| state.clr_iterations = 0);
         self.write();
     }
 
-    /// Sets both counters to `step`: rates and momenta go on as after `step` updates, bit for bit.
+    /// Sets both counters to `step`: rates and momenta continue as after `step` updates, bit for bit.
     ///
-    /// The inner optimizer's own step count is not touched, [`last`](Self::last) stays, and
-    /// [`at_cycle_end`](Self::at_cycle_end) is false, for it speaks of an update that was made.
+    /// The inner optimizer's own step count is not touched. [`last`](Self::last) stays, and
+    /// [`at_cycle_end`](Self::at_cycle_end) is false, because it describes an update that was made.
     pub fn seek(&mut self, step: u64) {
         self.run.change(&self.config, |state| {
             (state.iterations, state.clr_iterations) = (step, step);
@@ -352,19 +352,19 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.write();
     }
 
-    /// Takes up a run where `state` says it stands.
+    /// Continues a run from `state`.
     ///
     /// # Errors
     ///
-    /// A state that no run can be in: a scale, range or other number that is out of range, a range for a schedule without one, a
-    /// scale that makes the highest rate infinite, a step at which a custom schedule gives no rate. Nothing has changed then.
+    /// A scale, range or other number that is invalid, a range for a schedule without base and peak, a scale that makes the
+    /// highest rate infinite, a step at which a custom schedule gives an invalid rate. On an error nothing changes.
     pub fn restore(&mut self, state: ClrState) -> Result<(), ConfigError> {
         self.run = self.located(state)?;
         self.write();
         Ok(())
     }
 
-    /// The run that stands at `state`, checked.
+    /// The run that continues from `state`, checked.
     fn located(&self, state: ClrState) -> Result<Run, ConfigError> {
         self.config.check_state(&state)?;
         let run = Run::new(&self.config, state);
@@ -372,7 +372,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(run)
     }
 
-    /// Becomes what a saved run was. A history that was not saved stays as it is.
+    /// Continues a saved run. If no history was saved, the present one stays.
     #[cfg(feature = "checkpoint")]
     pub(crate) fn continue_from(
         &mut self,
@@ -389,8 +389,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
     #[inline]
     fn write(&mut self) {
-        // `try_new` has made sure that these are supported. Momentum that was switched off since stays off, and nothing
-        // else is reported.
+        // `try_new` has checked that the inner optimizer supports these. If the user has switched momentum off since, it
+        // stays off and none is reported.
         self.touched = false;
         let next = self.run.next();
         let _ = self.inner.set(Hyper::LearningRate, next.lr);
@@ -401,8 +401,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
     }
 
-    /// The inner optimizer. The rate and the momentum that are scheduled are written again before each update; anything
-    /// else that is changed here stays.
+    /// The inner optimizer. The scheduled rate and momentum are written again before the next update; all other changes stay.
     pub fn get_mut(&mut self) -> &mut O {
         self.touched = true;
         &mut self.inner
@@ -410,13 +409,13 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 }
 
 impl<O, S: Schedule> CyclicOptimizer<O, S> {
-    /// Checks that what the next update will use is a rate and a momentum.
+    /// Checks the rate and the momentum of the next update.
     #[inline]
     pub(crate) fn check_next(&self) -> Result<(), ConfigError> {
         self.run.scheduled().check()
     }
 
-    /// What the next update will use, as it will be reported.
+    /// What the next update will use.
     pub(crate) fn upcoming(&self) -> Applied {
         self.run.upcoming()
     }
@@ -426,27 +425,27 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.run.next().lr
     }
 
-    /// The momentum that the next update will use, if it is cycled.
+    /// The momentum that the next update will use, if momentum is cycled.
     pub fn momentum(&self) -> Option<f64> {
         self.run.next().momentum
     }
 
-    /// What the update just made has used; `None` before the first one.
+    /// What the last update used; `None` before the first one.
     pub fn last(&self) -> Option<Applied> {
         self.run.last()
     }
 
-    /// Why the run should stop, once a report or the guard has said so.
+    /// Why the run should stop, if a report or the guard has said so.
     pub fn stopped(&self) -> Option<Stop> {
         self.run.settled().stop
     }
 
-    /// Updates of the whole run.
+    /// The number of updates in the run.
     pub fn iterations(&self) -> u64 {
         self.run.iterations()
     }
 
-    /// Updates since the last reset: the schedule's step.
+    /// The number of updates since the last reset: the step of the next update.
     pub fn clr_iterations(&self) -> u64 {
         self.run.clr_iterations()
     }
@@ -456,32 +455,32 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.run.cycle()
     }
 
-    /// Whether the update just made was the last one of its cycle: the moment for a snapshot.
+    /// Whether the last update was the last one of its cycle: the moment for a snapshot.
     pub fn at_cycle_end(&self) -> bool {
         self.run.at_cycle_end()
     }
 
-    /// Whether the schedule has come to its horizon, from where on the rate stays as it is (but for a base that decays).
+    /// Whether the schedule has reached its horizon. From there on its value is constant.
     pub fn is_finished(&self) -> bool {
         self.remaining() == Some(0)
     }
 
-    /// Updates until the schedule comes to its horizon; `None` for an endless one.
+    /// The number of updates until the schedule reaches its horizon; `None` for an endless schedule.
     pub fn remaining(&self) -> Option<u64> {
         self.config.schedule().horizon().map(|horizon| horizon.saturating_sub(self.clr_iterations()))
     }
 
-    /// What the next `n` updates will use, as long as nobody interferes.
+    /// What the next `n` updates will use if no report, reset or new range comes in between.
     pub fn preview(&self, n: usize) -> core::iter::Take<Preview<'_, S>> {
         self.config.preview_from(self.state()).take(n)
     }
 
-    /// The config: what was asked for.
+    /// The config.
     pub fn config(&self) -> &ClrConfig<S> {
         &self.config
     }
 
-    /// The state: where the run stands.
+    /// The state of the run.
     pub fn state(&self) -> ClrState {
         self.run.state()
     }
@@ -491,7 +490,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.history.as_ref()
     }
 
-    /// The history, for what is recorded beside the updates: epochs, further metrics.
+    /// The history, to record epochs and further metrics.
     pub fn history_mut(&mut self) -> Option<&mut History> {
         self.history.as_mut()
     }
@@ -501,8 +500,8 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         &self.inner
     }
 
-    /// The inner optimizer, holding the rate and the momentum that the next update would have used, or what was set
-    /// through [`get_mut`](Self::get_mut).
+    /// The inner optimizer, with the rate and momentum of the next update, or with what was set through
+    /// [`get_mut`](Self::get_mut).
     pub fn into_inner(self) -> O {
         self.inner
     }

@@ -1,24 +1,25 @@
-//! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that its config does not say.
+//! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that is not in its config.
 
 use crate::check;
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
 use crate::schedule::{LrRange, Schedule};
 
-/// What one update uses: what [`last`](crate::CyclicOptimizer::last) reports of the update just made, and
-/// [`preview`](crate::CyclicOptimizer::preview) of those to come.
+/// What one update used, from [`last`](crate::CyclicOptimizer::last), or will use, from
+/// [`preview`](crate::CyclicOptimizer::preview).
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Applied {
-    /// The update since the beginning of the run, counted from 0.
+    /// The number of the update in the run, counted from 0.
     pub iteration: u64,
-    /// The update since the last [`reset_cycle`](crate::CyclicOptimizer::reset_cycle), counted from 0: the schedule's step.
+    /// The number of the update since the last [`reset_cycle`](crate::CyclicOptimizer::reset_cycle), counted from 0: the step
+    /// that the schedule was asked for.
     pub step: u64,
     /// The learning rate.
     pub lr: f64,
     /// The momentum (beta1 for Adam), if it is cycled.
     pub momentum: Option<f64>,
-    /// The global norm of the gradients before they were clipped, if it was taken.
+    /// The global norm of the gradients before clipping, if it was computed.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub grad_norm: Option<f64>,
 }
@@ -45,40 +46,64 @@ impl Applied {
 
 /// Where a run stands. Plain data: save it, and [`restore`](crate::CyclicOptimizer::restore) it later.
 ///
-/// The range and the scale are here and not in the config, for they are set in the course of a run.
+/// # Time
+///
+/// | word | meaning |
+/// |---|---|
+/// | update | one change of the parameters by the inner optimizer; everything is counted in updates |
+/// | iteration | the number of an update in the whole run, counted from 0. The decay of the base depends on it |
+/// | step | the number of an update since the last [`reset_cycle`](crate::CyclicOptimizer::reset_cycle), counted from 0. The schedule depends on it |
+///
+/// `iterations` and `clr_iterations` count the updates made, so they are also the iteration and the step of the *next*
+/// update. [`seek`](crate::CyclicOptimizer::seek) sets both. Lengths such as `total_steps` and `step_size` are numbers of
+/// updates, too.
+///
+/// # Multipliers
+///
+/// Several numbers multiply the rate, and the product of them all counts:
+///
+/// | number | set by | multiplies |
+/// |---|---|---|
+/// | `scale` | [`set_scale`](crate::CyclicOptimizer::set_scale) | the whole rate |
+/// | `envelope` | [`cut_envelope`](crate::CyclicOptimizer::cut_envelope), which a recovery calls | the whole rate |
+/// | `plateau.envelope` | the [`Plateau`](crate::feedback::Plateau) | by its [`Scope`](crate::feedback::Scope): the whole rate, or `max_lr` alone |
+///
+/// A *scale* is set by the user. An *envelope* starts at 1 and can only shrink: it is the product of all automatic
+/// reductions. A *factor* is one such reduction. The multiplier in the formula of [`ClrConfig`](crate::ClrConfig) is the
+/// product of what multiplies the whole rate.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ClrState {
-    /// Updates of the whole run: what the decay of the base reads.
+    /// The number of updates in the run.
     pub iterations: u64,
-    /// Updates since the last reset: what the schedule reads.
+    /// The number of updates since the last reset.
     pub clr_iterations: u64,
     /// The range that replaces the schedule's own, if one was set.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub range: Option<LrRange>,
-    /// The factor on every rate, 1 unless one was set.
+    /// What the user multiplies every rate by; 1 by default.
     pub scale: f64,
-    /// What recoveries from divergence have left of the rate, 1 at first.
+    /// The product of all cuts by [`cut_envelope`](crate::CyclicOptimizer::cut_envelope); 1 at first.
     #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub envelope: f64,
-    /// Whether the update just made was the last one of its cycle.
+    /// Whether the last update was the last one of its cycle.
     pub at_cycle_end: bool,
-    /// What the update just made has used.
+    /// What the last update used.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub last: Option<Applied>,
     /// Whether a cycle has ended since a report was last judged.
     #[cfg_attr(feature = "serde", serde(default))]
     pub unjudged_cycle_end: bool,
-    /// Where the plateau stands.
+    /// The state of the plateau.
     #[cfg_attr(feature = "serde", serde(default))]
     pub plateau: PlateauState,
-    /// Where early stopping stands.
+    /// The state of early stopping.
     #[cfg_attr(feature = "serde", serde(default))]
     pub early_stopping: EarlyStoppingState,
-    /// Updates refused in a row.
+    /// The number of consecutive refused updates.
     #[cfg_attr(feature = "serde", serde(default))]
     pub refusals: u64,
-    /// Why the run should stop, once it should.
+    /// Why the run should stop, if it should.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub stop: Option<Stop>,
 }
@@ -109,7 +134,7 @@ impl Default for ClrState {
 }
 
 impl ClrState {
-    /// Checks that the state makes sense together with a schedule.
+    /// Checks the numbers, and that they fit the schedule.
     pub(crate) fn check<S: Schedule>(&self, schedule: &S) -> Result<(), ConfigError> {
         check::non_negative("scale", self.scale)?;
         check::fraction("envelope", self.envelope)?;

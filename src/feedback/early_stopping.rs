@@ -100,7 +100,7 @@ impl EarlyStopping {
     ///
     /// # Errors
     ///
-    /// A `min_delta` that is not finite or negative.
+    /// A negative or non-finite `min_delta`.
     pub fn with_improvement(mut self, improvement: Improvement) -> Result<Self, ConfigError> {
         self.improvement = improvement;
         self.check()

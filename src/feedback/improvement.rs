@@ -185,7 +185,7 @@ impl Improvement {
     ///
     /// # Errors
     ///
-    /// A `min_delta` that is not finite or negative.
+    /// A negative or non-finite `min_delta`.
     pub fn new(direction: Direction, min_delta: MinDelta) -> Result<Self, ConfigError> {
         Self { direction, min_delta }.check()
     }

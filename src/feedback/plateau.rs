@@ -171,7 +171,7 @@ impl Plateau {
     ///
     /// # Errors
     ///
-    /// A `min_delta` that is not finite or negative.
+    /// A negative or non-finite `min_delta`.
     pub fn with_improvement(mut self, improvement: Improvement) -> Result<Self, ConfigError> {
         self.improvement = Some(improvement);
         self.check()
@@ -188,7 +188,7 @@ impl Plateau {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative; above the reference rate it is refused by the config.
+    /// A negative or non-finite rate; above the reference rate it is refused by the config.
     pub fn with_floor(mut self, floor: f64) -> Result<Self, ConfigError> {
         self.floor = floor;
         self.check()
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn negative_metrics_get_worse_when_they_rise() {
-        // PyTorch 2.15.0 takes each for an improvement and never decays (peers.md section 5, must-beat).
+        // PyTorch 2.15.0 takes each for an improvement and never decays.
         let improvement = Improvement::new(Direction::Min, MinDelta::Relative(0.1)).unwrap();
         let plateau = Plateau::pytorch(0.5, 1).unwrap().with_improvement(improvement).unwrap();
         assert_close(&rates(&plateau, 1.0, &[-1.0, -0.95, -0.90]), &[1.0, 1.0, 0.5]);

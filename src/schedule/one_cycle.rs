@@ -153,7 +153,7 @@ impl OneCycle {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, no updates.
+    /// A negative or non-finite rate, no updates.
     pub fn new(max_lr: f64, total_steps: u64) -> Result<Self, ConfigError> {
         Self::with_dialect(max_lr, total_steps, Dialect::Exact)
     }
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_phase_of_no_length_is_skipped() {
-        // PyTorch 2.15.0 raises ZeroDivisionError for both (peers.md pain 4).
+        // PyTorch 2.15.0 raises ZeroDivisionError for both.
         for (total, rise) in [(10, 0.1), (5, 0.2)] {
             let schedule = OneCycle::pytorch(1.0, total).unwrap().with_rise_fraction(rise).unwrap();
             assert_eq!(schedule.value_at(0), 1.0);

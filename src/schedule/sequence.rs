@@ -111,7 +111,7 @@ impl Sequence {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `warmup_steps` of 0, `total_steps` not above `warmup_steps`.
+    /// A negative or non-finite rate, `warmup_steps` of 0, `total_steps` not above `warmup_steps`.
     pub fn warmup_cosine(
         start_lr: f64,
         max_lr: f64,
@@ -138,7 +138,7 @@ impl Sequence {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `warmup_steps` of 0.
+    /// A negative or non-finite rate, `warmup_steps` of 0.
     pub fn warmup_inverse_sqrt(max_lr: f64, warmup_steps: u64) -> Result<Self, ConfigError> {
         Self::new(vec![
             Part::new(LinearDecay::new(0.0, max_lr, warmup_steps)?, warmup_steps),
@@ -158,7 +158,7 @@ impl Sequence {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, a length of 0, lengths that overflow `u64` together.
+    /// A negative or non-finite rate, a length of 0, lengths that overflow `u64` together.
     pub fn warmup_stable_decay(
         max_lr: f64,
         end_lr: f64,

@@ -84,7 +84,7 @@ impl WarmRestarts {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `base_lr` above `max_lr`, `t_0` of 0.
+    /// A negative or non-finite rate, `base_lr` above `max_lr`, `t_0` of 0.
     pub fn new(base_lr: f64, max_lr: f64, t_0: u64) -> Result<Self, ConfigError> {
         check::length("t_0", t_0)?;
         Self::checked(base_lr, max_lr, Cycles::Equal { length: t_0, count: None })
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn restarts_that_peers_miss() {
-        // PyTorch 2.15.0 seeks to 0.0 at all four; the restart is due (peers.md section 5, must-beat).
+        // PyTorch 2.15.0 seeks to 0.0 at all four; the restart is due.
         for (t_0, t_mult, step) in [(10, 3, 1210), (1, 3, 121), (10, 10, 1110), (1, 10, 111)] {
             let schedule = WarmRestarts::new(0.0, 1.0, t_0).unwrap().with_t_mult(t_mult).unwrap();
             assert_eq!(schedule.value_at(step), 1.0, "t_0 {t_0}, t_mult {t_mult}");
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_paper_of_snapshot_ensembles() {
-        // Formula (2) of arXiv:1704.00109 for T 10, M 2, alpha_0 0.2 (peers.md section 5).
+        // Formula (2) of arXiv:1704.00109 for T 10, M 2, alpha_0 0.2.
         let schedule = WarmRestarts::snapshots(0.2, 10, 2).unwrap();
         let expected = [0.2, 0.180_901_699, 0.130_901_699, 0.069_098_301, 0.019_098_301];
         for (value, expected) in schedule.values_from(0).zip(expected.iter().cycle()).take(10) {

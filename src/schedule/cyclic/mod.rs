@@ -148,7 +148,7 @@ impl Cyclic {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `base_lr` above `max_lr`, a `step_size` of 0 or above half of `u64`.
+    /// A negative or non-finite rate, `base_lr` above `max_lr`, a `step_size` of 0 or above half of `u64`.
     pub fn triangular(base_lr: f64, max_lr: f64, step_size: u64) -> Result<Self, ConfigError> {
         Self::symmetric(base_lr, max_lr, step_size, Amplitude::Constant)
     }

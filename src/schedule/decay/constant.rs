@@ -25,7 +25,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative.
+    /// A negative or non-finite rate.
     ///
     /// # Examples
     ///
@@ -46,7 +46,7 @@ impl Constant {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative.
+    /// A negative or non-finite rate.
     pub fn new(lr: f64) -> Result<Self, ConfigError> {
         Self { lr }.check()
     }

@@ -30,7 +30,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `steps` of 0.
+    /// A negative or non-finite rate, `steps` of 0.
     ///
     /// # Examples
     ///
@@ -58,7 +58,7 @@ impl CosineDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `steps` of 0.
+    /// A negative or non-finite rate, `steps` of 0.
     pub fn new(start_lr: f64, end_lr: f64, steps: u64) -> Result<Self, ConfigError> {
         Self { start_lr, end_lr, steps }.check()
     }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn mlx_docstring() {
-        // cosine_decay(0.1, 1000) after 5 updates prints 0.0999961 (peers.md section 5).
+        // cosine_decay(0.1, 1000) after 5 updates prints 0.0999961.
         approx::assert_abs_diff_eq!(CosineDecay::new(0.1, 0.0, 1000).unwrap().value_at(4), 0.099_996_1, epsilon = 1e-7);
     }
 

@@ -28,7 +28,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `gamma` outside (0, 1].
+    /// A negative or non-finite rate, `gamma` outside (0, 1].
     ///
     /// # Examples
     ///
@@ -56,7 +56,7 @@ impl ExponentialDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `gamma` outside (0, 1].
+    /// A negative or non-finite rate, `gamma` outside (0, 1].
     pub fn new(start_lr: f64, gamma: f64) -> Result<Self, ConfigError> {
         Self { start_lr, gamma, log2_gamma: 0.0 }.check()
     }

@@ -28,7 +28,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, a `timescale` of 0.
+    /// A negative or non-finite rate, a `timescale` of 0.
     ///
     /// # Examples
     ///
@@ -55,7 +55,7 @@ impl InverseSqrtDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, a `timescale` of 0.
+    /// A negative or non-finite rate, a `timescale` of 0.
     pub fn new(start_lr: f64, timescale: u64) -> Result<Self, ConfigError> {
         Self { start_lr, timescale }.check()
     }

@@ -28,7 +28,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A `start_lr` or a `rate` that is not finite or negative.
+    /// A negative or non-finite `start_lr` or `rate`.
     ///
     /// # Examples
     ///
@@ -55,7 +55,7 @@ impl InverseTimeDecay {
     ///
     /// # Errors
     ///
-    /// A `start_lr` or a `rate` that is not finite or negative.
+    /// A negative or non-finite `start_lr` or `rate`.
     pub fn new(start_lr: f64, rate: f64) -> Result<Self, ConfigError> {
         Self { start_lr, rate }.check()
     }

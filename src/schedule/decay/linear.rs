@@ -30,7 +30,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `steps` of 0.
+    /// A negative or non-finite rate, `steps` of 0.
     ///
     /// # Examples
     ///
@@ -58,7 +58,7 @@ impl LinearDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `steps` of 0.
+    /// A negative or non-finite rate, `steps` of 0.
     pub fn new(start_lr: f64, end_lr: f64, steps: u64) -> Result<Self, ConfigError> {
         Self { start_lr, end_lr, steps }.check()
     }

@@ -30,7 +30,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `steps` of 0, `power` not above 0.
+    /// A negative or non-finite rate, `steps` of 0, `power` not above 0.
     ///
     /// # Examples
     ///
@@ -59,7 +59,7 @@ impl PolynomialDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, `steps` of 0, `power` not above 0.
+    /// A negative or non-finite rate, `steps` of 0, `power` not above 0.
     pub fn new(start_lr: f64, end_lr: f64, steps: u64, power: f64) -> Result<Self, ConfigError> {
         Self { start_lr, end_lr, steps, power }.check()
     }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn optax_table() {
-        // optax 0.2.8: poly(1, 0, 2, 5) (peers.md section 5).
+        // optax 0.2.8: poly(1, 0, 2, 5).
         let schedule = PolynomialDecay::new(1.0, 0.0, 5, 2.0).unwrap();
         for (value, expected) in schedule.values_from(0).zip([1.0, 0.64, 0.36, 0.16, 0.04, 0.0]) {
             approx::assert_abs_diff_eq!(value, expected, epsilon = 1e-15);

@@ -31,7 +31,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, a `step_size` of 0, `gamma` outside (0, 1].
+    /// A negative or non-finite rate, a `step_size` of 0, `gamma` outside (0, 1].
     ///
     /// # Examples
     ///
@@ -61,7 +61,7 @@ impl StepDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, a `step_size` of 0, `gamma` outside (0, 1].
+    /// A negative or non-finite rate, a `step_size` of 0, `gamma` outside (0, 1].
     pub fn new(start_lr: f64, step_size: u64, gamma: f64) -> Result<Self, ConfigError> {
         Self { start_lr, step_size, gamma, log2_gamma: 0.0 }.check()
     }
@@ -106,7 +106,7 @@ serde_checked! {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, no milestones, milestones that do not rise strictly, `gamma` outside (0, 1].
+    /// A negative or non-finite rate, no milestones, milestones that do not rise strictly, `gamma` outside (0, 1].
     ///
     /// # Examples
     ///
@@ -136,7 +136,7 @@ impl MultiStepDecay {
     ///
     /// # Errors
     ///
-    /// A rate that is not finite or negative, no milestones, milestones that do not rise strictly, `gamma` outside
+    /// A negative or non-finite rate, no milestones, milestones that do not rise strictly, `gamma` outside
     /// (0, 1].
     pub fn new(start_lr: f64, milestones: impl Into<Vec<u64>>, gamma: f64) -> Result<Self, ConfigError> {
         Self { start_lr, milestones: milestones.into(), gamma, log2_gamma: 0.0 }.check()
