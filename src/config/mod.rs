@@ -240,21 +240,25 @@ impl<S: Schedule> ClrConfig<S> {
     }
 
     /// The schedule.
+    #[inline]
     pub fn schedule(&self) -> &S {
         &self.schedule
     }
 
     /// The range of the momentum, if it is cycled.
+    #[inline]
     pub fn momentum(&self) -> Option<MomentumRange> {
         self.momentum
     }
 
     /// The decay of the base.
+    #[inline]
     pub fn decay(&self) -> f64 {
         self.decay
     }
 
     /// The limits of the applied rate, if any.
+    #[inline]
     pub fn bounds(&self) -> Option<Bounds> {
         self.bounds
     }
@@ -265,6 +269,7 @@ impl<S: Schedule> ClrConfig<S> {
     }
 
     /// The plateau, if there is one.
+    #[inline]
     pub fn plateau(&self) -> Option<Plateau> {
         self.plateau
     }
