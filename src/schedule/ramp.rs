@@ -212,11 +212,13 @@ impl Cursor {
     {
         match &self.ramp {
             Some(ramp) => ramp.point_at(self.step + made),
-            None => schedule.point_at(self.step + made, range()),
+            // A call: inlined here, the formulas of all schedules would slow down every ramp.
+            None => self.point_over(schedule, made, range()),
         }
     }
 
     /// The point over another range.
+    #[inline(never)]
     pub(crate) fn point_over<S>(&self, schedule: &S, made: u64, range: Option<LrRange>) -> Point
     where
         S: Schedule + ?Sized,
