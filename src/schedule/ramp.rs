@@ -135,7 +135,8 @@ impl Ramp {
     }
 
     /// Value, height and amplitude at an update that the ramp covers.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a call would return through memory, which takes longer than the work")]
     pub(super) fn point_at(&self, step: u64) -> Point {
         let rise = self
             .curve
