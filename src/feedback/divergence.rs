@@ -1,9 +1,9 @@
-//! When a loss has run away: the rule that the range test and the recovery share.
+//! When a loss has diverged: the rule that the range test and the recovery share.
 
 use crate::smoothing::Ewma;
 
-/// Says when the smoothed loss exceeds `best + (factor - 1) max(|best|, share (first - best))`: `factor` times its best, unless
-/// that is negative or small beside what the loss has come down by.
+/// Detects that the smoothed loss exceeds `best + (factor - 1) max(|best|, share (first - best))`. That is `factor` times the
+/// best loss, unless the best is negative or small compared with the improvement since the first loss.
 #[derive(Debug, Clone)]
 pub(crate) struct Divergence {
     factor: f64,
@@ -18,12 +18,12 @@ impl Divergence {
         Self { factor, share, mean: Ewma::new(alpha), seen: None }
     }
 
-    /// The same rule over a loss that is smoothed by so much; it begins anew.
+    /// The same rule with another smoothing, without any losses yet.
     pub(crate) fn with_smoothing(self, alpha: f64) -> Self {
         Self::new(self.factor, self.share, alpha)
     }
 
-    /// Takes note of a finite loss, and says whether it carries the smoothed loss above the limit.
+    /// Adds a finite loss. Returns whether the smoothed loss is now above the limit.
     pub(crate) fn exceeded_by(&mut self, loss: f64) -> bool {
         let loss = self.mean.push(loss);
         let (first, best) = self.seen.map_or((loss, loss), |(first, best)| (first, best.min(loss)));
@@ -31,17 +31,17 @@ impl Divergence {
         self.above_limit(loss)
     }
 
-    /// Whether a loss, as it is, lies above the limit.
+    /// Whether a loss, without smoothing, is above the limit.
     pub(crate) fn above_limit(&self, loss: f64) -> bool {
         self.seen.is_some_and(|(first, best)| {
             let scale = best.abs().max(self.share * (first - best));
-            // All losses 0 so far: there is nothing to compare with.
+            // If all losses were 0, there is nothing to compare with.
             scale > 0.0 && loss > best + (self.factor - 1.0) * scale
         })
     }
 
-    /// Takes note of the loss of a model that is known to be good. If it lies above the limit, the limit was too low: the first
-    /// batches were easy ones.
+    /// Adds the loss of a model that is known to be good. If it is above the limit, the limit was too low, because the first
+    /// batches were easy ones. Then this raises the limit.
     pub(crate) fn accept(&mut self, loss: f64) {
         if self.exceeded_by(loss) {
             self.seen = self.seen.map(|(first, _)| (first.max(loss), loss));

@@ -1,15 +1,15 @@
-//! Stopping when the metric has stopped improving.
+//! Stopping when the metric no longer improves.
 
 use super::Improvement;
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
 serde_checked! {
-    /// Says when to stop: after `patience` judged reports in a row without an improvement.
+    /// Reports when to stop: after `patience` consecutive judged reports without an improvement.
     ///
     /// # Formula
     ///
-    /// Per judged report, the first `start_from` of which are only noted:
+    /// For each judged report after the first `start_from`:
     ///
     /// ```text
     /// better: best = value; wait = 0, if there is no baseline or the value beats it, otherwise wait + 1
@@ -18,22 +18,22 @@ serde_checked! {
     ///
     /// # Where the Keras generations differ
     ///
-    /// - Up to 2.3 the baseline was the first best, so that nothing below it was ever remembered. Here, as from TensorFlow 2.5 to
-    ///   Keras 3, best and baseline are apart: improvements below the baseline are remembered as the best, but do not reset the
-    ///   wait. Once `patience` reports have not beaten the baseline, the first one that does not improve at all stops the run. (In 2026 Keras began to reset the wait at any improvement, which
-    ///   leaves the baseline without effect.)
-    /// - A patience of 0 is the same as 1 in all of them: the wait is counted before it is compared.
-    /// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, it is a bad report.
+    /// - Up to 2.3 the baseline was the initial best, so improvements that did not reach it were not remembered. Here, as from
+    ///   TensorFlow 2.5 to Keras 3, best and baseline are separate: such an improvement becomes the best, but does not reset the
+    ///   wait. Once `patience` reports have not beaten the baseline, the first report without an improvement stops the run. (In
+    ///   2026 Keras began to reset the wait at any improvement, which leaves the baseline without effect.)
+    /// - In all generations a patience of 0 is the same as 1, because the wait is counted before it is compared.
+    /// - Keras 3 can take a first NaN for the best and then stop. Here, as in Keras 2, NaN is a bad report.
     ///
-    /// The best weights are kept by [`BestWeights`](crate::training::BestWeights) and handed back on request, whoever ended the
-    /// run. Nothing stops by itself: [`Observation::stop`](super::Observation::stop) says that it should.
+    /// [`BestWeights`](crate::training::BestWeights) keeps the best weights. Nothing stops by itself:
+    /// [`Observation::stop`](super::Observation::stop) reports that the run should.
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
-    /// | `patience` | required (0 in Keras) | bad reports in a row that stop | >= 0, 0 being the same as 1 |
-    /// | [`with_improvement`](Self::with_improvement) | smaller by anything | what counts as better | |
-    /// | [`with_baseline`](Self::with_baseline) | none | what has to be beaten | finite |
-    /// | [`with_start_from`](Self::with_start_from) | 0 | reports before it begins | |
+    /// | `patience` | required (0 in Keras) | consecutive bad reports that stop | >= 0; 0 is the same as 1 |
+    /// | [`with_improvement`](Self::with_improvement) | any smaller value | what counts as better | |
+    /// | [`with_baseline`](Self::with_baseline) | none | the metric that has to be beaten | finite |
+    /// | [`with_start_from`](Self::with_start_from) | 0 | reports to skip at the start | |
     ///
     /// # Errors
     ///
@@ -74,20 +74,20 @@ serde_checked! {
     }
 }
 
-/// Where [`EarlyStopping`] stands.
+/// The state of [`EarlyStopping`].
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct EarlyStoppingState {
     /// The best metric so far.
     pub best: Option<f64>,
-    /// Judged reports in a row without an improvement that counts.
+    /// The number of consecutive judged reports without an improvement that counts.
     pub wait: u64,
-    /// Judged reports so far.
+    /// The number of judged reports.
     pub reports: u64,
 }
 
 impl EarlyStopping {
-    /// Stops after `patience` judged reports in a row without a smaller metric; 0, which is Keras' default, is the same as 1.
+    /// Stops after `patience` consecutive judged reports without a smaller metric. Keras' default of 0 is the same as 1.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl EarlyStopping {
         self.check()
     }
 
-    /// Counts a report as bad, even an improvement, as long as `baseline` is not beaten.
+    /// Counts every report that does not beat `baseline` as bad, even an improvement.
     ///
     /// # Errors
     ///
@@ -116,7 +116,7 @@ impl EarlyStopping {
         self.check()
     }
 
-    /// Only notes the first `start_from` reports that would be judged.
+    /// Skips the first `start_from` judged reports.
     #[must_use]
     pub fn with_start_from(mut self, start_from: u64) -> Self {
         self.start_from = start_from;
@@ -137,13 +137,13 @@ impl EarlyStopping {
             return (false, false);
         }
         let better = self.improvement.is_better(metric, state.best);
-        // Any margin over the baseline will do: it is compared as Keras does, with min_delta.
+        // As in Keras, min_delta applies to the baseline, too.
         let counts = better && self.baseline.is_none_or(|baseline| self.improvement.is_better(metric, Some(baseline)));
         if better {
             state.best = Some(metric);
         }
         state.wait = if counts { 0 } else { state.wait.saturating_add(1) };
-        // The very first report has nothing to be worse than.
+        // The first report has nothing to compare with.
         (better, !better && state.wait >= self.patience && report > 0)
     }
 }
@@ -153,13 +153,13 @@ mod tests {
     use super::*;
     use crate::feedback::{Direction, MinDelta};
 
-    /// The report that says stop, counted from 0.
+    /// The number of the report that stops, counted from 0.
     fn stop_at(rule: &EarlyStopping, metrics: &[f64]) -> Option<usize> {
         let mut state = EarlyStoppingState::default();
         metrics.iter().position(|&metric| rule.judge(&mut state, metric).1)
     }
 
-    /// Table I of the reference tables.
+    /// Keras' own results, by patience.
     #[test]
     fn table_i() {
         let new = |patience| EarlyStopping::new(patience).unwrap();
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(stop_at(&rule, &[1.0, 0.95, 0.91, 0.89, 0.88]), Some(2));
         let nan = f64::NAN;
         assert_eq!(stop_at(&new(2), &[1.0, nan, nan, nan]), Some(2));
-        // A first NaN is a bad report, not the best one, and the very first report never stops.
+        // A first NaN is a bad report, not the best, and the first report never stops.
         assert_eq!(stop_at(&new(0), &[nan, 1.0, 0.5, 0.25]), None);
         assert_eq!(stop_at(&new(1), &[nan, nan]), Some(1));
         assert_eq!(stop_at(&new(2), &[nan, 1.0, 0.5, 0.25]), None);
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(verdicts, [false, false, false, false, true, true]);
         assert_eq!(state.best, Some(0.7));
         assert_eq!(stop_at(&rule, &[0.9, 0.4, 0.5, 0.5, 0.5, 0.5]), None);
-        // What still improves goes on.
+        // A metric that still improves does not stop the run.
         let impatient = EarlyStopping::new(2).unwrap().with_baseline(0.1).unwrap();
         assert_eq!(stop_at(&impatient, &[0.9, 0.8, 0.7, 0.6, 0.5, 0.5]), Some(5));
     }

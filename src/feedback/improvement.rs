@@ -1,4 +1,4 @@
-//! What "better" means: the one rule that plateau, early stopping and model checkpoints share.
+//! What "better" means for plateau, early stopping and model checkpoints.
 
 use alloc::string::String;
 
@@ -6,7 +6,7 @@ use super::Counting;
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
-/// Whether smaller or larger is better. [`of_metric`](Self::of_metric) knows it of the usual metrics.
+/// Whether smaller or larger is better. [`of_metric`](Self::of_metric) knows the direction of the usual metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Direction {
@@ -17,9 +17,10 @@ pub enum Direction {
     Max,
 }
 
-/// What [`Direction::of_metric`] knows. A name belongs to the first entry that it is equal to or ends with, after a `_`.
+/// The metrics that [`Direction::of_metric`] knows. A name belongs to the first entry that equals it, or that it ends with
+/// after a `_`.
 const KNOWN_METRICS: [(Direction, &[&str]); 4] = [
-    // Longer names whose last word alone says something else.
+    // Longer names whose last word alone would be another metric.
     (Direction::Min, &["error_rate", "false_positive_rate", "false_negative_rate", "cross_entropy", "log_cosh"]),
     (Direction::Max, &["true_positive_rate", "true_negative_rate", "f1_score", "fbeta_score", "f_score", "r2_score"]),
     (
@@ -79,19 +80,18 @@ const KNOWN_METRICS: [(Direction, &[&str]); 4] = [
 ];
 
 impl Direction {
-    /// The direction of a metric by its name, as the mode `auto` of Keras' callbacks; `None` for a name that is not known.
+    /// The direction of a metric by its name, like the mode `auto` of Keras' callbacks; `None` for an unknown name.
     ///
-    /// The case of letters, a leading `val_` and a trailing number (`auc_1`) make no difference, and `-`, ` `, `.` and `/`
-    /// are taken for `_`. A name is known if it is one of these, or ends with one of these as words of its own
-    /// (`binary_accuracy`, `mean_squared_error`):
+    /// Upper and lower case, a leading `val_` and a trailing number (`auc_1`) make no difference, and `-`, ` `, `.` and `/`
+    /// count as `_`. A name is known if it is one of these, or ends with one of these as a separate word (`binary_accuracy`,
+    /// `mean_squared_error`):
     ///
     /// | direction | names |
     /// |---|---|
     /// | [`Max`](Self::Max) | `accuracy`, `acc`, `auc`, `f1`, `f1_score`, `fbeta_score`, `f_score`, `precision`, `recall`, `sensitivity`, `specificity`, `true_positives`, `true_negatives`, `true_positive_rate`, `true_negative_rate`, `iou`, `io_u`, `dice`, `r2`, `r2_score`, `correlation`, `similarity`, `kappa`, `mcc`, `bleu`, `rouge`, `ndcg`, `mrr`, `psnr`, `ssim` |
     /// | [`Min`](Self::Min) | `loss`, `error`, `error_rate`, `mse`, `rmse`, `mae`, `mape`, `msle`, `rmsle`, `perplexity`, `ppl`, `crossentropy`, `cross_entropy`, `nll`, `divergence`, `hinge`, `poisson`, `logcosh`, `log_cosh`, `false_positives`, `false_negatives`, `false_positive_rate`, `false_negative_rate`, `wer`, `cer` |
     ///
-    /// Keras 3 asks the metric's own class and fails for a name that it does not know; Keras 2 took any such metric for a
-    /// loss.
+    /// Keras 3 asks the class of the metric, and fails for an unknown name. Keras 2 treated any unknown metric as a loss.
     ///
     /// ```
     /// use cyclic_optim::feedback::Direction;
@@ -120,13 +120,13 @@ impl Direction {
     }
 }
 
-/// By how much a metric has to be better to count.
+/// By how much a metric has to improve to count.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum MinDelta {
     /// By more than this.
     Absolute(f64),
-    /// By more than this share of the best so far, of its absolute value.
+    /// By more than this share of the absolute value of the best so far.
     Relative(f64),
 }
 
@@ -137,7 +137,7 @@ impl Default for MinDelta {
 }
 
 serde_checked! {
-    /// The rule that says whether a metric is better than the best so far.
+    /// The rule that decides whether a metric is better than the best so far.
     ///
     /// # Formula
     ///
@@ -148,16 +148,16 @@ serde_checked! {
     /// relative            value < best (1 - min_delta)     value > best (1 + min_delta)
     /// ```
     ///
-    /// Each line is computed in the order in which the library computes it: a metric that is better by exactly `min_delta` is
-    /// a tie, and rounding decides it. [`EarlyStopping`](super::EarlyStopping), [`is_better`](Self::is_better) and with it
-    /// `ModelCheckpoint`, which Keras has, compare as Keras. A [`Plateau`](super::Plateau) compares as the library whose
-    /// [`Counting`] it uses. Only PyTorch has a relative delta, so there is one rule for it.
+    /// Each line keeps the library's order of operations. If a metric is better by exactly `min_delta`, it is a tie, and
+    /// rounding decides. [`EarlyStopping`](super::EarlyStopping), `ModelCheckpoint` and [`is_better`](Self::is_better) compare
+    /// as Keras does. A [`Plateau`](super::Plateau) compares as the library of its [`Counting`] does. Only PyTorch has a
+    /// relative delta, so it has one rule.
     ///
     /// - For a negative `best` the relative rule uses `1 + min_delta` for min and `1 - min_delta` for max. (PyTorch does not,
-    ///   and so takes a worse metric for a better one.)
-    /// - A metric that is not finite is never better. The first finite one always is.
-    /// - Numbers are compared in f64. Keras compares in its `floatx`, which is float32 unless set to float64; there, two
-    ///   numbers that are equal in float32 are a tie.
+    ///   so it can take a worse metric for a better one.)
+    /// - A metric that is not finite is never better. The first finite metric always is.
+    /// - Numbers are compared in f64. Keras compares in its `floatx`, float32 by default, where numbers that are equal in
+    ///   float32 are a tie.
     ///
     /// # Examples
     ///
@@ -198,13 +198,13 @@ impl Improvement {
 
     /// Whether `value` is better than the best so far.
     ///
-    /// An absolute `min_delta` is compared in Keras' order.
+    /// An absolute `min_delta` uses Keras' order of operations.
     #[must_use]
     pub fn is_better(&self, value: f64, best: Option<f64>) -> bool {
         self.is_better_to(Counting::Keras, value, best)
     }
 
-    /// Whether `value` is better than the best so far to one of the libraries.
+    /// Whether `value` is better than the best so far, in the order of operations of a library.
     pub(crate) fn is_better_to(&self, library: Counting, value: f64, best: Option<f64>) -> bool {
         if !value.is_finite() {
             return false;
@@ -220,7 +220,7 @@ impl Improvement {
                 Counting::Pytorch => value > best + delta,
             },
             (MinDelta::Relative(share), direction) => {
-                // Smaller than a positive best is towards zero, smaller than a negative one is away from it.
+                // Smaller than a positive best means towards zero; smaller than a negative best, away from it.
                 let towards_zero = (direction == Direction::Min) == (best >= 0.0);
                 let limit = best * if towards_zero { 1.0 - share } else { share + 1.0 };
                 if direction == Direction::Min { value < limit } else { value > limit }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn the_direction_of_a_metric() {
         use Direction::{Max, Min};
-        // Those of Keras 3.15.1, by the direction that their classes give.
+        // The metrics of Keras 3.15.1, with the directions of their classes.
         let keras = [
             (
                 Max,

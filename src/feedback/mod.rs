@@ -1,13 +1,13 @@
-//! What reacts to reported numbers: plateau, auto-decay, early stopping.
+//! Reactions to reported metrics: plateau, auto-decay, early stopping.
 //!
-//! A schedule is a pure function of the update and stays one. Feedback never changes it; it changes an *envelope* around
-//! it: a factor on the whole rate, or on the peak alone, so that the cycle keeps running with a smaller `max_lr`. The loop
-//! reports a metric to [`CyclicOptimizer::observe`](crate::CyclicOptimizer::observe), which answers what came of it; nothing
-//! is printed and nothing stops by itself.
+//! Feedback never changes a schedule, which stays a pure function of the step. It changes an *envelope*: a multiplier of the
+//! whole rate, or of the peak alone, so that the cycle continues with a smaller `max_lr`. The training loop reports a metric
+//! to [`CyclicOptimizer::observe`](crate::CyclicOptimizer::observe), which returns what happened. Nothing is printed, and
+//! nothing stops by itself.
 //!
-//! # Watching in phase
+//! # Judging at the ends of cycles
 //!
-//! Under a cyclic rate a validation loss swings by design: it is worst near the peaks of the rate, best where a cycle ends.
+//! Under a cyclic rate a validation loss swings with the rate: it is worst near the peaks and best at the ends of cycles.
 //!
 //! ```text
 //! rate   /\    /\    /\    /\         loss  -.  ,-.  ,-.  ,-.
@@ -16,10 +16,10 @@
 //!           ^     ^     ^     ^    with Watch::CycleEnds only these are judged: minimum against minimum
 //! ```
 //!
-//! Judged at every report, the swing itself looks like a plateau, and a patience long enough to sit it out is blind for
-//! real ones. With [`Watch::CycleEnds`] the first report at or after the end of a cycle is judged, once, however many ends
-//! have passed since the last one; the others are answered as not judged and change nothing. So it works as well when epochs
-//! and cycles do not align. Patience and cooldown then count cycles.
+//! If every report is judged, the swing itself looks like a plateau, and a patience that outlasts it misses real plateaus.
+//! With [`Watch::CycleEnds`] only the first report at or after the end of a cycle is judged, once, even if several cycles have
+//! ended. Other reports change nothing. This also works if epochs and cycles do not align. Patience and cooldown then count
+//! judged reports, which is one for each cycle if every cycle gets a report.
 
 pub(crate) mod divergence;
 mod early_stopping;
@@ -34,11 +34,11 @@ pub use plateau::{Counting, Plateau, PlateauState, Scope};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Watch {
-    /// All of them.
+    /// All reports.
     #[default]
     EveryReport,
-    /// The first one at or after each end of a cycle. After the last end of a schedule with a limited number of cycles there is
-    /// nothing to judge any more.
+    /// The first report at or after the end of each cycle. After the last cycle of a limited schedule, only one more report is
+    /// judged.
     CycleEnds,
 }
 
@@ -49,23 +49,23 @@ pub enum Watch {
 pub enum Stop {
     /// [`EarlyStopping`]: too many judged reports in a row without an improvement.
     NoImprovement,
-    /// The guard has refused too many updates in a row.
+    /// The guard's limit of consecutive refusals was reached.
     TooManyRefusals,
 }
 
-/// What came of a report.
+/// The result of a report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use = "it says whether to stop"]
 pub struct Observation {
-    /// What was reported; of two metrics, the one that [`improved`](Self::improved) speaks of.
+    /// The reported metric; of two metrics, the one that [`improved`](Self::improved) refers to.
     pub metric: f64,
     /// Whether it was judged; see [`Watch`].
     pub judged: bool,
-    /// Whether the metric is better than the best so far: by the rule of early stopping if the config has early stopping, else
-    /// by the plateau's. Without either there is no rule, and nothing improves.
+    /// Whether the metric is better than the best so far, by the rule of early stopping, or of the plateau if there is no
+    /// early stopping. Without both it is false.
     pub improved: bool,
-    /// The factor by which the plateau has scaled the rate or the peak just now.
+    /// The factor by which the plateau has now reduced the rate or the peak.
     pub scaled: Option<f64>,
-    /// Why to stop, from the report on that says so.
+    /// Why the run should stop, in this report and all later ones.
     pub stop: Option<Stop>,
 }

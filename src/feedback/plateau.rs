@@ -5,7 +5,7 @@ use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
 serde_checked! {
-    /// Scales the rate, or the peak of the cycles, by a factor when a metric has stopped improving.
+    /// Multiplies the rate, or the peak of the cycles, by a factor when a metric stops improving.
     ///
     /// # Formula
     ///
@@ -13,40 +13,41 @@ serde_checked! {
     /// envelope <- max(envelope factor, floor / reference)
     /// ```
     ///
-    /// The reference rate is the schedule's [`peak`](crate::Schedule::peak). The envelope multiplies the whole rate, or, by
-    /// [`Scope::Peak`], `max_lr` alone (which never goes below `base_lr`; an end of the schedule's own stays where it is). A scale or a
-    /// cut by other means comes on top; for a limit of the rate that is applied see
-    /// [`ClrConfig::with_bounds`](crate::ClrConfig::with_bounds).
+    /// The reference rate is the schedule's [`peak`](crate::Schedule::peak), or the `max_lr` of a range that was set. The
+    /// envelope multiplies the whole rate, or with [`Scope::Peak`] `max_lr` alone. `max_lr` never falls below `base_lr`, and a
+    /// separate end rate of the schedule stays. Other multipliers apply on top; see [`ClrState`](crate::ClrState). To limit the
+    /// applied rate, use [`ClrConfig::with_bounds`](crate::ClrConfig::with_bounds).
     ///
-    /// What is counted, per judged report, under [`Counting::Keras`]:
+    /// For each judged report, [`Counting::Keras`] does:
     ///
     /// ```text
     /// cooldown > 0: cooldown - 1, wait = 0
     /// better: best = value, wait = 0
-    /// otherwise, with cooldown now 0: wait + 1; if wait >= patience: scale, cooldown anew, wait = 0
+    /// otherwise, with cooldown now 0: wait + 1; if wait >= patience: reduce, restart cooldown, wait = 0
     /// ```
     ///
-    /// and under [`Counting::Pytorch`]:
+    /// and [`Counting::Pytorch`]:
     ///
     /// ```text
     /// better: best = value, bad = 0; otherwise bad + 1
     /// cooldown > 0: cooldown - 1, bad = 0
-    /// bad > patience: scale (if that takes more than eps off the reference rate), cooldown anew, bad = 0
+    /// bad > patience: reduce (if the reference rate falls by more than eps), restart cooldown, bad = 0
     /// ```
     ///
-    /// So of a metric that never improves, Keras lets `patience` reports pass before it scales, PyTorch `patience + 1`; then every
-    /// `patience`, or `cooldown - 1 + patience`, reports against every `patience + 1 + cooldown`. In Keras' counting a patience of 0
-    /// is the same as 1, and a cooldown of 1 the same as 0. What is better is compared as that library does; see [`Improvement`].
+    /// If a metric never improves, Keras reduces after `patience` further reports, PyTorch after `patience + 1`. After that,
+    /// Keras reduces every `patience` (with a cooldown: `cooldown - 1 + patience`) reports, PyTorch every
+    /// `patience + 1 + cooldown`. In Keras' counting a patience of 0 is the same as 1, and a cooldown of 1 the same as 0. The
+    /// metric is compared as the library does; see [`Improvement`].
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
-    /// | `factor` | required | what to scale by | (0, 1) |
+    /// | `factor` | required | factor of one reduction | (0, 1) |
     /// | `patience` | required | reports to wait | >= 0 |
-    /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a 1e-4th (PyTorch) | what counts as better | |
-    /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to rest after scaling | |
-    /// | [`with_floor`](Self::with_floor) | 0 | the reference rate does not go below it | finite, 0 <= floor <= reference rate |
-    /// | [`with_scope`](Self::with_scope) | whole rate | what is scaled | |
-    /// | [`with_eps`](Self::with_eps) | 1e-8 (PyTorch) | a reduction of the reference rate by no more than this is not made | [0, inf), PyTorch only |
+    /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a share of 1e-4 (PyTorch) | what counts as better | |
+    /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to pause after a reduction | |
+    /// | [`with_floor`](Self::with_floor) | 0 | lowest value of the reference rate | finite, 0 <= floor <= reference rate |
+    /// | [`with_scope`](Self::with_scope) | whole rate | what is reduced | |
+    /// | [`with_eps`](Self::with_eps) | 1e-8 (PyTorch) | reductions of the reference rate by this or less are skipped | [0, inf), PyTorch only |
     ///
     /// # Errors
     ///
@@ -65,8 +66,8 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// Keras' and PyTorch's `ReduceLROnPlateau`, each exact by name, except that negative metrics with a relative threshold are
-    /// judged rightly; `auto_decay` of nupam/keras-callbacks.
+    /// Keras' and PyTorch's `ReduceLROnPlateau`, except that negative metrics with a relative threshold are judged correctly;
+    /// `auto_decay` of nupam/keras-callbacks.
     #[derive(Debug, Clone, Copy, PartialEq)]
     pub struct Plateau {
         factor: f64,
@@ -86,7 +87,7 @@ serde_checked! {
     }
 }
 
-/// Whose way of counting patience and cooldown, and of comparing a metric with the best so far.
+/// The library whose rules count patience and cooldown, and compare a metric with the best so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Counting {
@@ -97,28 +98,28 @@ pub enum Counting {
     Pytorch,
 }
 
-/// What a plateau scales.
+/// What a plateau reduces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Scope {
     /// The whole rate.
     #[default]
     Rate,
-    /// The peak of the cycles: `max_lr` shrinks, `base_lr` stays, the cycle keeps running.
+    /// The peak of the cycles: `max_lr` shrinks, `base_lr` stays, and the cycle continues.
     Peak,
 }
 
-/// Where a [`Plateau`] stands.
+/// The state of a [`Plateau`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PlateauState {
     /// The best metric so far.
     pub best: Option<f64>,
-    /// Bad reports in a row.
+    /// The number of consecutive bad reports.
     pub wait: u64,
-    /// Reports left to rest.
+    /// The number of reports left to pause.
     pub cooldown: u64,
-    /// The product of all factors so far, 1 at first.
+    /// The product of all reductions; 1 at first.
     pub envelope: f64,
 }
 
@@ -129,7 +130,7 @@ impl Default for PlateauState {
 }
 
 impl Plateau {
-    /// With Keras' counting and its defaults: smaller is better, by more than 1e-4.
+    /// Keras' counting and defaults: smaller is better, by more than 1e-4.
     ///
     /// # Errors
     ///
@@ -148,7 +149,7 @@ impl Plateau {
         .check()
     }
 
-    /// With PyTorch's counting and its defaults: smaller is better, by more than a 1e-4th.
+    /// PyTorch's counting and defaults: smaller is better, by more than a share of 1e-4.
     ///
     /// # Errors
     ///
@@ -157,8 +158,8 @@ impl Plateau {
         Self { counting: Counting::Pytorch, ..Self::keras(factor, patience)? }.check()
     }
 
-    /// The auto-decay of nupam/keras-callbacks: Keras' counting on the peak. It belongs together with
-    /// [`Watch::CycleEnds`](super::Watch::CycleEnds); `patience` counts cycles.
+    /// The auto-decay of nupam/keras-callbacks: Keras' counting on the peak. Use it with
+    /// [`Watch::CycleEnds`](super::Watch::CycleEnds), so that `patience` counts cycles.
     ///
     /// # Errors
     ///
@@ -177,32 +178,32 @@ impl Plateau {
         self.check()
     }
 
-    /// Rests for so many reports after scaling.
+    /// Pauses for `cooldown` reports after a reduction.
     #[must_use]
     pub fn with_cooldown(mut self, cooldown: u64) -> Self {
         self.cooldown = cooldown;
         self
     }
 
-    /// Does not bring the reference rate below `floor`.
+    /// Does not reduce the reference rate below `floor`.
     ///
     /// # Errors
     ///
-    /// A negative or non-finite rate; above the reference rate it is refused by the config.
+    /// A negative or non-finite rate. The config refuses a floor above the reference rate.
     pub fn with_floor(mut self, floor: f64) -> Result<Self, ConfigError> {
         self.floor = floor;
         self.check()
     }
 
-    /// What is scaled.
+    /// What is reduced.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Makes no reduction that would take `eps` or less off the reference rate. PyTorch's counting alone has this; 1e-8 is its
-    /// default. Patience and cooldown begin anew all the same.
+    /// Skips a reduction of the reference rate by `eps` or less. Patience and cooldown start again all the same. Only PyTorch's
+    /// counting has this option; its default is 1e-8.
     ///
     /// ```
     /// use cyclic_optim::feedback::Plateau;
@@ -224,7 +225,7 @@ impl Plateau {
     ///
     /// # Errors
     ///
-    /// An `eps` that is not finite or negative, Keras' counting.
+    /// A negative or non-finite `eps`; any `eps` with Keras' counting.
     pub fn with_eps(mut self, eps: f64) -> Result<Self, ConfigError> {
         self.eps = Some(eps);
         self.check()
@@ -244,7 +245,7 @@ impl Plateau {
         Ok(self)
     }
 
-    /// What counts as better: what was set, or the default of whoever's counting it is.
+    /// What counts as better: what was set, or the default of the library.
     pub(crate) fn improvement(&self) -> Improvement {
         let min_delta = match self.counting {
             Counting::Keras => MinDelta::Absolute(1e-4),
@@ -253,7 +254,8 @@ impl Plateau {
         self.improvement.unwrap_or(Improvement { direction: Direction::Min, min_delta })
     }
 
-    /// Judges a metric under a reference rate, which is not to come below the floor or `lowest`. Returns whether it is better, and the factor if the envelope has shrunk.
+    /// Judges a metric. The reference rate must not fall below the floor or `lowest`. Returns whether the metric is better, and
+    /// the factor if the envelope has shrunk.
     pub(crate) fn judge(
         &self,
         state: &mut PlateauState,
@@ -296,7 +298,7 @@ impl Plateau {
             Counting::Keras => shrunk < state.envelope,
             Counting::Pytorch => state.envelope * reference - shrunk * reference > self.eps.unwrap_or(1e-8),
         };
-        // Keras goes on counting when there is nothing left to reduce; PyTorch begins anew.
+        // If there is nothing left to reduce, Keras continues to count and PyTorch starts again.
         if changes || self.counting == Counting::Pytorch {
             (state.cooldown, state.wait) = (self.cooldown, 0);
         }
@@ -333,7 +335,7 @@ mod tests {
         }
     }
 
-    /// Table H of the reference tables: a metric of 1.0 throughout, factor 0.5, by patience and cooldown.
+    /// Keras' and PyTorch's own results for a constant metric of 1.0 and factor 0.5, by patience and cooldown.
     #[test]
     fn table_h() {
         let keras = |patience, cooldown, expected: &[f64]| {
@@ -367,7 +369,7 @@ mod tests {
         assert_close(&rates(&patient, 1.0, &slow), &[1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]);
     }
 
-    /// The last line of table E: `auto_decay` of nupam/keras-callbacks, one value for each cycle.
+    /// `auto_decay` of nupam/keras-callbacks, one value for each cycle.
     #[test]
     fn table_e_auto_decay() {
         let peaks = rates(&Plateau::auto_decay(0.6, 1).unwrap(), 0.4, &[1.0, 0.9, 0.95, 0.94, 0.8, 0.85]);
