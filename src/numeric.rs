@@ -4,8 +4,8 @@
 
 use core::f64::consts::PI;
 
-/// From `a` at height 0 to `b` at height 1, measured from the nearer end: both ends are exact, and no rounding leads
-/// outside of them.
+/// From `a` at height 0 to `b` at height 1, computed from the nearer end. Both ends are exact, and rounding never leaves
+/// them.
 #[inline]
 pub(crate) fn between(a: f64, b: f64, height: f64) -> f64 {
     let span = b - a;
@@ -16,7 +16,7 @@ pub(crate) fn between(a: f64, b: f64, height: f64) -> f64 {
 #[inline]
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "the one place where time becomes a float")]
 pub(crate) fn float(steps: u64) -> f64 {
-    /// Out of line, or the compiler makes the slow conversion of both.
+    /// Out of line, or the compiler uses the slow conversion for both cases.
     #[cold]
     #[inline(never)]
     fn float_of_huge(steps: u64) -> f64 {
@@ -33,24 +33,24 @@ pub(crate) fn fraction(part: u64, whole: u64) -> f64 {
     float(part) / float(whole)
 }
 
-/// The step nearest to a fraction of a length, for turns that must fall on a whole step.
+/// The step nearest to a fraction of a length.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "fraction is in [0, 1]")]
 pub(crate) fn nearest_step(fraction: f64, length: u64) -> u64 {
     (libm::round(fraction * float(length)) as u64).min(length)
 }
 
-/// `floor(x)`: Python's `int` for the non-negative numbers it is used on.
+/// `floor(x)`: Python's `int` for non-negative numbers.
 pub(crate) fn floor(x: f64) -> f64 {
     libm::floor(x)
 }
 
-/// The first whole step at or after a place in time; 0 for one before the beginning.
+/// The first whole step at or after `x`; 0 if `x` is negative.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as it should")]
 pub(crate) fn ceil(x: f64) -> u64 {
     libm::ceil(x) as u64
 }
 
-/// Binary logarithm, taken once where a power of the same base follows at every step.
+/// Binary logarithm.
 pub(crate) fn log2(x: f64) -> f64 {
     libm::log2(x)
 }
@@ -66,7 +66,7 @@ pub(crate) fn exp2(x: f64) -> f64 {
     libm::exp2(x)
 }
 
-/// A place in a list as the index below it and the part of the way to the next.
+/// A place in a list, as the index below and the fraction of the way to the next.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "places in a list are not negative")]
 pub(crate) fn split(place: f64) -> (usize, f64) {
     let below = libm::floor(place);

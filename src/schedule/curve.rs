@@ -4,7 +4,7 @@ use crate::numeric;
 // For modules that have not moved to `crate::numeric` yet.
 pub(crate) use crate::numeric::{between, ceil, exp2, float, fraction, log2, power, split, square_root};
 
-/// The shape of a rise from 0 to 1; a fall is the same rise run backwards.
+/// The shape of a rise from 0 to 1. A fall is the same rise backwards.
 ///
 /// | curve | height at x in [0, 1] |
 /// |---|---|
@@ -23,7 +23,7 @@ pub enum Curve {
 }
 
 impl Curve {
-    /// How high the curve stands at `x` in [0, 1].
+    /// The height of the curve at `x` in [0, 1].
     ///
     /// ```
     /// use cyclic_optim::Curve;

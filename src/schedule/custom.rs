@@ -1,12 +1,12 @@
-//! Shapes that only the user knows: a function of the step, or an amplitude function over a [`Cyclic`].
+//! Schedules from a user's function: of the step, or of the amplitude of a [`Cyclic`].
 
 use super::cyclic::Cyclic;
 use super::{Cycle, LrRange, Point, Position, Schedule};
 
 /// A schedule from any function of the step.
 ///
-/// The function has to obey the laws of [`Schedule`]: pure, total, finite. It cannot be written to a file; everything
-/// else about the optimizer can, so rebuild the schedule and restore the state.
+/// The function must obey the [laws](crate::schedule#laws): pure, total, finite. It cannot be written to a file. Everything
+/// else about the optimizer can, so build the schedule again and restore the state.
 ///
 /// ```
 /// use cyclic_optim::{Schedule, from_fn};
@@ -35,25 +35,25 @@ impl<F: Fn(u64) -> f64> Schedule for FromFn<F> {
     }
 }
 
-/// What a user's amplitude function is given.
+/// The argument of a user's amplitude function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ScaleMode {
     /// The number of the cycle, counted from 0. (The Keras callbacks count from 1.)
     Cycle,
-    /// The number of the update since the reset: what the Keras callbacks do under `scale_mode = "iterations"`.
+    /// The step: what the Keras callbacks do under `scale_mode = "iterations"`.
     Iteration,
-    /// The number of the update since the cycle began: what the Keras callbacks' documentation says.
+    /// The place in the cycle: what the documentation of the Keras callbacks says.
     IterationInCycle,
 }
 
-/// A [`Cyclic`] whose amplitude comes from the user's own function: the `scale_fn` and `scale_mode` of the Keras
-/// callbacks and of PyTorch. It replaces the amplitude of the `Cyclic`.
+/// A [`Cyclic`] with an amplitude from a user's function: the `scale_fn` and `scale_mode` of the Keras callbacks and of
+/// PyTorch. It replaces the amplitude of the `Cyclic`.
 ///
 /// # Formula
 ///
-/// That of [`Cyclic`] with `k = scale_fn(n)`, n as [`ScaleMode`] says. A result outside [0, 1] is not clipped: it
-/// carries the peak outside the range.
+/// The formula of [`Cyclic`] with `k = scale_fn(n)`, with n from [`ScaleMode`]. A result outside [0, 1] is not clipped: it
+/// moves the peak out of the range.
 ///
 /// # Examples
 ///
@@ -73,7 +73,7 @@ pub struct ScaledCyclic<F> {
 }
 
 impl<F: Fn(u64) -> f64> ScaledCyclic<F> {
-    /// Scales `cyclic` by `scale_fn`.
+    /// `cyclic` with the amplitude `scale_fn`.
     pub fn new(cyclic: Cyclic, scale_mode: ScaleMode, scale_fn: F) -> Self {
         Self { cyclic, scale_mode, scale_fn }
     }

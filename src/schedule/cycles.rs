@@ -1,29 +1,29 @@
-//! Which cycle a step lies in: integer arithmetic only, so that a place is exact up to `u64::MAX`.
+//! Which cycle a step lies in. Only integer arithmetic, so the place is exact up to `u64::MAX`.
 
 use crate::check;
 use crate::error::ConfigError;
 
-/// A step's cycle: which one, how far in, how long.
+/// The cycle of a step, and the place of the step in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Cycle {
-    /// The cycle, counted from 0.
+    /// The number of the cycle, counted from 0.
     pub index: u64,
-    /// Updates since the cycle began, counted from 0.
+    /// The number of updates since the start of the cycle.
     pub place: u64,
-    /// Updates in the whole cycle.
+    /// The number of updates in the cycle.
     pub length: u64,
 }
 
 impl Cycle {
-    /// Whether this step is the cycle's last update.
+    /// Whether this step is the last update of the cycle.
     #[must_use]
     #[inline]
     pub fn is_last(&self) -> bool {
         self.place.saturating_add(1) >= self.length
     }
 
-    /// Updates until the cycle has ended, this one included.
+    /// The number of updates until the cycle has ended, this one included.
     #[must_use]
     #[inline]
     pub fn remaining(&self) -> u64 {
@@ -31,10 +31,10 @@ impl Cycle {
     }
 }
 
-/// How a schedule's cycles follow one another.
+/// The lengths of a schedule's cycles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Cycles {
-    /// All of one length; endless without a count.
+    /// All of the same length; endless without a count.
     Equal { length: u64, count: Option<u64> },
     /// `total` updates in `count` cycles: cycle k covers `floor(k total / count)` to `floor((k + 1) total / count)`.
     Split { total: u64, count: u64 },
@@ -43,7 +43,7 @@ pub(crate) enum Cycles {
 }
 
 impl Cycles {
-    /// Checks that there is something to count and that it can be counted.
+    /// Checks that there are cycles, and that `u64` can count their updates.
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
         match self {
             Self::Equal { count, .. } | Self::Growing { count, .. } => {
@@ -62,7 +62,7 @@ impl Cycles {
         Ok(self)
     }
 
-    /// The same cycles, but only `count` of them.
+    /// The first `count` of these cycles.
     pub(crate) fn limited(self, count: Option<u64>) -> Result<Self, ConfigError> {
         match self {
             Self::Equal { length, .. } => Self::Equal { length, count },
@@ -74,8 +74,8 @@ impl Cycles {
         .check()
     }
 
-    /// The update at which cycle `index` starts, which is where the one before has ended. `None` past the last cycle's
-    /// end and where `u64` ends.
+    /// The update at which cycle `index` starts and the one before has ended. `None` past the end of the last cycle, and past
+    /// `u64::MAX`.
     fn start_of(self, index: u64) -> Option<u64> {
         if self.count().is_some_and(|count| index > count) {
             return None;
@@ -119,7 +119,7 @@ impl Cycles {
                 while step - start >= length {
                     index += 1;
                     start += length;
-                    // A cycle that would not fit is cut at the end of time.
+                    // A cycle that does not fit ends at `u64::MAX`.
                     length = length.saturating_mul(factor);
                 }
                 count.is_none_or(|count| index < count).then_some(Cycle { index, place: step - start, length })
@@ -127,7 +127,7 @@ impl Cycles {
         }
     }
 
-    /// Updates in all cycles together; `None` for endless ones.
+    /// The number of updates in all cycles; `None` if they are endless.
     pub(crate) fn horizon(self) -> Option<u64> {
         match self {
             Self::Split { total, .. } => Some(total),
@@ -143,8 +143,11 @@ impl Cycles {
     }
 }
 
-/// Back from the width of a product; the quotient always fits.
-#[expect(clippy::cast_possible_truncation, reason = "every caller has divided by at least what it multiplied with")]
+/// Narrows the quotient of a wide product, which always fits.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "every caller divides by at least the number it has multiplied with"
+)]
 fn narrow(wide: u128) -> u64 {
     wide as u64
 }
@@ -181,14 +184,14 @@ mod tests {
 
     #[test]
     fn a_split_never_leaves_a_stub() {
-        // 10 epochs in 3 cycles: the original ran 3 + 3 + 3 + 1.
+        // keras-contrib divides 10 epochs into 3 cycles as 3 + 3 + 3 + 1.
         let starts: [Option<u64>; 5] =
             core::array::from_fn(|k| Cycles::Split { total: 10, count: 3 }.start_of(k as u64));
         assert_eq!(starts, [Some(0), Some(3), Some(6), Some(10), None]);
     }
 
     #[test]
-    fn the_end_of_time_is_no_panic() {
+    fn large_steps_do_not_panic() {
         for cycles in [
             Cycles::Equal { length: 1, count: None },
             Cycles::Equal { length: u64::MAX, count: None },

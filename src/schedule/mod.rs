@@ -54,11 +54,11 @@ use ramp::{Position, Ramp};
 pub use sequence::{Part, Sequence};
 pub use warm_restarts::WarmRestarts;
 
-/// The two ends that a cyclic schedule runs between.
+/// The rates that a cyclic schedule runs between.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct LrRange {
-    /// The rate between the cycles.
+    /// The lowest rate of a cycle.
     pub base_lr: f64,
     /// The rate at a peak of full amplitude.
     pub max_lr: f64,

@@ -1,4 +1,4 @@
-//! The one-cycle policy: one long rise, one long fall, and a rate near zero at the end.
+//! The one-cycle policy: one rise, one fall, and a rate near zero at the end.
 
 use super::curve::Curve;
 use super::{Cycle, LrRange, Position, Ramp, Schedule};
@@ -22,7 +22,7 @@ serde_checked! {
     /// end                                                                 for t >= last
     /// ```
     ///
-    /// With T = `total_steps`, the turns are
+    /// With T = `total_steps`, the turns are:
     ///
     /// | dialect | t1 | t2 | last |
     /// |---|---|---|---|
@@ -38,7 +38,7 @@ serde_checked! {
     #[doc = include_str!("shapes/one_cycle.svg")]
     ///
     /// - at step 0: `start`, exactly (if there is a rise)
-    /// - at the turn: `max_lr`; exactly and on a whole step in the dialects that round
+    /// - at the turn: `max_lr`, exactly and on a whole step in the dialects that round
     /// - at the last update, `T - 1`: `end`, exactly, in `Exact` and `Pytorch`; fastai and optax would reach it at T
     /// - after that: `end`, held. (PyTorch's linear form runs on below zero.)
     ///
@@ -52,7 +52,7 @@ serde_checked! {
     /// | [`with_curve`](Self::with_curve) | cosine (paper: linear) | shape of all phases | |
     ///
     /// In a file: `max_lr`, `total_steps`, `rise_fraction`, `final_fraction` (three phases), `div_factor`, `final_div_factor`, `curve`
-    /// and `dialect` (`exact`, `pytorch`, `fastai` or `optax`). The paper's form is no dialect but a set of options.
+    /// and `dialect` (`exact`, `pytorch`, `fastai` or `optax`). The form of the paper is not a dialect but a set of options.
     ///
     /// Another range ([`set_range`](crate::CyclicOptimizer::set_range)) replaces start and peak; the end stays.
     /// Momentum runs on the height, which is 0 throughout the third phase.
@@ -78,7 +78,7 @@ serde_checked! {
     ///
     /// L. N. Smith and N. Topin, *Super-Convergence*, 2018, arXiv:1708.07120; L. N. Smith, *A disciplined approach to neural
     /// network hyper-parameters*, 2018, arXiv:1803.09820. [`paper`](Self::paper) is the form of the papers, three-phase and
-    /// linear; the two-phase cosine that everybody uses is fastai's.
+    /// linear. The common two-phase cosine comes from fastai.
     #[derive(Debug, Clone, PartialEq)]
     pub struct OneCycle {
         max_lr: f64,
@@ -100,11 +100,11 @@ serde_checked! {
     }
 }
 
-/// Whose numbers a [`OneCycle`] gives.
+/// The library whose values a [`OneCycle`] has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Dialect {
-    /// Turns on whole steps, the peak and the end exact, the last update uses the end value.
+    /// Turns on whole steps, exact peak and end. The last update uses the end value.
     #[default]
     Exact,
     /// `torch.optim.lr_scheduler.OneCycleLR`.
@@ -115,16 +115,16 @@ pub enum Dialect {
     Optax,
 }
 
-/// What follows from the options, computed once.
+/// What is computed once from the options.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 struct Phases {
     start_lr: f64,
     end_lr: f64,
-    /// Where the rise ends.
+    /// The end of the rise.
     turn: f64,
-    /// Where the fall to the start ends and the last phase begins.
+    /// The end of the fall to the start, where the last phase begins.
     last_turn: Option<f64>,
-    /// Where the end value is reached.
+    /// The step of the end value.
     last: f64,
 }
 
@@ -149,16 +149,16 @@ impl OneCycle {
         .check()
     }
 
-    /// Two cosine phases; the turn on a whole step, peak and end exact, the last update uses the end value.
+    /// Two cosine phases, the turn on a whole step, exact peak and end. The last update uses the end value.
     ///
     /// # Errors
     ///
-    /// A negative or non-finite rate, no updates.
+    /// A negative or non-finite rate, 0 updates.
     pub fn new(max_lr: f64, total_steps: u64) -> Result<Self, ConfigError> {
         Self::with_dialect(max_lr, total_steps, Dialect::Exact)
     }
 
-    /// The numbers of PyTorch's `OneCycleLR` with its defaults. For its `three_phase=True` add
+    /// The values of PyTorch's `OneCycleLR` with its defaults. For its `three_phase=True` add
     /// `.with_three_phases(2.0 * pct_start)`.
     ///
     /// ```
@@ -177,36 +177,36 @@ impl OneCycle {
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// See [`new`](Self::new).
     pub fn pytorch(max_lr: f64, total_steps: u64) -> Result<Self, ConfigError> {
         Self::with_dialect(max_lr, total_steps, Dialect::Pytorch)
     }
 
-    /// The numbers of fastai's `fit_one_cycle` with its defaults.
+    /// The values of fastai's `fit_one_cycle` with its defaults.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// See [`new`](Self::new).
     pub fn fastai(max_lr: f64, total_steps: u64) -> Result<Self, ConfigError> {
         Self::with_dialect(max_lr, total_steps, Dialect::Fastai)
     }
 
-    /// The numbers of optax' `cosine_onecycle_schedule` with its defaults. For its `linear_onecycle_schedule` add
+    /// The values of optax' `cosine_onecycle_schedule` with its defaults. For its `linear_onecycle_schedule` add
     /// `.with_curve(Curve::Linear).with_three_phases(0.85)`.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// See [`new`](Self::new).
     pub fn optax(max_lr: f64, total_steps: u64) -> Result<Self, ConfigError> {
         Self::with_dialect(max_lr, total_steps, Dialect::Optax)
     }
 
-    /// The papers' form: linear from max/10 up over 45 % of the run, down again over 45 %, and over the last 10 % down to
-    /// a hundredth of the start.
+    /// The form of the papers: linear, from `max_lr / 10` up in 45 % of the run, down again in 45 %, and in the last 10 % down
+    /// to a hundredth of the start.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// See [`new`](Self::new).
     pub fn paper(max_lr: f64, total_steps: u64) -> Result<Self, ConfigError> {
         Self::new(max_lr, total_steps)?
             .with_rise_fraction(0.45)?
@@ -225,7 +225,7 @@ impl OneCycle {
         self.check()
     }
 
-    /// Falls back to the start first, and from `final_fraction` of the run on further down to the end.
+    /// Falls back to the start, and from `final_fraction` of the run on down to the end.
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ impl OneCycle {
         self.check()
     }
 
-    /// The divisors that give the start and the end.
+    /// The divisors for the start and the end.
     ///
     /// # Errors
     ///
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn dialects() {
-        // peers.md section 5: each library's own code, max 25, total 10, defaults.
+        // Values of fastai 2, optax 0.2.8 and PyTorch 2.15.0 with max 25, total 10 and their defaults.
         let pytorch = OneCycle::pytorch(25.0, 10).unwrap();
         let tail = [23.762_116, 20.293_641, 15.281_551, 9.718_549, 4.706_459, 1.237_984, 0.0001];
         assert_values(&pytorch, &[&[1.0, 13.0, 25.0], &tail[..]].concat(), 1e-6);

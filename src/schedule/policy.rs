@@ -30,9 +30,9 @@ pub(crate) use for_each_schedule;
 
 macro_rules! policies {
     ($($kind:ident),+ $(,)?) => {
-        /// Any schedule of this crate: what a config file can hold.
+        /// Any schedule of this crate. A config file holds one.
         ///
-        /// In a file the kind is the name of the table: `{"cyclic": {"base_lr": 0.001, ...}}`.
+        /// In a file, the name of the table is the kind: `{"cyclic": {"base_lr": 0.001, ...}}`.
         ///
         /// ```
         /// use cyclic_optim::{Cyclic, Policy, Schedule};

@@ -149,7 +149,7 @@ pub struct Extremes {
     pub max: (u64, f64),
 }
 
-/// Where the cycles of a schedule start and end: one `start..end` of updates for each cycle.
+/// The cycles of a schedule, each as its updates `start..end`.
 ///
 /// Made by [`ScheduleExt::cycle_bounds`].
 #[derive(Debug, Clone)]

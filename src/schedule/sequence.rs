@@ -1,4 +1,4 @@
-//! Schedules joined one after the other. Warm-up is a part of a sequence, not a flag of every schedule.
+//! Several schedules in a row. Warm-up is a part of a sequence, not an option of every schedule.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
 serde_checked! {
-    /// Several schedules, one after the other, each counting from 0 at its own start.
+    /// Several schedules in a row. Each counts from 0 at its own start.
     ///
     /// # Formula
     ///
@@ -25,20 +25,20 @@ serde_checked! {
     ///
     /// - at step 0: the first part's value at 0
     /// - at each boundary: the *next* part's value at 0
-    /// - after the end: the value that the last part would have next, held. A last part without `steps` goes on by itself.
+    /// - after the end: the value that the last part would have next, held. A last part without `steps` continues.
     ///
-    /// A part that is a cyclic schedule keeps its cycles; a cycle that the part's end cuts off ends there. The cycles are
-    /// numbered through. A sequence has no base and peak of its own, so no range can be set and no momentum cycled over it.
+    /// A cyclic part keeps its cycles; the end of the part also ends its last cycle. The numbers of the cycles continue from
+    /// part to part. A sequence has no base and peak, so it takes no range and no cycled momentum.
     ///
     /// | parameter | default | purpose | range |
     /// |---|---|---|---|
-    /// | `parts` | required | what comes after what | at least one; sequences in sequences at most 16 deep |
-    /// | `steps` of a part | none for the last | its length in updates | >= 1; required for all but the last |
+    /// | `parts` | required | the schedules in order | at least one; nested at most 16 deep |
+    /// | `steps` of a part | none for the last | length in updates | >= 1; required for all but the last |
     ///
     /// # Errors
     ///
-    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together, a
-    /// seventeenth sequence within a sequence (files could not hold more: parsers of JSON and TOML limit how deep they read).
+    /// No parts, a part of length 0, a part without length that is not the last, a total length above `u64`, sequences nested
+    /// more than 16 deep (parsers of JSON and TOML limit the depth).
     ///
     /// # Examples
     ///
@@ -55,14 +55,14 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// optax' `join_schedules`; PyTorch's `SequentialLR` without its resume at the wrong rate.
+    /// optax' `join_schedules`; PyTorch's `SequentialLR`, without its wrong rate after a resume.
     #[derive(Debug, Clone, PartialEq)]
     pub struct Sequence {
         parts: Vec<Part>,
     }
 }
 
-/// A schedule and how long it lasts in a [`Sequence`].
+/// A schedule in a [`Sequence`], and its length.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Part {
@@ -77,23 +77,23 @@ impl Part {
         Self { schedule: schedule.into_policy(), steps: Some(steps) }
     }
 
-    /// `schedule` for the rest of the run: only for the last part.
+    /// `schedule` for the rest of the run. Only the last part can be endless.
     pub fn endless(schedule: impl IntoPolicy) -> Self {
         Self { schedule: schedule.into_policy(), steps: None }
     }
 }
 
-/// How deep sequences may be nested. Each takes four levels of a JSON or TOML document, of which `serde_json` reads 128 and
-/// `toml` 80; a checkpoint needs a few more.
+/// The largest depth of nested sequences. Each takes four levels of a JSON or TOML document. `serde_json` reads 128 levels
+/// and `toml` 80, and a checkpoint needs a few.
 const MAX_DEPTH: u64 = 16;
 
 impl Sequence {
-    /// Joins the parts.
+    /// A sequence of these parts.
     ///
     /// # Errors
     ///
-    /// No parts, a part of length 0, a part without length before the last, lengths that overflow `u64` together, sequences
-    /// nested more than 16 deep.
+    /// No parts, a part of length 0, a part without length that is not the last, a total length above `u64`, sequences nested
+    /// more than 16 deep.
     pub fn new(parts: impl Into<Vec<Part>>) -> Result<Self, ConfigError> {
         Self { parts: parts.into() }.check()
     }
@@ -126,8 +126,8 @@ impl Sequence {
         ])
     }
 
-    /// A line from 0 to `max_lr` over `warmup_steps`, then `max_lr sqrt(warmup_steps / t)`: the Noam schedule, with its
-    /// peak given as a rate.
+    /// A line from 0 to `max_lr` over `warmup_steps`, then `max_lr sqrt(warmup_steps / t)`: the Noam schedule with a given peak
+    /// rate.
     ///
     /// ```
     /// use cyclic_optim::{Schedule, Sequence};
@@ -158,7 +158,7 @@ impl Sequence {
     ///
     /// # Errors
     ///
-    /// A negative or non-finite rate, a length of 0, lengths that overflow `u64` together.
+    /// A negative or non-finite rate, a length of 0, a total length above `u64`.
     pub fn warmup_stable_decay(
         max_lr: f64,
         end_lr: f64,
@@ -196,7 +196,7 @@ impl Sequence {
         Ok(self)
     }
 
-    /// How deep sequences are nested, this one included. Those within have been checked, so this does not go deep.
+    /// The depth of nested sequences, this one included. Inner sequences are already checked, so the recursion is short.
     fn depth(&self) -> u64 {
         let inner =
             self.parts.iter().map(|part| if let Policy::Sequence(inner) = &part.schedule { inner.depth() } else { 0 });
@@ -207,7 +207,7 @@ impl Sequence {
     fn part_at(&self, step: u64) -> (u64, &Part) {
         let mut start = 0;
         for part in &self.parts[..self.parts.len() - 1] {
-            // `check` has seen to it that these have a length and that the sum fits.
+            // `check` guarantees that these have a length and that the sum fits.
             let end = start + part.steps.unwrap_or(0);
             if step < end {
                 return (start, part);
@@ -235,12 +235,12 @@ fn cycles_before(schedule: &Policy, step: u64) -> u64 {
     if let Policy::Sequence(sequence) = schedule {
         return sequence.cycles_before(step);
     }
-    // Past its last cycle a schedule is past its horizon.
+    // A schedule past its last cycle is past its horizon.
     let last = schedule.horizon().map_or(step, |horizon| horizon.min(step)).checked_sub(1);
     last.and_then(|last| schedule.cycle_at(last)).map_or(0, |cycle| cycle.index + 1)
 }
 
-/// The updates left after a warm-up.
+/// The number of updates after a warm-up.
 fn after(warmup_steps: u64, total_steps: u64) -> Result<u64, ConfigError> {
     check::length("warmup_steps", warmup_steps)?;
     check::at_least("total_steps", total_steps, warmup_steps.saturating_add(1))?;

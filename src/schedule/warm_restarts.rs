@@ -7,7 +7,7 @@ use crate::check;
 use crate::error::ConfigError;
 use crate::numeric;
 
-/// A cosine fall from `max_lr` to `base_lr` that starts again at every restart (SGDR), also the schedule of snapshot
+/// A cosine fall from `max_lr` to `base_lr` that starts again at every restart (SGDR). Also the schedule of snapshot
 /// ensembles.
 ///
 /// # Formula
@@ -39,8 +39,8 @@ use crate::numeric;
 /// | [`with_cycles`](Self::with_cycles) | endless | number of cycles | >= 1 |
 /// | [`with_inclusive_end`](Self::with_inclusive_end) | off | reach `base_lr` within the cycle | |
 ///
-/// In a file the parameters and options have these names, without `with_`; `total_steps` and `cycles` in place of `t_0` divide
-/// a total, as [`snapshots`](Self::snapshots) does.
+/// In a file the parameters and options have these names, without `with_`. In place of `t_0`, a file can have `total_steps`
+/// and `cycles`, as in [`snapshots`](Self::snapshots).
 ///
 /// # Errors
 ///
@@ -60,8 +60,8 @@ use crate::numeric;
 /// # References
 ///
 /// I. Loshchilov and F. Hutter, *SGDR*, 2017, arXiv:1608.03983; G. Huang et al., *Snapshot Ensembles*, 2017,
-/// arXiv:1704.00109. Values of PyTorch's `CosineAnnealingWarmRestarts`, except that a restart found by seeking is the
-/// restart that stepping finds: cycles are located by integers.
+/// arXiv:1704.00109. Values of PyTorch's `CosineAnnealingWarmRestarts`, except that seeking finds the same restarts as
+/// stepping, because cycles are located by integers.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "file::WarmRestartsFile", into = "file::WarmRestartsFile"))]
@@ -80,7 +80,7 @@ impl WarmRestarts {
         Ok(Self { range, cycles: cycles.check()?, peak_factor: 1.0, log2_peak_factor: 0.0, inclusive_end: false })
     }
 
-    /// Cycles of `t_0` updates without end.
+    /// Endless cycles of `t_0` updates.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl WarmRestarts {
     }
 
     /// The schedule of snapshot ensembles, update by update: exactly `snapshots` cosine cycles from `max_lr` towards 0
-    /// over `total_steps` updates. Every cycle's last update is the moment for a snapshot.
+    /// over `total_steps` updates. Take a snapshot after the last update of each cycle.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl WarmRestarts {
     ///
     /// # Errors
     ///
-    /// A `t_mult` of 0, and one above 1 for cycles that were fitted to a total.
+    /// A `t_mult` of 0, and one above 1 for [`snapshots`](Self::snapshots).
     pub fn with_t_mult(mut self, t_mult: u64) -> Result<Self, ConfigError> {
         check::length("t_mult", t_mult)?;
         self.cycles = match self.cycles {
@@ -133,7 +133,7 @@ impl WarmRestarts {
         Ok(self)
     }
 
-    /// Makes each peak this factor as high above `base_lr` as the one before.
+    /// Multiplies the height of the peak above `base_lr` by this factor at each restart.
     ///
     /// # Errors
     ///
@@ -144,17 +144,17 @@ impl WarmRestarts {
         Ok(self)
     }
 
-    /// Stops after so many cycles and holds `base_lr`.
+    /// Stops after `cycles` cycles and holds `base_lr`.
     ///
     /// # Errors
     ///
-    /// No cycles, more than `u64` updates, and cycles that were fitted to a total.
+    /// 0 cycles, more than `u64` updates, and [`snapshots`](Self::snapshots).
     pub fn with_cycles(mut self, cycles: u64) -> Result<Self, ConfigError> {
         self.cycles = self.cycles.limited(Some(cycles))?;
         Ok(self)
     }
 
-    /// Lets the last update of each cycle use `base_lr` itself. A cycle of a single update stays at its peak.
+    /// Uses `base_lr` itself in the last update of each cycle. A cycle of a single update stays at its peak.
     #[must_use]
     pub fn with_inclusive_end(mut self) -> Self {
         self.inclusive_end = true;
@@ -204,7 +204,7 @@ impl Schedule for WarmRestarts {
 
 #[cfg(feature = "serde")]
 mod file {
-    //! The flat form that `WarmRestarts` have in a file.
+    //! The form of `WarmRestarts` in a file.
 
     use serde::{Deserialize, Serialize};
 
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn restarts_that_peers_miss() {
-        // PyTorch 2.15.0 seeks to 0.0 at all four; the restart is due.
+        // At all four a restart is due. PyTorch 2.15.0 seeks to 0.0.
         for (t_0, t_mult, step) in [(10, 3, 1210), (1, 3, 121), (10, 10, 1110), (1, 10, 111)] {
             let schedule = WarmRestarts::new(0.0, 1.0, t_0).unwrap().with_t_mult(t_mult).unwrap();
             assert_eq!(schedule.value_at(step), 1.0, "t_0 {t_0}, t_mult {t_mult}");

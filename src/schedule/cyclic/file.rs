@@ -1,4 +1,4 @@
-//! The flat form that a `Cyclic` has in a file.
+//! The form of a `Cyclic` in a file.
 
 use serde::{Deserialize, Serialize};
 
@@ -98,7 +98,7 @@ impl From<Cyclic> for CyclicFile {
                 (file.total_steps, file.cycles) = (Some(total), Some(count));
                 file.up_fraction = Some(fraction);
             }
-            // No constructor makes these.
+            // No constructor makes other combinations.
             (Cycles::Growing { .. } | Cycles::Equal { .. } | Cycles::Split { .. }, _) => {}
         }
         file

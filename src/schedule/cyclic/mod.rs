@@ -1,4 +1,4 @@
-//! Cyclical learning rates: up from a base to a peak and down again, over and over.
+//! Cyclical learning rates: from a base up to a peak and down again, in cycles.
 
 #[cfg(feature = "serde")]
 mod file;
@@ -29,9 +29,9 @@ use crate::numeric;
 #[doc = include_str!("../shapes/cyclic.svg")]
 ///
 /// - at step 0: `base_lr`, exactly (the peak, if `up_fraction` is 0)
-/// - at each turn: the cycle's peak, exactly (`max_lr` in a cycle of full amplitude); where an `up_fraction` puts the turn
-///   between two updates, none of them reaches it
-/// - the floor after a fall is update 0 of the *next* cycle
+/// - at each turn: the peak of the cycle, exactly (`max_lr` at full amplitude). If an `up_fraction` puts the turn between two
+///   updates, neither reaches the peak
+/// - the lowest rate after a fall is update 0 of the *next* cycle
 /// - after the last of a limited number of cycles: `end_lr`, held
 ///
 /// | option | default | purpose | range |
@@ -81,7 +81,7 @@ pub struct Cyclic {
     rise: Curve,
     fall: Curve,
     amplitude: Amplitude,
-    /// Logarithm of the amplitude's factor or gamma; 0 for the others.
+    /// The binary logarithm of the amplitude's factor or gamma; 0 without one.
     log2_amplitude: f64,
 }
 
@@ -93,20 +93,20 @@ pub enum Amplitude {
     /// All peaks reach `max_lr` (triangular).
     #[default]
     Constant,
-    /// Each cycle is half as high as the one before: 2^-cycle, cycles counted from 0 (triangular2).
+    /// Each cycle is half as high as the one before: 2^-cycle (triangular2).
     Halving,
-    /// Each cycle is this factor as high as the one before: factor^cycle.
+    /// The height of each cycle is this factor of the one before: factor^cycle.
     Factor(f64),
-    /// Shrinks with every update since the reset, not with the cycle: gamma^step (`exp_range`).
+    /// The height shrinks with every update: gamma^step (`exp_range`).
     Gamma(f64),
 }
 
 /// Where in a cycle the rise ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Turn {
-    /// After this many updates.
+    /// After a number of updates.
     Step(u64),
-    /// After this share of the cycle, which may lie between two updates.
+    /// After a share of the cycle, which may lie between two updates.
     Fraction(f64),
 }
 
@@ -144,7 +144,7 @@ impl Cyclic {
         Self::checked(LrRange { base_lr, max_lr }, cycles, turn, amplitude)
     }
 
-    /// Triangles of one height; `step_size` is *half* a cycle, in updates.
+    /// Triangles of equal height; `step_size` is *half* a cycle, in updates.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl Cyclic {
         Self::symmetric(base_lr, max_lr, step_size, Amplitude::Constant)
     }
 
-    /// Triangles of which each is half as high as the one before.
+    /// Triangles, each half as high as the one before.
     ///
     /// # Errors
     ///
@@ -162,8 +162,8 @@ impl Cyclic {
         Self::symmetric(base_lr, max_lr, step_size, Amplitude::Halving)
     }
 
-    /// Triangles whose height shrinks by `gamma` with every update (since the reset, as the original code has it, not
-    /// since the cycle's start).
+    /// Triangles whose height shrinks by `gamma` with every update. As in the original code, updates are counted since the
+    /// reset, not since the start of the cycle.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Cyclic {
     }
 
     /// Exactly `cycles` cycles over `total_steps` updates; cycle k covers the updates from `floor(k T / M)` to
-    /// `floor((k + 1) T / M)`, so there is never a stub cycle. The first `up_fraction` of each rises.
+    /// `floor((k + 1) T / M)`, so the last cycle is never a short rest. The first `up_fraction` of each rises.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl Cyclic {
     ///
     /// # Errors
     ///
-    /// A length of 0, lengths that do not fit `u64` together, and cycles that were fitted to a total.
+    /// A length of 0, a cycle longer than `u64`, and a schedule made by [`over_total`](Self::over_total).
     pub fn with_step_sizes(mut self, step_size_up: u64, step_size_down: u64) -> Result<Self, ConfigError> {
         let Cycles::Equal { count, .. } = self.cycles else {
             return Err(ConfigError::Conflict {
@@ -222,8 +222,8 @@ impl Cyclic {
         Ok(self)
     }
 
-    /// Ends each fall at `end_lr` instead of `base_lr`; the next cycle starts at `base_lr` all the same. A range that is
-    /// set later does not move the end.
+    /// Ends each fall at `end_lr` instead of `base_lr`. The next cycle still starts at `base_lr`. A range that is set later
+    /// does not change `end_lr`.
     ///
     /// # Errors
     ///
@@ -252,11 +252,11 @@ impl Cyclic {
         Ok(Self { end_lr, rise, fall, ..Self::checked(range, cycles, turn, amplitude)? })
     }
 
-    /// Stops after so many cycles and holds the end value.
+    /// Stops after `cycles` cycles and holds the end value.
     ///
     /// # Errors
     ///
-    /// No cycles, more than `u64` updates, and cycles that were fitted to a total.
+    /// 0 cycles, more than `u64` updates, and a schedule made by [`over_total`](Self::over_total).
     pub fn with_cycles(mut self, cycles: u64) -> Result<Self, ConfigError> {
         self.cycles = self.cycles.limited(Some(cycles))?;
         Ok(self)
@@ -278,7 +278,7 @@ impl Cyclic {
             Turn::Fraction(fraction) => {
                 let length = numeric::float(length);
                 let turn = fraction * length;
-                // Without a fall all of the cycle rises, also where a float cannot tell its last updates from its end.
+                // Without a fall the whole cycle rises, also if a float cannot tell its last updates from its end.
                 if numeric::float(place) < turn || turn >= length {
                     Ramp::rise(start, turn, self.rise, base_lr, max_lr)
                 } else {
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_turn_between_two_steps() {
-        // seed-semantics.md table A: step_size 2.5, base 0, max 1.
+        // keras-contrib with step_size 2.5, base 0, max 1.
         let schedule = Cyclic::over_total(0.0, 1.0, 10, 2, 0.5).unwrap();
         assert_eq!(values(&schedule, 11), [0.0, 0.4, 0.8, 0.8, 0.4, 0.0, 0.4, 0.8, 0.8, 0.4, 0.0]);
     }

@@ -1,4 +1,4 @@
-//! The rate that does not change.
+//! A constant rate.
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
@@ -42,7 +42,7 @@ serde_checked! {
 }
 
 impl Constant {
-    /// The rate `lr` throughout.
+    /// The rate `lr` at every update.
     ///
     /// # Errors
     ///

@@ -44,7 +44,7 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// The first cycle of SGDR, arXiv:1608.03983. PyTorch's `CosineAnnealingLR` up to its `T_max`, where that one turns back.
+    /// The first cycle of SGDR, arXiv:1608.03983. PyTorch's `CosineAnnealingLR` up to its `T_max`; after that, PyTorch's rate rises again.
     #[derive(Debug, Clone, PartialEq)]
     pub struct CosineDecay {
         start_lr: f64,

@@ -1,4 +1,4 @@
-//! The same factor at every update.
+//! A rate that is multiplied by the same factor at every update.
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;

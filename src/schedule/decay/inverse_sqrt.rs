@@ -1,4 +1,4 @@
-//! The rate divided by the square root of time.
+//! A rate divided by the square root of time.
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
@@ -6,7 +6,7 @@ use crate::numeric;
 use crate::schedule::Schedule;
 
 serde_checked! {
-    /// A rate that falls with the square root of time: what follows the warm-up of a Transformer.
+    /// A rate that falls with the square root of time: the schedule of a Transformer after the warm-up.
     ///
     /// # Formula
     ///

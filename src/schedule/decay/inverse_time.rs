@@ -1,4 +1,4 @@
-//! The rate divided by a line in time.
+//! A rate divided by a linear function of time.
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
@@ -6,7 +6,7 @@ use crate::numeric;
 use crate::schedule::Schedule;
 
 serde_checked! {
-    /// A rate that is divided by a number growing with every update: the `decay` argument of Keras 2.
+    /// A rate divided by a number that grows linearly: the `decay` argument of Keras 2.
     ///
     /// # Formula
     ///
@@ -42,7 +42,7 @@ serde_checked! {
     /// # References
     ///
     /// The `decay` of Keras 2's optimizers at a constant rate; Keras' `InverseTimeDecay` with `rate` = `decay_rate / decay_steps`.
-    /// To let only the *base* of a cycle decay so, see [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
+    /// To decay only the *base* of a cycle, see [`ClrConfig::with_decay`](crate::ClrConfig::with_decay).
     #[derive(Debug, Clone, PartialEq)]
     pub struct InverseTimeDecay {
         start_lr: f64,

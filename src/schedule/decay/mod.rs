@@ -1,4 +1,4 @@
-//! One-way schedules: a constant rate, and the rates that only fall (or, for a warm-up, only rise).
+//! Schedules without cycles: a constant rate, and rates that only fall or only rise.
 
 mod constant;
 mod cosine;

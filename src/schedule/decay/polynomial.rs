@@ -1,4 +1,4 @@
-//! A power of the time that is left.
+//! A fall along a power of the remaining time.
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
@@ -6,7 +6,7 @@ use crate::numeric::{self, between};
 use crate::schedule::Schedule;
 
 serde_checked! {
-    /// A fall from `start_lr` to `end_lr` along a power of the share of time that is left.
+    /// A fall from `start_lr` to `end_lr` along a power of the remaining share of time.
     ///
     /// # Formula
     ///

@@ -1,4 +1,4 @@
-//! Rates that fall in steps, at equal distances or at given updates.
+//! Rates that fall at equal intervals or at given updates.
 
 use alloc::vec::Vec;
 
