@@ -1,4 +1,4 @@
-//! Feedback through the wrapper: PyTorch's plateau, watching in phase with the cycles, early stopping, saved states.
+//! Feedback through the wrapper: PyTorch's plateau, judging at the ends of cycles, early stopping, saved states.
 
 mod support;
 
@@ -100,7 +100,7 @@ fn row(draws: &mut Draws) -> (Plateau, Plateau, EarlyStopping, Vec<f64>) {
     (keras.unwrap().with_cooldown(cooldown), pytorch.unwrap().with_cooldown(cooldown), early, metrics)
 }
 
-/// Keras' and PyTorch's own code on 10,000 rows of metrics that are often better by exactly what is asked for.
+/// Keras' and PyTorch's own code on 10,000 rows of metrics that often improve by exactly `min_delta`.
 #[test]
 fn ten_thousand_rows_are_judged_as_keras_and_pytorch_do() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/improvement.txt");
@@ -138,7 +138,7 @@ fn auto_decay_shrinks_the_peak_of_a_running_cycle() {
     for metric in [1.0, 0.9, 0.95, 0.94, 0.8, 0.85, 0.7] {
         let rates: Vec<f64> = (0..4)
             .map(|place| {
-                // In the middle of a cycle a report is only noted, however bad it is.
+                // In the middle of a cycle a report is not judged, however bad it is.
                 if place == 2 {
                     assert!(!optimizer.observe(100.0).judged);
                 }
@@ -151,17 +151,17 @@ fn auto_decay_shrinks_the_peak_of_a_running_cycle() {
         assert!(optimizer.observe(metric).judged);
         assert!(!optimizer.observe(metric).judged, "the same end is judged once");
     }
-    // Table E, last line, for a maximum of 0.4; each value takes effect in the next cycle.
+    // For a maximum of 0.4. Each value takes effect in the next cycle.
     for (peak, expected) in peaks.iter().zip([0.4, 0.4, 0.4, 0.24, 0.144, 0.144, 0.1]) {
         assert!((peak - expected).abs() < 1e-12, "{peaks:?}");
     }
-    // The schedule itself is what it was.
+    // The schedule itself has not changed.
     assert_eq!(optimizer.config().schedule().value_at(2), 0.4);
-    // 0.4 x 0.6^3 is below the base, where the peak stops. A preview shows the envelope.
+    // 0.4 x 0.6^3 is below the base, and the peak stops at the base. A preview includes the envelope.
     assert_eq!(optimizer.preview(3).map(|used| used.lr).last(), Some(0.1));
 }
 
-/// Epochs of 7 updates, cycles of 4 or of 20: the first report at or after an end is judged, once for all that have passed.
+/// Epochs of 7 updates, cycles of 4 or 20: the first report at or after an end is judged, once for all ends since the last.
 #[test]
 fn epochs_and_cycles_need_not_align() {
     for (step_size, expected) in
@@ -185,7 +185,7 @@ fn epochs_and_cycles_need_not_align() {
 
 #[test]
 fn a_swing_is_no_plateau_when_watched_in_phase() {
-    // The loss swings with the rate and comes down from cycle to cycle.
+    // The loss swings with the rate and falls from cycle to cycle.
     let run = |watch| {
         let config = ClrConfig::new(Cyclic::triangular(0.0, 1.0, 5).unwrap())
             .with_plateau(Plateau::keras(0.5, 2).unwrap())
@@ -226,7 +226,7 @@ fn the_envelope_can_be_cut() {
     assert_eq!(optimizer.lr(), 0.25);
 }
 
-/// After `resume` it takes the whole patience again to stop.
+/// After `resume`, the full patience has to pass again before a stop.
 #[test]
 fn resuming_begins_the_patience_anew() {
     let mut optimizer = optimizer(constant(0.1).with_early_stopping(EarlyStopping::new(2).unwrap()).unwrap());
@@ -237,7 +237,7 @@ fn resuming_begins_the_patience_anew() {
     assert_eq!([2.0, 2.0].map(&mut report), [false, true]);
 }
 
-/// At the floor Keras goes on counting, so that it reduces at once when there is something to reduce again; PyTorch begins anew.
+/// At the floor Keras continues to count, so it reduces at once when the peak rises. PyTorch starts again.
 #[test]
 fn at_the_floor_keras_goes_on_counting() {
     for (plateau, waits, scaled) in
@@ -253,13 +253,13 @@ fn at_the_floor_keras_goes_on_counting() {
             optimizer.state().plateau.wait
         });
         assert_eq!(found, waits);
-        // A higher peak, which the floor is far below.
+        // A higher peak, far above the floor.
         optimizer.set_range(0.1, 8.0).unwrap();
         assert_eq!(optimizer.observe(1.0).scaled, scaled);
     }
 }
 
-/// A plateau on the peak stops where the peak is the base, and a base that is set above a shrunken peak lifts it.
+/// A plateau on the peak stops at the base. A new base above a reduced peak raises the peak.
 #[test]
 fn the_peak_never_comes_below_the_base() {
     let schedule = Cyclic::triangular(0.1, 0.4, 2).unwrap();
@@ -273,7 +273,7 @@ fn the_peak_never_comes_below_the_base() {
     assert_eq!(rates, [0.3; 4]);
 }
 
-/// The floor is measured against the highest rate, also where the schedule begins with a warm-up from 0.
+/// The floor is compared with the highest rate, also if the schedule begins with a warm-up from 0.
 #[test]
 fn a_plateau_works_over_a_warm_up() {
     let schedule = || cyclic_optim::Sequence::warmup_cosine(0.0, 0.1, 0.0, 10, 100).unwrap();
@@ -287,7 +287,7 @@ fn a_plateau_works_over_a_warm_up() {
     }
 }
 
-/// A metric for each: the plateau judges the first, early stopping the second, and with one metric both judge that.
+/// With two metrics the plateau judges the first and early stopping the second. With one metric both judge it.
 #[test]
 fn plateau_and_early_stopping_watch_a_metric_each() {
     let accuracy = Improvement::new(Direction::Max, MinDelta::Absolute(0.0)).unwrap();
@@ -302,14 +302,14 @@ fn plateau_and_early_stopping_watch_a_metric_each() {
         let (seen, scaled, stopped) =
             (run.observe_separately(loss, accuracy), plateau_alone.observe(loss), early_alone.observe(accuracy));
         assert_eq!((seen.scaled, seen.stop, seen.improved), (scaled.scaled, stopped.stop, stopped.improved));
-        // `improved` and `metric` speak of early stopping where there is one, else of the plateau.
+        // `improved` and `metric` refer to early stopping if there is any, else to the plateau.
         assert_eq!(seen.metric.to_bits(), accuracy.to_bits());
         assert_eq!(plateau_alone.clone().observe_separately(0.1, 5.0).metric, 0.1);
     }
     assert_eq!(run.stopped(), Some(Stop::NoImprovement));
     let state = run.state();
     assert_eq!((state.plateau.best, state.early_stopping.best), (Some(0.7), Some(0.7)));
-    // One metric is judged both ways.
+    // One metric is judged by both rules.
     let mut one = optimizer(both());
     let reports: Vec<_> = [0.5, 0.6].map(|metric| one.observe(metric)).into();
     assert!(reports[1].improved && reports[1].scaled == Some(0.5));
@@ -334,13 +334,13 @@ fn bad_input() {
         let value = constant(0.1).with_clip(Clip { norm: None, value: Some(bad) });
         assert!(matches!(value, Err(OutOfRange { field: "clip.value", .. })));
     }
-    // A metric that is never reported: nothing happens, and nothing breaks.
+    // Without reports nothing happens.
     let mut silent = optimizer(cyclic().with_plateau(plateau()).unwrap());
     for _ in 0..100 {
         update(&mut silent);
     }
     assert_eq!((silent.state().plateau.envelope, silent.stopped()), (1.0, None));
-    // No state that no run can be in.
+    // Invalid states are refused.
     let mut state = silent.state();
     state.plateau.envelope = f64::NAN;
     assert!(silent.restore(state).is_err());
@@ -357,7 +357,7 @@ fn improvement() -> impl Strategy<Value = (MinDelta, bool)> {
     )
 }
 
-/// Any config with feedback, over any schedule that it is allowed for.
+/// Any config with feedback, over any schedule that allows it.
 fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
     let plateau = (0.1..0.9_f64, 0..4_u64, 0..3_u64, prop::option::of(0.0..0.2_f64), any::<bool>(), 0.0..1.0_f64);
     let early = prop::option::of((0..30_u64, 0..3_u64, prop::option::of(-1.0..1.0_f64)));
@@ -393,7 +393,7 @@ fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// After every report the inner optimizer holds what `lr` says, which never leaves the bounds and is what comes next.
+    /// After every report the inner optimizer holds what `lr` returns. That is within the bounds and is used next.
     #[test]
     fn the_invariant_and_the_bounds(config in config_with_feedback(), metrics in prop::collection::vec(metric(), 1..80)) {
         let mut optimizer = optimizer(config);
@@ -410,7 +410,7 @@ proptest! {
         }
     }
 
-    /// Saved after any report and restored (elsewhere, through JSON), a run decides and goes on as if nothing had been.
+    /// A run that is saved after any report and restored, also through JSON, continues as if uninterrupted.
     #[cfg(feature = "serde")]
     #[test]
     fn saved_states_decide_alike(

@@ -1,4 +1,4 @@
-//! Agreement with the numbers that PyTorch and optax produced; tests/data/README.md says how they are to be compared.
+//! Agreement with values from PyTorch and optax. See tests/data/README.md for how they are compared.
 
 #![allow(clippy::cast_precision_loss, reason = "small numbers")]
 
@@ -24,7 +24,7 @@ fn count(case: &Value, field: &str) -> u64 {
     case[field].as_u64().unwrap_or_else(|| panic!("{field} of {case}"))
 }
 
-/// Compares every point of a case; returns how many there were.
+/// Compares every point of a case. Returns the number of points.
 fn compare(case: &Value, config: &ClrConfig, relative: f64, scale: f64) -> usize {
     let points = case["points"].as_array().unwrap();
     for point in points {
@@ -87,7 +87,7 @@ fn one_cycle() {
         let config = ClrConfig::new(schedule)
             .with_momentum(number(&case, "base_momentum"), number(&case, "max_momentum"))
             .unwrap();
-        // Two points of PyTorch's one-sided linear form cancel to 1e-11.
+        // At two points PyTorch's one-sided linear form has errors of 1e-11 by cancellation.
         let relative = if linear { 2e-11 } else { 1e-12 };
         compared += compare(&case, &config, relative, number(&case, "max_lr"));
     }
@@ -142,7 +142,7 @@ fn decays() {
             .into(),
             other => panic!("{other} is new"),
         };
-        // optax computes this one in f32 in places.
+        // optax computes parts of this in f32.
         let relative = if source.starts_with("optax") { 1e-6 } else { 1e-12 };
         compared += compare(&case, &policy.into(), relative, scale);
     }

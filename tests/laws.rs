@@ -1,4 +1,4 @@
-//! The laws of `Schedule`, on arbitrary schedules and configs.
+//! The laws of `Schedule`, on random schedules and configs.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -21,7 +21,7 @@ fn any_step() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..2_000_u64, 2 => any::<u64>(), 1 => Just(u64::MAX), 1 => (u64::MAX - 9)..=u64::MAX]
 }
 
-/// What a value is, bit for bit.
+/// The bits of a value.
 fn bits(value: f64) -> u64 {
     value.to_bits()
 }
@@ -70,7 +70,7 @@ proptest! {
         }
     }
 
-    /// Where a one-cycle starts depends on whether there is a rise at all.
+    /// The first value of a one-cycle depends on whether there is a rise.
     #[test]
     fn law_4_one_cycle(max in 0.0..10.0_f64, total in 2..5000_u64, rise in 0.0..=1.0_f64) {
         let schedule = OneCycle::new(max, total).unwrap().with_rise_fraction(rise).unwrap();
@@ -106,7 +106,7 @@ proptest! {
             prop_assert_eq!(&format!("{:?}", update(&mut sought)), &expected);
             prop_assert_eq!(&format!("{:?}", update(&mut restored)), &expected);
         }
-        // Feedback has not seen the cycles that were skipped.
+        // Seeking skips cycles without judging their ends.
         let unjudged_cycle_end = through.state().unjudged_cycle_end;
         prop_assert_eq!(ClrState { unjudged_cycle_end, ..sought.state() }, through.state());
         prop_assert_eq!(restored.state(), through.state());
@@ -138,7 +138,7 @@ proptest! {
         }
     }
 
-    /// A run that moves on by one is where a look-up would find it, at every step and at the end of time.
+    /// A run that moves on by one update equals a new look-up, at every step and at `u64::MAX`.
     #[test]
     fn advancing_is_locating(policy in support::policy(), from in any_step()) {
         let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), policy.clone());
@@ -156,7 +156,7 @@ proptest! {
         }
     }
 
-    /// `cycle_start`, `cycle_at` and `cycle_bounds` tell the same story.
+    /// `cycle_start`, `cycle_at` and `cycle_bounds` agree.
     #[test]
     fn cycles_agree(policy in support::policy()) {
         for (index, bounds) in (0..).zip(policy.cycle_bounds().take(20)) {
@@ -169,8 +169,8 @@ proptest! {
         }
     }
 
-    /// design.md section 1, point 5: after everything that can be done to it, the inner optimizer holds what `lr` and
-    /// `momentum` say, which is what the next update then uses and `last` reports.
+    /// After every operation the inner optimizer holds what `lr` and `momentum` return. The next update uses that, and `last`
+    /// reports it.
     #[test]
     fn the_invariant(config in support::config(), deeds in prop::collection::vec((0..9_u8, (0.0..5.0_f64, 0.0..5.0_f64)), 1..60), to in any_step()) {
         let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
@@ -186,7 +186,7 @@ proptest! {
                         prop_assert!(optimizer.config().schedule().range().is_none());
                         prop_assert_eq!(optimizer.state(), before);
                     } else if optimizer.config().decay() == 0.0 {
-                        // Not the optimizer's own arithmetic, but the schedule's.
+                        // Computed by the schedule alone.
                         let value = optimizer.config().schedule().value_in(optimizer.clr_iterations(), range);
                         let scaled = value * optimizer.state().scale;
                         let bounds = optimizer.config().bounds();
@@ -197,7 +197,7 @@ proptest! {
                 3 => optimizer.set_scale(ends.0).unwrap(),
                 4 => optimizer.restore(optimizer.state()).unwrap(),
                 5 => {
-                    // What fails may have changed the optimizer before.
+                    // A failing update may have changed the optimizer.
                     let failed = optimizer.update_with(|inner| {
                         *inner = Remembers { lr: 9.0, momentum: Some(9.0) };
                         Err::<(), _>("device")
@@ -206,7 +206,7 @@ proptest! {
                 }
                 _ => {
                     if deed == 6 {
-                        // A rate set by hand does not outlast the next update.
+                        // The next update overwrites a rate that was set by hand.
                         optimizer.get_mut().lr = 9.0;
                     }
                     let next = optimizer.preview(1).next().unwrap();
@@ -230,10 +230,10 @@ proptest! {
     }
 }
 
-/// Values that a custom schedule must not give, among some that it may.
+/// Invalid values of a custom schedule, and some valid ones.
 const ODD: [f64; 9] = [0.1, 0.1, f64::NAN, f64::INFINITY, -1.0, f64::MAX, 0.0, -0.0, 5e-324];
 
-/// A custom schedule that begins with a rate and a momentum, and gives odd ones later.
+/// A custom schedule whose first rate and momentum are valid, and some later ones are not.
 struct Odd;
 
 impl Schedule for Odd {
@@ -259,8 +259,8 @@ fn extreme() -> impl Strategy<Value = f64> {
     ]
 }
 
-/// Does all that can be done to an optimizer, with any numbers: what it is given and what it reports are rates and momenta, what
-/// fails changes nothing, and what is saved can be read.
+/// Calls every method of an optimizer with any numbers. All rates and momenta stay valid, a failing call changes nothing, and
+/// a saved state can be read.
 fn ill_treat<S: Schedule>(
     mut optimizer: CyclicOptimizer<Remembers, S>,
     deeds: Vec<(u8, f64, f64, u64)>,
@@ -343,7 +343,7 @@ proptest! {
         ill_treat(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
     }
 
-    /// No schedule of this crate gives a higher rate than its peak, which a scale is checked against.
+    /// No schedule of this crate exceeds its peak. A scale is checked against the peak.
     #[test]
     fn the_peak_is_the_highest_rate(policy in support::policy(), steps in prop::collection::vec(any_step(), 1..50)) {
         let peak = policy.peak();
@@ -360,7 +360,7 @@ fn no_rate_is_minus_zero() {
     assert_eq!(bits(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule).lr()), 0);
 }
 
-/// An infinite rate is refused where it comes from, and the optimizer never gets one.
+/// The call that would make a rate infinite fails, so the optimizer never gets one.
 #[test]
 fn a_scale_that_makes_a_rate_infinite_is_refused() {
     let remembers = || Remembers { lr: 0.0, momentum: None };
@@ -368,7 +368,7 @@ fn a_scale_that_makes_a_rate_infinite_is_refused() {
     let error = optimizer.set_scale(f64::MAX).unwrap_err();
     assert_eq!(error.to_string(), "the highest rate times the scale must be a finite rate of at least 0, got inf");
     assert_eq!((optimizer.lr(), update(&mut optimizer).lr, optimizer.state().scale), (10.0, 10.0, 1.0));
-    // Also where the rate is infinite only later, or by a range that is set afterwards.
+    // Also if the rate becomes infinite only later, or by a range that is set afterwards.
     let cyclic = || CyclicOptimizer::new(remembers(), Cyclic::triangular(0.0, 2.0, 4).unwrap());
     assert!(cyclic().set_scale(f64::MAX).is_err());
     let mut scaled = cyclic();
@@ -379,13 +379,13 @@ fn a_scale_that_makes_a_rate_infinite_is_refused() {
     let mut bounded = CyclicOptimizer::new(remembers(), bounded);
     bounded.set_scale(f64::MAX).unwrap();
     assert_eq!(bounded.lr(), 1.0);
-    // A saved state that says that an update has used no rate.
+    // A saved state whose last update used an invalid rate.
     let mut state = optimizer.state();
     state.last = state.last.map(|last| Applied { lr: f64::INFINITY, ..last });
     assert!(matches!(optimizer.restore(state), Err(ConfigError::Rate { field: "last.lr", .. })));
 }
 
-/// A custom schedule that gives no rate at some step: the update is made with a rate of 0, and says so.
+/// If a custom schedule gives an invalid rate, the update uses and reports a rate of 0.
 #[test]
 fn what_a_custom_schedule_should_not_give_is_a_rate_of_zero() {
     for bad in [f64::NAN, f64::INFINITY, -0.1] {
@@ -399,7 +399,7 @@ fn what_a_custom_schedule_should_not_give_is_a_rate_of_zero() {
     }
 }
 
-/// A panic in the middle of an update that was caught: the next one uses what is reported all the same.
+/// After a caught panic in an update, the next update still uses what is reported.
 #[test]
 fn after_a_panic_the_next_update_uses_what_is_reported() {
     let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
@@ -418,14 +418,14 @@ fn after_a_panic_the_next_update_uses_what_is_reported() {
     assert_eq!(optimizer.last().map(|last| (last.lr, last.momentum)), Some((lr, momentum)));
 }
 
-/// Ten million steps are far beyond where f32 counters and i32 powers give up.
+/// Ten million steps are far beyond the limits of f32 counters and i32 powers.
 #[test]
 fn the_clock_is_exact_where_others_drift() {
-    // PyTorch 2.15.0 raises OverflowError here: triangular2 at cycle 1,025 (peers.md section 5, must-beat).
+    // PyTorch 2.15.0 raises OverflowError here: triangular2 at cycle 1,025.
     let triangular2 = cyclic_optim::Cyclic::triangular2(1.0, 2.0, 1).unwrap();
     assert_eq!(triangular2.value_at(2048), 1.0);
     assert_eq!(triangular2.value_at(2049), 1.0);
-    // f32 counters of the original stop at 2^24.
+    // The f32 counters of bckenstler/CLR stop at 2^24.
     let triangular = cyclic_optim::Cyclic::triangular(0.0, 1.0, 4).unwrap();
     let far = 8 * (u64::MAX / 8);
     assert_eq!([0, 1, 2, 3, 4].map(|place| triangular.value_at(far + place)), [0.0, 0.25, 0.5, 0.75, 1.0]);
@@ -433,7 +433,7 @@ fn the_clock_is_exact_where_others_drift() {
 
 #[test]
 fn a_linear_one_cycle_holds_its_end() {
-    // PyTorch 2.15.0 is left at -3.0 after its own test case's last step; 0.5 is due (peers.md section 5, must-beat).
+    // After the last step of its own test case PyTorch 2.15.0 is at -3.0; 0.5 is due.
     let schedule = OneCycle::pytorch(25.0, 10)
         .and_then(|schedule| schedule.with_div_factors(25.0, 2.0))
         .unwrap()
@@ -453,7 +453,7 @@ fn a_custom_schedule_runs_in_the_wrapper() {
     assert_eq!(optimizer.lr(), 0.1);
 }
 
-/// A schedule that has a range but no ramp: the amplitude is the user's own function.
+/// A schedule with a range but without ramps: the amplitude is a user's function.
 #[test]
 fn a_scaled_cyclic_follows_its_range() {
     for mode in [ScaleMode::Cycle, ScaleMode::Iteration, ScaleMode::IterationInCycle] {
@@ -489,7 +489,7 @@ fn a_range_or_a_rate_that_is_none_changes_nothing() {
         assert!(error.contains("base_lr") || error.contains("max_lr"), "{error}");
         assert_eq!((optimizer.state(), optimizer.lr(), optimizer.get_ref()), (before.state(), 0.1, before.get_ref()));
     }
-    // Bounds do not hide what is no rate.
+    // Bounds do not hide an invalid rate.
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
         let config = ClrConfig::custom(from_fn(move |_| bad));
         let refused = CyclicOptimizer::try_new(Remembers { lr: 0.0, momentum: None }, config);
@@ -514,7 +514,7 @@ fn an_optimizer_without_a_rate_is_refused() {
     assert!(matches!(refused, Err(ConfigError::NoLearningRate)));
 }
 
-/// Momentum that is switched off by hand is not reported as if it were on.
+/// Momentum that was switched off by hand is not reported.
 #[test]
 fn what_is_not_applied_is_not_reported() {
     let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
@@ -528,7 +528,7 @@ fn what_is_not_applied_is_not_reported() {
 
 #[test]
 fn lengths_beyond_2_to_the_53_stay_in_bounds() {
-    // A fall so short against its cycle that a float cannot tell the two lengths apart.
+    // A fall so short that the lengths of rise and cycle are equal as floats.
     let steep = Cyclic::triangular(1.0, 2.0, 1).unwrap().with_step_sizes(1 << 60, 1).unwrap();
     assert_eq!((steep.value_at(1 << 60), steep.value_at((1 << 60) + 1)), (2.0, 1.0));
     let rising = Cyclic::over_total(1.0, 2.0, u64::MAX, 1, 1.0).unwrap();

@@ -1,4 +1,4 @@
-//! What schedules answer, and what the wrapper says of where it stands, on small cases worked out by hand.
+//! Questions to schedules and to the wrapper, on small cases worked out by hand.
 
 mod support;
 
@@ -8,7 +8,7 @@ use cyclic_optim::{
 };
 use support::Remembers;
 
-/// 1, 2, 3, 2 and again.
+/// Repeats 1, 2, 3, 2.
 fn triangle() -> Cyclic {
     Cyclic::triangular(1.0, 3.0, 2).unwrap()
 }
@@ -64,7 +64,7 @@ fn after_a_seek_no_cycle_has_just_ended() {
 #[test]
 fn each_shape_over_another_range() {
     let one_cycle = OneCycle::new(1.0, 101).unwrap();
-    // Start and peak move, the end stays.
+    // The range changes start and peak; the end stays.
     assert_eq!([0, 30, 100].map(|step| one_cycle.value_in(step, OTHER)), [2.0, 4.0, 1.0 / 25.0 / 1e4]);
     let restarts = WarmRestarts::new(0.0, 1.0, 4).unwrap().with_peak_factor(0.5).unwrap();
     assert_eq!([0, 2, 4].map(|step| restarts.value_in(step, OTHER)), [4.0, 3.0, 3.0]);

@@ -1,4 +1,4 @@
-//! The format of config files and of saved states: what is written stays readable, and what is wrong is named.
+//! The format of config files and saved states: old files stay readable, and errors name the wrong field.
 
 #![cfg(feature = "serde")]
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use support::Remembers;
 
-/// A config, its value at step 3, in each of the forms that a file may have.
+/// A config and its value at step 3, for each form of a file.
 const GOOD: [(&str, f64); 22] = [
     (r#"{"schedule": {"constant": {"lr": 0.1}}}"#, 0.1),
     (r#"{"schedule": {"linear_decay": {"start_lr": 0.0, "end_lr": 1.0, "steps": 4}}}"#, 0.75),
@@ -194,7 +194,7 @@ fn what_is_wrong_is_named() {
     assert!(error.contains("lr must be a finite rate of at least 0, got NaN"), "{error}");
 }
 
-/// Sequences nested as deep as they may be are read back, also in a larger document; one more is refused, and said so.
+/// Sequences of the largest depth are read back, also within a larger document. One level more is an error.
 #[test]
 fn nested_sequences_are_read_back() {
     let mut schedule = Policy::from(Constant::new(0.5).unwrap());
@@ -215,7 +215,7 @@ fn nested_sequences_are_read_back() {
     assert!(error.contains("schedule.sequence: sequences must be nested at most 16 deep, got 17"), "{error}");
 }
 
-/// `Type::deserialize` is the trait's, too: a derive that left an inherent function of that name would win over it, unchecked.
+/// `Type::deserialize` must be the trait's method. An inherent function of that name would hide it, without the checks.
 #[test]
 fn there_is_no_way_around_the_check() {
     let json = |text| serde_json::from_str::<Value>(text).unwrap();

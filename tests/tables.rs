@@ -1,6 +1,5 @@
-//! The reference tables of the five Keras projects that this crate descends from, and how each of them is configured
-//! here. The numbers were computed independently, in f64, from what the originals' code really does; where a project
-//! published numbers of its own, those stand beside them.
+//! Parity with the five Keras projects that this crate descends from, and the config that gives each project's values. The
+//! values were computed in f64 from what the projects' code does. Where a project has published values, they are included.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -17,21 +16,21 @@ use cyclic_optim::{
     Schedule, ScheduleExt, Sequence, WarmRestarts,
 };
 
-/// The tables print 12 significant digits.
+/// The expected values have 12 significant digits.
 const DIGITS: f64 = 1e-11;
 
 fn assert_close(value: f64, expected: f64, what: &str) {
     assert!((value - expected).abs() <= DIGITS * expected.abs() + 1e-15, "{what}: {value:e}, expected {expected:e}");
 }
 
-/// Table A: the three modes of bckenstler/CLR (base 0.001, max 0.006, step_size 2000), and two user functions.
+/// The three modes of bckenstler/CLR (base 0.001, max 0.006, step_size 2000), and two user functions.
 #[test]
 fn table_a_clr() {
     let (base, max, size) = (0.001, 0.006, 2000);
     let triangular = Cyclic::triangular(base, max, size).unwrap();
     let triangular2 = Cyclic::triangular2(base, max, size).unwrap();
     let exp_range = Cyclic::exp_range(base, max, size, 0.99994).unwrap();
-    // The original counts cycles from 1.
+    // bckenstler/CLR counts cycles from 1.
     let sine = ScaledCyclic::new(triangular.clone(), ScaleMode::Cycle, |cycle| {
         0.5 * (1.0 + ((cycle + 1) as f64 * std::f64::consts::FRAC_PI_2).sin())
     });
@@ -66,14 +65,14 @@ fn table_a_clr() {
     }
 }
 
-/// Table B: the optimizers of bckenstler/CLR report after n updates the rate that update n - 1 used.
+/// The optimizers of bckenstler/CLR: after n updates they report the rate that update n - 1 used.
 #[test]
 fn table_b_optimizer() {
     let (base, max, size) = (0.01, 0.06, 2000);
     let triangular = Cyclic::triangular(base, max, size).unwrap();
     let triangular2 = Cyclic::triangular2(base, max, size).unwrap();
     let exp_range = Cyclic::exp_range(base, max, size, 0.99994).unwrap();
-    // The last three: what the project's notebook printed, in the f32 of its backend.
+    // The last three values are printed in the project's notebook, in f32.
     for (n, expected, published) in [
         (1000, [0.034975, 0.034975, 0.03352193820], [0.0349749997, 0.0349749997, 0.0335224830]),
         (2000, [0.059975, 0.059975, 0.05432634883], [0.0599749982, 0.0599749982, 0.0543284006]),
@@ -88,14 +87,14 @@ fn table_b_optimizer() {
             schedules.iter().zip(expected).zip(published.into_iter().zip([1.5e-6, 1.5e-6, 2e-4]))
         {
             let value = schedule.value_at(n - 1);
-            // The table prints eleven decimals.
+            // These have eleven decimals.
             assert!((value - expected).abs() <= 5.1e-12, "n = {n}: {value}, expected {expected}");
             assert_relative_eq!(value, published, max_relative = loose);
         }
     }
 }
 
-/// Table B with decay 1e-4: the base decays first, the peak stays.
+/// The optimizers of bckenstler/CLR with decay 1e-4: the base decays first, the peak stays.
 #[test]
 fn table_b_decay() {
     let (base, max, size) = (0.01, 0.06, 2000);
@@ -126,14 +125,14 @@ fn table_b_decay() {
 fn assert_rows(config: &ClrConfig, rows: &[(usize, f64, f64)]) {
     for &(i, lr, momentum) in rows {
         let used = config.preview().nth(i).unwrap();
-        // The tables print nine digits for small rates.
+        // Small rates have nine digits.
         assert!((used.lr - lr).abs() <= 1e-11 * lr.max(1e-2), "update {i}: lr {}, expected {lr}", used.lr);
         let momentum_used = used.momentum.unwrap();
         assert!((momentum_used - momentum).abs() <= 1e-12, "update {i}: momentum {momentum_used}, expected {momentum}");
     }
 }
 
-/// Table C: OneCycle of psklight/keras_one_cycle_clr, lr (0.01, 0.1), momentum (0.95, 0.85), phase one 0.3: cosine up and
+/// OneCycle of psklight/keras_one_cycle_clr, lr (0.01, 0.1), momentum (0.95, 0.85), phase one 0.3: cosine up and
 /// cosine down to 0, reached after the last update. Here: one cycle of `Cyclic` that ends at 0.
 #[test]
 fn table_c_psklight_one_cycle() {
@@ -177,12 +176,12 @@ fn table_c_psklight_one_cycle() {
             (10, 0.0, 0.95),
         ],
     );
-    // Where the original rises again after the end, ours holds.
+    // After the end the project's rate rises again; ours holds.
     assert_eq!(config(1000).preview().nth(1700).unwrap().lr, 0.0);
 }
 
-/// Table D: CLR of psklight/keras_one_cycle_clr: cosine up, cosine down to 0, a jump to the base, peaks shrinking by 1/3,
-/// the momentum's swing not.
+/// CLR of psklight/keras_one_cycle_clr: cosine up, cosine down to 0, a jump to the base, peaks shrinking by 1/3,
+/// with a constant swing of the momentum.
 #[test]
 fn table_d_psklight_clr() {
     let schedule = Cyclic::over_total(0.002, 0.01, 600, 3, 0.3)
@@ -217,7 +216,7 @@ fn table_d_psklight_clr() {
     );
 }
 
-/// Table E: CyclicLRCallback of nupam/keras-callbacks: linear up from 0, cosine down to 0, peaks halved.
+/// CyclicLRCallback of nupam/keras-callbacks: linear up from 0, cosine down to 0, peaks halved.
 #[test]
 fn table_e_nupam() {
     let shape = |length, cycles, up| {
@@ -247,7 +246,7 @@ fn table_e_nupam() {
     for (i, rate) in rises.iter().enumerate() {
         assert_close(*rate, 0.001 * i as f64, "pct 1");
     }
-    // A share of 0 is nudged by 1e-7 there, so that update 0 still gets 0.
+    // The project moves a share of 0 by 1e-7, so that update 0 still gets 0.
     let falls = shape(10, 1, 1e-7);
     let expected =
         [0.0, 0.97552826, 0.90450850, 0.79389263, 0.65450850, 0.5, 0.34549150, 0.20610737, 0.09549150, 0.02447174];
@@ -256,7 +255,7 @@ fn table_e_nupam() {
     }
 }
 
-/// Table G: the snapshot cosine of keras-contrib, by epoch there, by update here.
+/// The snapshot cosine of keras-contrib, by epoch there and by update here.
 #[test]
 fn table_g_snapshots() {
     let whole = WarmRestarts::snapshots(0.1, 200, 5).unwrap();
@@ -272,14 +271,13 @@ fn table_g_snapshots() {
     ] {
         assert!((whole.value_at(e) - expected).abs() < 1e-13, "epoch {e}");
     }
-    // T 10, M 3: the original repeats .1 .075 .025 three times and leaves a stub of one epoch at full rate; the last cycle has
-    // it here.
+    // T 10, M 3: keras-contrib repeats .1 .075 .025 three times and adds one epoch at full rate. Here the last cycle is longer.
     let remainder: Vec<f64> = WarmRestarts::snapshots(0.1, 10, 3).unwrap().values_from(0).take(10).collect();
     for (value, expected) in remainder.iter().zip([0.1, 0.075, 0.025, 0.1, 0.075, 0.025, 0.1]) {
         assert!((value - expected).abs() < 1e-15);
     }
     assert!(remainder.windows(2).skip(6).all(|pair| pair[1] < pair[0]));
-    // The paper's form, 1000 iterations, M 5; its t counts from 1.
+    // The form of the paper, 1000 iterations, M 5. Its t counts from 1.
     let paper = WarmRestarts::snapshots(0.1, 1000, 5).unwrap();
     for (t, expected) in [(1, 0.1), (2, 0.099993831624), (101, 0.05), (200, 6.168375917e-6), (201, 0.1)] {
         assert!((paper.value_at(t - 1) - expected).abs() < 1e-13, "t = {t}");
@@ -289,7 +287,7 @@ fn table_g_snapshots() {
     }
 }
 
-/// PyTorch's own test tables for CyclicLR and OneCycleLR (base 1, max 5; max 25), of which the golden files have none.
+/// The tables in PyTorch's own tests of CyclicLR (base 1, max 5) and OneCycleLR (max 25). The golden files do not have these.
 #[test]
 fn pytorch_test_tables() {
     let assert_all = |schedule: &dyn Schedule, expected: &[f64]| {
@@ -347,7 +345,7 @@ fn pytorch_test_tables() {
         &two_phase,
         &[1.0, 13.0, 25.0, cosine(1.0), cosine(2.0), cosine(3.0), cosine(4.0), cosine(5.0), cosine(6.0), 0.5],
     );
-    // Momentum 1 to 22 is out of range for a config, so look at the height it would run on.
+    // A momentum from 1 to 22 is invalid in a config, so this checks the height.
     let height = |step| two_phase.clone().with_curve(Curve::Linear).height_at(step).unwrap();
     for (step, momentum) in (0..).zip([22.0, 11.5, 1.0, 4.0, 7.0, 10.0, 13.0, 16.0, 19.0, 22.0]) {
         assert!((22.0 - 21.0 * height(step) - momentum).abs() < 1e-13);

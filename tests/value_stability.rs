@@ -1,7 +1,7 @@
-//! The bits that each schedule returns: a promise. The same with and without every feature, on every platform.
+//! The bits of each schedule's values do not change: not with features, not between platforms, not between versions.
 //!
-//! A change here alters the course of people's training runs. It needs a **Value-breaking** line in CHANGELOG.md; then
-//! `UPDATE_VALUES=1 cargo test --test value_stability` writes the file anew (and fails, so that it is not left set).
+//! A change here changes users' training runs. It needs a **Value-breaking** line in CHANGELOG.md. Then
+//! `UPDATE_VALUES=1 cargo test --test value_stability` writes the file again (and fails, so that it does not stay set).
 
 use std::fmt::Write;
 
