@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::check;
 use crate::error::ConfigError;
-use crate::schedule::curve;
+use crate::numeric;
 
 /// How a series is smoothed.
 ///
@@ -92,7 +92,7 @@ impl Smoothing {
                 each_finite(values, |value| {
                     seen.push(value);
                     let last = &seen[seen.len().saturating_sub(window)..];
-                    last.iter().sum::<f64>() / curve::float(last.len() as u64)
+                    last.iter().sum::<f64>() / numeric::float(last.len() as u64)
                 })
             }
         }
@@ -134,8 +134,8 @@ pub fn winsorising_bounds(values: &[f64]) -> Option<(f64, f64)> {
     sorted.sort_by(f64::total_cmp);
     let last = sorted.len().checked_sub(1)?;
     let quantile = |fraction: f64| {
-        let (below, part) = curve::split(fraction * curve::float(last as u64));
-        curve::between(sorted[below], sorted[(below + 1).min(last)], part)
+        let (below, part) = numeric::split(fraction * numeric::float(last as u64));
+        numeric::between(sorted[below], sorted[(below + 1).min(last)], part)
     };
     Some((quantile(0.025), quantile(0.975)))
 }

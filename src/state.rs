@@ -1,4 +1,4 @@
-//! Where a run stands: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that is not in its config.
+//! The state of a run: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that is not in its config.
 
 use crate::check;
 use crate::error::ConfigError;
@@ -44,7 +44,7 @@ impl Applied {
     }
 }
 
-/// Where a run stands. Plain data: save it, and [`restore`](crate::CyclicOptimizer::restore) it later.
+/// The state of a run. Plain data: save it, and [`restore`](crate::CyclicOptimizer::restore) it later.
 ///
 /// # Time
 ///

@@ -25,9 +25,9 @@ serde_checked! {
     /// | option | default | purpose | range |
     /// |---|---|---|---|
     /// | `schedule` | required | the learning rate of each update | |
-    /// | [`with_momentum`](Self::with_momentum) | none | momentum, cycled inversely to the rate | 0 <= base <= max < 1 |
+    /// | [`with_momentum`](Self::with_momentum) | none | momentum, inverse to the rate | 0 <= base <= max < 1 |
     /// | [`with_decay`](Self::with_decay) | 0 | decay of the base | [0, inf) |
-    /// | [`with_bounds`](Self::with_bounds) | none | limits of the rate that is applied | 0 <= floor <= ceiling |
+    /// | [`with_bounds`](Self::with_bounds) | none | limits of the applied rate | 0 <= floor <= ceiling |
     /// | [`with_plateau`](Self::with_plateau) | none | a smaller rate when the metric stops improving | [`Plateau`] |
     /// | [`with_early_stopping`](Self::with_early_stopping) | none | when to stop | [`EarlyStopping`] |
     /// | [`with_watch`](Self::with_watch) | every report | which reports are judged | [`Watch`] |
@@ -77,15 +77,14 @@ serde_checked! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Guard {
-    /// Whether it looks for gradients that are not finite, too. That takes a copy of all gradients.
+    /// Whether to refuse gradients that are not finite, too.
     pub gradients: bool,
     /// The number of consecutive refusals at which the run should stop; `None`: it never stops for them.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_refusals: Option<u64>,
 }
 
-/// How [`apply`](crate::CyclicOptimizer::apply) clips gradients: by norm first, then by value. Each takes a copy of all
-/// gradients.
+/// How [`apply`](crate::CyclicOptimizer::apply) clips gradients: by norm first, then by value.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
 pub struct Clip {

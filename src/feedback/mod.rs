@@ -47,7 +47,7 @@ pub enum Watch {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Stop {
-    /// [`EarlyStopping`]: too many judged reports in a row without an improvement.
+    /// The patience of [`EarlyStopping`] was reached.
     NoImprovement,
     /// The guard's limit of consecutive refusals was reached.
     TooManyRefusals,

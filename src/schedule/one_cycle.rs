@@ -55,7 +55,7 @@ serde_checked! {
     /// and `dialect` (`exact`, `pytorch`, `fastai` or `optax`). The form of the paper is not a dialect but a set of options.
     ///
     /// Another range ([`set_range`](crate::CyclicOptimizer::set_range)) replaces start and peak; the end stays.
-    /// Momentum runs on the height, which is 0 throughout the third phase.
+    /// Momentum follows the height, which is 0 in the whole third phase.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl OneCycle {
     /// `.with_three_phases(2.0 * pct_start)`.
     ///
     /// ```
-    /// use cyclic_optim::{Curve, OneCycle, Schedule};
+    /// use cyclic_optim::{Curve, OneCycle, ScheduleExt};
     /// // PyTorch's own test case, three phases: pct_start 0.4, div_factor 25, final_div_factor 4.
     /// let schedule = OneCycle::pytorch(25.0, 10)?
     ///     .with_rise_fraction(0.4)?

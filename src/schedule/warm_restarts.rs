@@ -98,7 +98,7 @@ impl WarmRestarts {
     /// As [`new`](Self::new), and fewer updates than snapshots.
     ///
     /// ```
-    /// use cyclic_optim::{Schedule, WarmRestarts};
+    /// use cyclic_optim::{ScheduleExt, WarmRestarts};
     /// // keras-contrib makes 7 snapshots of these 14 steps; 5 were asked for.
     /// let schedule = WarmRestarts::snapshots(0.1, 14, 5)?;
     /// assert_eq!(schedule.cycle_bounds().count(), 5);

@@ -35,7 +35,7 @@ serde_checked! {
     /// # Examples
     ///
     /// ```
-    /// use cyclic_optim::{PolynomialDecay, Schedule};
+    /// use cyclic_optim::{PolynomialDecay, ScheduleExt};
     /// let schedule = PolynomialDecay::new(1.0, 0.0, 4, 2.0)?;
     /// let rates: Vec<f64> = schedule.values_from(0).take(5).collect();
     /// assert_eq!(rates, [1.0, 0.5625, 0.25, 0.0625, 0.0]);

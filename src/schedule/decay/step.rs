@@ -36,7 +36,7 @@ serde_checked! {
     /// # Examples
     ///
     /// ```
-    /// use cyclic_optim::{Schedule, StepDecay};
+    /// use cyclic_optim::{ScheduleExt, StepDecay};
     /// let schedule = StepDecay::new(0.8, 3, 0.5)?;
     /// let rates: Vec<f64> = schedule.values_from(0).take(7).collect();
     /// assert_eq!(rates, [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]);
@@ -111,7 +111,7 @@ serde_checked! {
     /// # Examples
     ///
     /// ```
-    /// use cyclic_optim::{MultiStepDecay, Schedule};
+    /// use cyclic_optim::{MultiStepDecay, ScheduleExt};
     /// let schedule = MultiStepDecay::new(0.8, [2, 3], 0.5)?;
     /// let rates: Vec<f64> = schedule.values_from(0).take(5).collect();
     /// assert_eq!(rates, [0.8, 0.8, 0.4, 0.2, 0.2]);
