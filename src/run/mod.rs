@@ -4,7 +4,7 @@
 //! whole [`ClrState`]. So everything that stays the same for many updates is kept, and looked up again only when it ends:
 //!
 //! - A **ramp** (`schedule/ramp.rs`) is one rise, fall or hold of a schedule: a curve between two ends, from one update to
-//!   another. A triangle has two ramps in each cycle. Within a ramp a value is one multiplication, one curve and one
+//!   another. A triangle has two ramps in each cycle. Within a ramp a value is one division, one curve and one
 //!   interpolation. Only schedules of this crate have ramps ([`Schedule::ramp_at`]); others are asked for a
 //!   [`point_at`](Schedule::point_at) at each update.
 //! - A **cursor** (beside the ramp) keeps the ramp and the cycle of one step, and knows for how many updates both hold.

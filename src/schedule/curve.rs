@@ -2,7 +2,7 @@
 
 use crate::numeric;
 // For modules that have not moved to `crate::numeric` yet.
-pub(crate) use crate::numeric::{between, ceil, exp2, float, fraction, log2, power, split, square_root};
+pub(crate) use crate::numeric::{between, ceil, exp2, float, fraction, log2, power, square_root};
 
 /// The shape of a rise from 0 to 1. A fall is the same rise backwards.
 ///
