@@ -442,7 +442,7 @@ fn checkpoints<const N: usize>(bench: &Bench) {
     use std::fs::{self, File};
     use std::io::Write;
 
-    use cyclic_optim::adapters::dfdx::Checkpoint;
+    use cyclic_optim::Checkpoint;
 
     let folder = std::env::temp_dir().join(format!("cyclic-optim-bench-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();

@@ -15,9 +15,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cyclic_optim::adapters::dfdx::Checkpoint;
-use cyclic_optim::{Adam, CyclicOptimizer, History};
-use dfdx::prelude::{Cpu, ZeroGrads};
+use cyclic_optim::{Adam, Checkpoint, CyclicOptimizer, History};
+use dfdx::prelude::ZeroGrads;
 use support::digits::{Data, Run, Task, train_step};
 use support::output::say;
 
@@ -79,7 +78,7 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));
-    Checkpoint::write_weights::<_, f32, Cpu>(&path, &model)?;
+    Checkpoint::write_weights(&path, &model)?;
     let test = task.test(&model);
     say!("test accuracy {:.4} ({} of {}); written: {}", test.accuracy(), test.correct, test.of, path.display())?;
     Ok(())

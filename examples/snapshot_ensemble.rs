@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cyclic_optim::adapters::dfdx::{Checkpoint, RunPart, SnapshotEnsemble, WeightAverage};
-use cyclic_optim::{Adam, CyclicOptimizer};
+use cyclic_optim::adapters::dfdx::{SnapshotEnsemble, WeightAverage};
+use cyclic_optim::checkpoint::RunPart;
+use cyclic_optim::{Adam, Checkpoint, CyclicOptimizer};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use support::digits::{Data, Mlp, Runs, Task, train_step};
 use support::output::say;
@@ -85,7 +86,7 @@ fn run(args: &Args, data: &Data, seed: u64) -> Result<Vec<(String, f64)>, Box<dy
         let Some(number) = ensemble.after_update(&optimizer, &model) else { continue };
         if let Some(folder) = &args.out {
             let path = folder.join(format!("snapshot-{}.safetensors", number + 1));
-            Checkpoint::write_weights::<_, f32, Cpu>(path, &model)?;
+            Checkpoint::write_weights(path, &model)?;
         }
         if let Some(file) = &args.checkpoint {
             let parts: [(&str, &dyn RunPart<Mlp>); 2] = [("ensemble", &ensemble), ("average", &average)];

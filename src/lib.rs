@@ -12,6 +12,8 @@ pub mod adapters;
 #[cfg(any(feature = "csv", feature = "tensorboard", feature = "checkpoint"))]
 mod atomic_file;
 mod check;
+#[cfg(feature = "checkpoint")]
+pub mod checkpoint;
 mod config;
 #[cfg(feature = "csv")]
 mod csv_number;
@@ -35,7 +37,7 @@ mod whole_append;
 #[cfg(feature = "dfdx")]
 pub use adapters::dfdx::{Adam, RMSprop, Sgd};
 #[cfg(feature = "checkpoint")]
-pub use adapters::dfdx::{Checkpoint, CheckpointError, ModelCheckpoint};
+pub use checkpoint::{Checkpoint, CheckpointError, ModelCheckpoint};
 pub use config::{Bounds, Clip, ClrConfig, Guard, IntoConfig, MomentumRange};
 pub use error::ConfigError;
 pub use history::History;

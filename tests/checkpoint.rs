@@ -2,18 +2,19 @@
 //!
 //! `CYCLIC_OPTIM_FULL=1` makes all the corruptions that the crate promises; without it, a tenth of them.
 
-#![cfg(feature = "checkpoint")]
+#![cfg(all(feature = "dfdx", feature = "checkpoint"))]
 #![allow(clippy::items_after_statements, reason = "models stand beside the test that needs them")]
 
 mod support;
 
 use std::fs;
 
-use cyclic_optim::adapters::dfdx::{Checkpoint, CheckpointError, InPlace, Saved};
+use cyclic_optim::adapters::dfdx::{InPlace, Saved};
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
 use cyclic_optim::history::Recorder;
 use cyclic_optim::{
-    Adam, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, MultiStepDecay, OneCycle, RMSprop, Schedule, Sgd,
+    Adam, Checkpoint, CheckpointError, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, MultiStepDecay, OneCycle,
+    RMSprop, Schedule, Sgd,
 };
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
@@ -352,15 +353,15 @@ fn weights_alone() {
     let folder = Folder::new("weights");
     let path = folder.0.join("weights.safetensors");
     let (trained, mut optimizer, checkpoint) = saved();
-    Checkpoint::write_weights::<_, f32, Cpu>(&path, &trained).unwrap();
+    Checkpoint::write_weights(&path, &trained).unwrap();
     let weights = Checkpoint::read(&path).unwrap();
     let mut other = model(2);
     assert!(matches!(weights.restore(&mut other, &mut optimizer), Err(CheckpointError::WeightsOnly)));
     assert_eq!(weights.iterations(), None);
-    weights.restore_weights::<_, f32, Cpu>(&mut other).unwrap();
+    weights.restore_weights(&mut other).unwrap();
     assert_eq!(other.2.weight.array(), trained.2.weight.array());
     let mut third = model(3);
-    checkpoint.restore_weights::<_, f32, Cpu>(&mut third).unwrap();
+    checkpoint.restore_weights(&mut third).unwrap();
     assert_eq!(third.2.weight.array(), trained.2.weight.array());
 }
 

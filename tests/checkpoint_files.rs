@@ -1,16 +1,17 @@
 //! Checkpoint files that version 0.1.0 wrote: they load, and the run that they hold is written to the same bytes.
 
-#![cfg(feature = "checkpoint")]
+#![cfg(all(feature = "dfdx", feature = "checkpoint"))]
 
 mod support;
 
 use std::fs;
 use std::path::PathBuf;
 
-use cyclic_optim::adapters::dfdx::{Checkpoint, RunPart, SnapshotEnsemble, WeightAverage};
+use cyclic_optim::adapters::dfdx::{SnapshotEnsemble, WeightAverage};
+use cyclic_optim::checkpoint::RunPart;
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
 use cyclic_optim::training::BestWeights;
-use cyclic_optim::{Adam, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, RMSprop, Sgd, WarmRestarts};
+use cyclic_optim::{Adam, Checkpoint, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, RMSprop, Sgd, WarmRestarts};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::*;
 use support::Folder;

@@ -1,13 +1,14 @@
 //! Best weights, snapshots and averages that are saved with a run: a run that was interrupted ends with the same ones.
 
-#![cfg(feature = "checkpoint")]
+#![cfg(all(feature = "dfdx", feature = "checkpoint"))]
 
 mod support;
 
-use cyclic_optim::adapters::dfdx::{Checkpoint, CheckpointError, PartCounts, RunPart, SnapshotEnsemble, WeightAverage};
+use cyclic_optim::adapters::dfdx::{SnapshotEnsemble, WeightAverage};
+use cyclic_optim::checkpoint::{PartCounts, RunPart};
 use cyclic_optim::feedback::EarlyStopping;
 use cyclic_optim::training::BestWeights;
-use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, WarmRestarts};
+use cyclic_optim::{Adam, Checkpoint, CheckpointError, ClrConfig, CyclicOptimizer, WarmRestarts};
 use dfdx::prelude::*;
 use support::Folder;
 
@@ -176,7 +177,7 @@ fn contents_that_do_not_fit_are_refused() {
     let path = folder.0.join("run.st");
     let mut run = Run::new(1);
     for (models, averaged, expected) in [
-        (2, Some(2), "part \"mean\" holds 2 models where one is possible"),
+        (2, Some(2), "part \"mean\" holds 2 models, where at most one is possible"),
         (1, Some(0), "part \"mean\" holds 1 models as the mean of 0"),
         (0, Some(3), "part \"mean\" holds 0 models as the mean of 3"),
         (1, None, "part \"mean\" does not say how many models were averaged"),

@@ -1037,7 +1037,7 @@ mod train {
         fs::write(&existing, "not empty").unwrap();
         for (arguments, expected) in [
             (&["--model-checkpoint", "{f1}.st"][..], "there is no \"f1\"; there are"),
-            (&["--model-checkpoint", "{epoch"], "a brace has no partner"),
+            (&["--model-checkpoint", "{epoch"], "a brace is unmatched"),
             (&["--remote", "ftp://host/"], "is not an http or https address"),
             (&["--csv", "/no/such/folder.csv"], "/no/such/folder.csv: there is no folder /no/such"),
             (&["--checkpoint", "/no/such/folder.st"], "/no/such/folder.st: there is no folder /no/such"),

@@ -609,7 +609,7 @@ const ROWS: &[Row] = &[
 #[cfg(all(feature = "csv", feature = "tensorboard", feature = "checkpoint", feature = "remote"))]
 #[expect(unused_imports, reason = "the names that a row of the README promises")]
 use cyclic_optim::{
-    adapters::dfdx::ModelCheckpoint,
+    ModelCheckpoint,
     history::{CsvLog, RemoteMonitor, TensorBoard},
 };
 

@@ -1,18 +1,18 @@
 //! The best and the last models in files, ensembles of snapshots, averages of weights.
 
-#![cfg(feature = "checkpoint")]
+#![cfg(all(feature = "dfdx", feature = "checkpoint"))]
 
 mod support;
 
 use std::fs;
 use std::path::Path;
 
-use cyclic_optim::adapters::dfdx::{
-    Checkpoint, CheckpointError, EnsembleError, ModelCheckpoint, ModelCheckpointError, SnapshotEnsemble, WeightAverage,
-    recompute_batch_norm,
-};
+use cyclic_optim::adapters::dfdx::{EnsembleError, SnapshotEnsemble, WeightAverage, recompute_batch_norm};
+use cyclic_optim::checkpoint::ModelCheckpointError;
 use cyclic_optim::feedback::{Direction, Improvement, MinDelta};
-use cyclic_optim::{Constant, CyclicOptimizer, Schedule, Sgd, WarmRestarts};
+use cyclic_optim::{
+    Checkpoint, CheckpointError, Constant, CyclicOptimizer, ModelCheckpoint, Schedule, Sgd, WarmRestarts,
+};
 use dfdx::prelude::*;
 use support::Folder;
 
@@ -76,7 +76,7 @@ mod model_checkpoint {
         assert!(matches!(error, ModelCheckpointError::NoMetric { .. }));
         assert_eq!(
             error.to_string(),
-            r#"the best is to be kept by "accuracy", which was not reported; there are ["loss"]"#
+            r#"the metric "accuracy", which decides what is best, was not reported; there are ["loss"]"#
         );
     }
 

@@ -19,13 +19,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use args::{Arguments, Kind, Monitors};
-use cyclic_optim::adapters::dfdx::{
-    Checkpoint, CheckpointError, DeadRelus, InPlace, ModelCheckpoint, RunPart, Saved, SnapshotEnsemble,
-};
+use cyclic_optim::adapters::dfdx::{DeadRelus, InPlace, Saved, SnapshotEnsemble};
+use cyclic_optim::checkpoint::RunPart;
 use cyclic_optim::feedback::{Observation, Stop};
 use cyclic_optim::history::Recorder;
 use cyclic_optim::training::BestWeights;
-use cyclic_optim::{Adam, CyclicOptimizer, History, Hyperparameters, RMSprop, Sgd};
+use cyclic_optim::{
+    Adam, Checkpoint, CheckpointError, CyclicOptimizer, History, Hyperparameters, ModelCheckpoint, RMSprop, Sgd,
+};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use dfdx::tensor::Gradients;

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::time::Duration;
 
-use cyclic_optim::adapters::dfdx::{ModelCheckpoint, named_parameters};
+use cyclic_optim::adapters::dfdx::named_parameters;
 use cyclic_optim::history::{CsvLog, Per, RecordError, Recorder, RemoteMonitor, TensorBoard, TrainingBar};
-use cyclic_optim::{Applied, ClrConfig, History};
+use cyclic_optim::{Applied, ClrConfig, History, ModelCheckpoint};
 use dfdx::prelude::{Cpu, TensorCollection};
 
 use crate::args::{Arguments, METRICS, ModelCheckpointArguments, improvement};

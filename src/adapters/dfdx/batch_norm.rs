@@ -7,17 +7,18 @@ use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
 
 use super::walk::{Item, walk_mut};
-use crate::{ConfigError, check};
+use crate::check;
+use crate::error::ConfigError;
 
-/// Computes the running statistics of batch normalisation anew, as the plain means over the batches.
+/// Recomputes the running statistics of batch normalisation as plain means over the batches.
 ///
-/// `forward` runs one batch through the model as in training (`model.forward_mut(batch.leaky_traced())`), and nothing else; no
-/// parameter is changed. Every batch counts the same; it needs two values for each channel at least, or it has no variance. A model
-/// without batch normalisation stays as it is.
+/// `forward` only runs one batch through the model as in training: `model.forward_mut(batch.leaky_traced())`. No parameter is
+/// changed. All batches have the same weight. A batch needs at least two values for each channel, or it has no variance. A
+/// model without batch normalisation is not changed.
 ///
 /// # Errors
 ///
-/// No batches.
+/// There are no batches.
 pub fn recompute_batch_norm<M, B, E, D>(
     model: &mut M,
     batches: impl IntoIterator<Item = B>,
@@ -35,7 +36,7 @@ where
         seen += 1;
         let share = 1.0 / f64::from(seen);
         let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| match item {
-            // A share of 0 of what is not a number is still none.
+            // 0 times NaN is still NaN, so the old statistics must go.
             Item::Tensor { tensor, .. } if seen == 1 && is_statistic(&name) => {
                 let zeros = vec![E::default(); tensor.shape().iter().product()];
                 tensor.set(&zeros);
@@ -63,7 +64,7 @@ fn is_statistic(name: &str) -> bool {
     ["running_mean", "running_var"].iter().any(|statistic| name.ends_with(statistic))
 }
 
-/// Batch normalisation has two scalars: this and epsilon.
+/// Batch normalisation has two scalars: momentum and epsilon.
 fn is_momentum(name: &str) -> bool {
     name == "momentum" || name.ends_with(".momentum")
 }

@@ -1,4 +1,4 @@
-//! Units of ReLU layers that never fire.
+//! Dead units of ReLU layers.
 
 use core::fmt;
 
@@ -9,11 +9,11 @@ use dfdx::tensor_ops::Device;
 
 use super::watch::{ActivationObserver, WatchActivations};
 
-/// Finds dead units: those whose activation is 0 over a whole set of inputs, so that no gradient ever reaches their weights.
+/// Finds dead units: units whose activation is 0 for every input of a set, so that no gradient reaches their weights.
 ///
-/// A unit is a feature of a dense layer or a channel of a convolution. It has fired if any of its activations was above 0; NaN
-/// is not. The activations come batch by batch, through [`watch`](Self::watch) from all the `ReLU`s of a dfdx model, or through
-/// [`observe`](Self::observe) from wherever the caller has them.
+/// A unit is a feature of a dense layer or a channel of a convolution. It is alive if any of its activations was above 0; NaN
+/// is not above 0. Show it the inputs batch by batch: [`watch`](Self::watch) runs a dfdx model and looks at all its `ReLU`s,
+/// [`observe`](Self::observe) takes activations from anywhere.
 ///
 /// # Examples
 ///
@@ -23,7 +23,7 @@ use super::watch::{ActivationObserver, WatchActivations};
 ///
 /// let device = Cpu::default();
 /// let mut model = device.build_module::<(Linear<3, 4>, ReLU), f32>();
-/// // With such a bias the second unit can never fire.
+/// // With this bias the second unit is always 0.
 /// model.0.bias = device.tensor([1.0, -1e6, 1.0, 1.0]);
 /// let mut detector = DeadRelus::new();
 /// for _ in 0..10 {
@@ -38,27 +38,27 @@ use super::watch::{ActivationObserver, WatchActivations};
 ///
 /// # References
 ///
-/// keras-contrib's `DeadReluDetector`, which prints layers from a share of 10 % on; here that is
-/// [`report_from`](Self::report_from)`(0.1)`. Unlike there, the set may come in any number of batches, and dropout and batch
-/// normalisation are as at inference.
+/// keras-contrib's `DeadReluDetector`, which prints layers with at least 10 % dead units:
+/// [`report_from`](Self::report_from)`(0.1)` here. Unlike there, the inputs may come in any number of batches, and dropout and
+/// batch normalisation work as at inference.
 #[derive(Debug, Clone, Default)]
 pub struct DeadRelus {
     layers: Vec<(String, Vec<bool>)>,
 }
 
-/// What was found of one layer.
+/// The dead units of one layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLayer {
-    /// The layer's name: its path in the model, as dfdx names it, or what the caller called it.
+    /// The name of the layer: dfdx's path in the model, or the name given to [`observe`](DeadRelus::observe).
     pub layer: String,
-    /// The units that never fired, counted from 0.
+    /// The dead units, counted from 0.
     pub dead: Vec<usize>,
     /// The number of units.
     pub units: usize,
 }
 
 impl DeadLayer {
-    /// The share of the units that is dead.
+    /// The share of dead units, from 0 to 1.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of units")]
     pub fn share(&self) -> f64 {
@@ -74,30 +74,29 @@ impl fmt::Display for DeadLayer {
 }
 
 impl DeadRelus {
-    /// Nothing seen yet.
+    /// A detector that has seen no input.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs `input` through `model` as `model.try_forward` does, and looks at the output of each `ReLU` on the way.
+    /// Runs `model.try_forward(input)` and looks at the output of each `ReLU`.
     ///
     /// # Errors
     ///
-    /// Those of the model.
+    /// The model failed.
     pub fn watch<X, M: WatchActivations<X>>(&mut self, model: &M, input: X) -> Result<M::Output, M::Error> {
         model.try_forward_watched(input, &mut ActivationObserver::new(self))
     }
 
-    /// Looks at activations of a layer. Their units lie along axis 1 of a batch of features or of images (rank 2 and 4), along
-    /// the last axis otherwise; see [`observe_axis`](Self::observe_axis) for any other.
+    /// Looks at activations of a layer. The units are along axis 1 of tensors of rank 2 and 4 (batches of features and of
+    /// images), and along the last axis of all others. For another axis see [`observe_axis`](Self::observe_axis).
     pub fn observe<S: Shape, E: Dtype, D: Device<E>, T>(&mut self, layer: &str, activations: &Tensor<S, E, D, T>) {
         let axis = if S::NUM_DIMS == 4 { 1 } else { S::NUM_DIMS.saturating_sub(1) };
         self.observe_axis(layer, activations, axis);
     }
 
-    /// Looks at activations of a layer whose units lie along `axis`. An axis that the tensor does not have means that all of it
-    /// is one unit.
+    /// Looks at activations of a layer whose units are along `axis`. If the tensor has no such axis, it is one unit.
     pub fn observe_axis<S: Shape, E: Dtype, D: Device<E>, T>(
         &mut self,
         layer: &str,
@@ -113,7 +112,7 @@ impl DeadRelus {
             self.layers.len() - 1
         });
         let fired = &mut self.layers[known].1;
-        // A layer without a fixed number of units may show more of them later.
+        // The number of units may grow between batches.
         fired.resize(fired.len().max(units), false);
         let whole = if axis < shape.len() { after } else { usize::MAX };
         for (place, value) in activations.as_vec().into_iter().enumerate() {
@@ -123,7 +122,7 @@ impl DeadRelus {
         }
     }
 
-    /// What was found of every layer, in the order in which they were seen.
+    /// The dead units of all layers, in the order in which the layers were first seen.
     #[must_use]
     pub fn report(&self) -> Vec<DeadLayer> {
         let layer = |(layer, fired): &(String, Vec<bool>)| DeadLayer {
@@ -134,13 +133,13 @@ impl DeadRelus {
         self.layers.iter().map(layer).collect()
     }
 
-    /// What was found of the layers of which at least `share` is dead.
+    /// The layers of whose units at least `share` is dead.
     #[must_use]
     pub fn report_from(&self, share: f64) -> Vec<DeadLayer> {
         self.report().into_iter().filter(|layer| layer.share() >= share).collect()
     }
 
-    /// Forgets what was seen: at the beginning of each epoch, or the report would be about the whole run.
+    /// Forgets all activations. Call it at the start of each epoch for a report about that epoch alone.
     pub fn reset(&mut self) {
         self.layers.clear();
     }

@@ -34,8 +34,6 @@ mod dead_relu;
 mod gradients;
 mod hyper;
 mod missing;
-#[cfg(feature = "checkpoint")]
-mod model_checkpoint;
 mod parameters;
 mod range_test;
 mod replay;
@@ -51,10 +49,8 @@ mod weight_average;
 pub use adam::Adam;
 pub use batch_norm::recompute_batch_norm;
 #[cfg(feature = "checkpoint")]
-pub use checkpoint::{Checkpoint, CheckpointDtype, CheckpointError, Difference, PartCounts, RunPart, Saved, Steps};
+pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};
 pub use dead_relu::{DeadLayer, DeadRelus};
-#[cfg(feature = "checkpoint")]
-pub use model_checkpoint::{ModelCheckpoint, ModelCheckpointError, TemplateError};
 pub use parameters::named_parameters;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
 pub use rmsprop::RMSprop;

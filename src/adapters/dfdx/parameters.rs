@@ -1,4 +1,4 @@
-//! The parameters of a model under their names.
+//! The parameters of a model by name.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use dfdx::tensor_ops::Device;
 
 use super::walk::{Item, walk};
 
-/// The parameters of a model, as plain numbers under the names that dfdx gives them: for histograms.
+/// The values of the parameters of a model with dfdx's names, for instance for histograms.
 ///
 /// ```
 /// use cyclic_optim::adapters::dfdx::named_parameters;

@@ -1,4 +1,4 @@
-//! Ensembles of the models at the ends of cycles.
+//! Snapshot ensembles.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::{Module, modules};
@@ -7,17 +7,17 @@ use dfdx::tensor::Tensor;
 use dfdx::tensor_ops::{Device, TryAdd, TryMul};
 use thiserror::Error;
 
-use crate::CyclicOptimizer;
+use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 
-/// A prediction that cannot be made.
+/// An ensemble could not predict.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EnsembleError<Err> {
-    /// There are no models to predict with.
+    /// The ensemble has no models.
     #[error("the ensemble is empty: no cycle has ended yet")]
     Empty,
-    /// No models, or more than there are, were asked for.
+    /// 0 snapshots, or more than the ensemble has, were asked for.
     #[error("{asked} of {held} snapshots were asked for")]
     Number {
         /// The number asked for.
@@ -30,11 +30,11 @@ pub enum EnsembleError<Err> {
     Model(Err),
 }
 
-/// The models at the ends of cycles, whose class probabilities are averaged: a snapshot ensemble.
+/// A snapshot ensemble: copies of the model from the ends of cycles, whose class probabilities are averaged.
 ///
 /// A snapshot is taken after the update that ends a cycle, when the rate is at its minimum. The schedule
-/// [`WarmRestarts::snapshots`](crate::WarmRestarts::snapshots) makes just as many cycles as there are to be snapshots, whether
-/// or not their number divides that of the updates.
+/// [`WarmRestarts::snapshots`](crate::WarmRestarts::snapshots) has one cycle for each snapshot, also if the number of updates
+/// is not a multiple of the number of snapshots.
 ///
 /// # Examples
 ///
@@ -62,11 +62,11 @@ pub enum EnsembleError<Err> {
 /// # References
 ///
 /// G. Huang et al., *Snapshot Ensembles: Train 1, get M for free*, 2017, arXiv:1704.00109. keras-contrib's
-/// `SnapshotCallbackBuilder` takes the snapshots, of which it makes 7 instead of 5 here, and does not average them.
+/// `SnapshotCallbackBuilder` takes 7 snapshots in this example instead of 5, and does not average predictions.
 #[derive(Debug, Clone)]
 pub struct SnapshotEnsemble<M> {
     pub(super) snapshots: Vec<M>,
-    /// The updates that had been made when the last one was taken.
+    /// The number of updates when the last snapshot was taken at the end of a cycle.
     pub(super) taken_at: Option<u64>,
 }
 
@@ -77,14 +77,14 @@ impl<M> Default for SnapshotEnsemble<M> {
 }
 
 impl<M: Clone> SnapshotEnsemble<M> {
-    /// No snapshots yet.
+    /// An ensemble without snapshots.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes a snapshot if the update just made has ended a cycle; returns its number, counted from 0. The place to write it
-    /// to a file, too. Asked again at the same update, as after a refused one, it takes the same snapshot again.
+    /// Takes a snapshot if the last update ended a cycle, and returns its number, counted from 0. Called again after the same
+    /// update, it replaces that snapshot.
     pub fn after_update<O, S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M) -> Option<usize> {
         if !optimizer.at_cycle_end() {
             return None;
@@ -95,24 +95,24 @@ impl<M: Clone> SnapshotEnsemble<M> {
         Some(self.push(model.clone()))
     }
 
-    /// Adds a model, for instance one read from a file; returns its number, counted from 0.
+    /// Adds a model, for instance from a file, and returns its number, counted from 0.
     pub fn push(&mut self, model: M) -> usize {
         self.snapshots.push(model);
         self.snapshots.len() - 1
     }
 
-    /// The models, the oldest first.
+    /// The models, oldest first.
     #[must_use]
     pub fn snapshots(&self) -> &[M] {
         &self.snapshots
     }
 
-    /// The class probabilities of `input`, averaged over the last `last` snapshots: the mean of the softmax of their logits,
-    /// over the last axis.
+    /// The class probabilities of `input`: the mean, over the last `last` snapshots, of the softmax of their logits along the
+    /// last axis.
     ///
     /// # Errors
     ///
-    /// No snapshots, none or more than there are asked for, and those of the models.
+    /// There are no snapshots, `last` is 0 or more than there are, or a model failed.
     pub fn predict<X, S, E, D>(&self, last: usize, input: &X) -> Result<Tensor<S, E, D>, EnsembleError<D::Err>>
     where
         X: Clone,

@@ -1,4 +1,4 @@
-//! The activations on the way through a model of tuples.
+//! Forward passes that show their activations.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::{Module, modules};
@@ -8,7 +8,7 @@ use dfdx::tensor_ops::{Device, TryAdd};
 
 use super::DeadRelus;
 
-/// Where a forward pass is, and who looks at it.
+/// Receives the activations of a forward pass, and knows at which module the pass is.
 #[derive(Debug)]
 pub struct ActivationObserver<'a> {
     detector: &'a mut DeadRelus,
@@ -20,7 +20,7 @@ impl<'a> ActivationObserver<'a> {
         Self { detector, path: String::new() }
     }
 
-    /// The same watch, one module further in: for containers of your own.
+    /// Runs `forward` one level deeper, in the module `field`. For containers of your own.
     pub fn inside<T>(&mut self, field: &str, forward: impl FnOnce(&mut Self) -> T) -> T {
         let outside = self.path.len();
         if outside > 0 {
@@ -32,15 +32,15 @@ impl<'a> ActivationObserver<'a> {
         result
     }
 
-    /// Looks at the activations of the module that the watch is at: for activation layers of your own.
+    /// Looks at the activations of the present module. For activation layers of your own.
     pub fn observe<S: Shape, E: Dtype, D: Device<E>, T>(&mut self, activations: &Tensor<S, E, D, T>) {
         self.detector.observe(&self.path, activations);
     }
 }
 
-/// A module whose `ReLU`s can be looked at on the way: dfdx's tuples, `Residual` and `Repeated`, and its layers.
+/// A module whose `ReLU`s can be watched in a forward pass: dfdx's tuples, `Residual` and `Repeated`, and its layers.
 ///
-/// A layer of your own takes part with an empty `impl`; it then runs as it always does, and nothing in it is looked at:
+/// A layer of your own needs an empty `impl`. It then runs as usual, and nothing in it is watched:
 ///
 /// ```
 /// use cyclic_optim::adapters::dfdx::{DeadRelus, WatchActivations};
@@ -61,11 +61,11 @@ impl<'a> ActivationObserver<'a> {
 /// assert_eq!(detector.report()[0].dead, [1]);
 /// ```
 pub trait WatchActivations<Input>: Module<Input> {
-    /// As `try_forward`, and tells `watch` of the activations.
+    /// As `try_forward`; shows the activations to `watch`.
     ///
     /// # Errors
     ///
-    /// Those of `try_forward`.
+    /// As `try_forward`.
     fn try_forward_watched(&self, input: Input, _watch: &mut ActivationObserver) -> Result<Self::Output, Self::Error> {
         self.try_forward(input)
     }
@@ -133,7 +133,7 @@ where
     }
 }
 
-/// For a tuple, from its last module to its first: each takes what the one before gives.
+/// A tuple: each module takes the output of the one before.
 macro_rules! tuple {
     ($($module:ident $index:tt),+; $last:ident; $($bound:ident: $input:ty),+) => {
         impl<X, $($bound: WatchActivations<$input>),+> WatchActivations<X> for ($($module,)+)

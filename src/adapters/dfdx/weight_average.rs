@@ -1,4 +1,4 @@
-//! The average of models.
+//! Weight averaging.
 
 use core::marker::PhantomData;
 
@@ -7,21 +7,22 @@ use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
 
 use super::walk::{Item, walk, walk_mut};
+use crate::error::ConfigError;
+use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
-use crate::{ConfigError, CyclicOptimizer};
 
 /// The running mean of models, parameter by parameter: stochastic weight averaging.
 ///
-/// It stands beside prediction averaging, not in its place: the mean of models from different valleys may be worse than each of
-/// them, which [`verdict`](Self::verdict) tells.
+/// The mean of models from different minima can be worse than each of them; [`verdict`](Self::verdict) measures that.
+/// [`SnapshotEnsemble`](super::SnapshotEnsemble) averages predictions instead.
 ///
 /// # Formula
 ///
 /// ```text
-/// average <- average + (model - average) / n        for the n-th model, in the model's own precision
+/// average <- average + (model - average) / n        for the n-th model, in the precision of the model
 /// ```
 ///
-/// Batch-norm statistics are averaged as everything else, which is not what they would be; recompute them with
+/// The statistics of batch normalisation are averaged, too, and are then wrong for the averaged weights. Recompute them with
 /// [`recompute_batch_norm`](super::recompute_batch_norm).
 ///
 /// # Examples
@@ -47,7 +48,7 @@ use crate::{ConfigError, CyclicOptimizer};
 pub struct WeightAverage<M, E, D> {
     pub(super) average: Option<M>,
     pub(super) models: usize,
-    /// The updates that had been made when a cycle was last taken in.
+    /// The number of updates when a model was last added at the end of a cycle.
     pub(super) taken_at: Option<u64>,
     of: PhantomData<(E, D)>,
 }
@@ -58,7 +59,7 @@ impl<M, E, D> Default for WeightAverage<M, E, D> {
     }
 }
 
-/// How an averaged model compares with its parts.
+/// The losses of an averaged model and of its parts.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Verdict {
@@ -69,8 +70,8 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether the average is worse than the mean of its parts, or is not a number: then averaging hurts. A part that is not a
-    /// number counts as infinitely bad.
+    /// Whether the loss of the average is above the mean loss of its parts, or NaN. A part with a loss of NaN counts as
+    /// infinite.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a count of models")]
     pub fn hurts(&self) -> bool {
@@ -80,23 +81,23 @@ impl Verdict {
 }
 
 impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M, E, D> {
-    /// No models yet.
+    /// A mean of no models.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Goes on with a mean of so many models that was saved.
+    /// Continues a saved mean of `models` models.
     #[must_use]
     pub fn resumed(average: M, models: usize) -> Self {
         Self { average: Some(average), models, ..Self::default() }
     }
 
-    /// Takes another model into the mean. Its tensors have to be contiguous, as those of dfdx's modules are.
+    /// Adds a model to the mean. Its tensors must be contiguous, as those of dfdx's modules are.
     ///
     /// # Errors
     ///
-    /// Those of the device. The mean is then as it was.
+    /// The device failed. The mean has not changed then.
     pub fn add(&mut self, model: &M) -> Result<(), D::Err> {
         let models = self.models + 1;
         let average = match &self.average {
@@ -129,7 +130,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         Ok(())
     }
 
-    /// Takes the model into the mean if the update just made has ended a cycle; says whether it did.
+    /// Adds the model to the mean if the last update ended a cycle. Returns whether it did.
     ///
     /// # Errors
     ///
@@ -139,7 +140,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         optimizer: &CyclicOptimizer<O, S>,
         model: &M,
     ) -> Result<bool, D::Err> {
-        // Asked again at the same update, as after a refused one, it has been taken.
+        // After a refused update this is called again for the same one.
         let take = optimizer.at_cycle_end() && self.taken_at != Some(optimizer.iterations());
         if take {
             self.add(model)?;
@@ -160,11 +161,11 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         self.average.as_ref()
     }
 
-    /// Compares the mean with the models it was made of, by a loss of the caller's.
+    /// Compares the mean with the models it was made of. `loss` evaluates a model.
     ///
     /// # Errors
     ///
-    /// No parts, or no mean.
+    /// There are no parts, or there is no mean yet.
     pub fn verdict(&self, parts: &[M], mut loss: impl FnMut(&M) -> f64) -> Result<Verdict, ConfigError> {
         let average = self.average.as_ref().filter(|_| !parts.is_empty());
         let average = average.ok_or(ConfigError::Empty { field: "parts" })?;

@@ -1,32 +1,20 @@
-//! What is saved of an optimizer.
+//! What our optimizers save.
 
 use dfdx::dtypes::Dtype;
 use dfdx::optim::{Momentum, WeightDecay};
 use dfdx::tensor::{Gradients, Storage, UniqueId};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::document::exact;
 use crate::adapters::dfdx::sweep::Pass;
 use crate::adapters::dfdx::{Adam, RMSprop, Sgd};
+use crate::checkpoint::{SavedOptimizer, Steps};
 
-/// What an optimizer knows beside its hyper-parameters and its moments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Steps {
-    /// Its own count of updates.
-    pub(crate) made: u64,
-    /// Whether an update has found a gradient for every parameter.
-    pub(crate) complete: bool,
-}
-
-/// An optimizer whose whole state can be saved: [`Adam`], [`Sgd`] and [`RMSprop`] of this crate.
+/// An optimizer of dfdx that can be saved: [`Adam`], [`Sgd`] and [`RMSprop`] of this crate.
 ///
-/// dfdx's own optimizers are none: their moments are private, and a checkpoint without them would only look like one.
+/// dfdx's own optimizers cannot be saved, because their moments are private:
 ///
 /// ```compile_fail,E0277
-/// use cyclic_optim::adapters::dfdx::Checkpoint;
-/// use cyclic_optim::{Constant, CyclicOptimizer};
+/// use cyclic_optim::{Checkpoint, Constant, CyclicOptimizer};
 /// use dfdx::prelude::*;
 ///
 /// let model = Cpu::default().build_module::<builders::Linear<2, 1>, f32>();
@@ -34,23 +22,16 @@ pub struct Steps {
 /// let optimizer = CyclicOptimizer::new(theirs, Constant::new(0.1).unwrap());
 /// Checkpoint::write("run.safetensors", &model, &optimizer).unwrap();
 /// ```
-pub trait Saved<E: Dtype, D: Storage<E>>: sealed::Sealed + Clone {
-    /// The kind, as it stands in the file.
-    #[doc(hidden)]
-    const KIND: &'static str;
+pub trait Saved<E: Dtype, D: Storage<E>>: SavedOptimizer + sealed::Sealed + Clone {
     /// The names of the moments.
     #[doc(hidden)]
     const MOMENTS: &'static [&'static str];
-    #[doc(hidden)]
-    fn hyperparameters(&self) -> Map<String, Value>;
-    #[doc(hidden)]
-    fn steps(&self) -> Steps;
     #[doc(hidden)]
     fn moments(&self) -> Vec<&Gradients<E, D>>;
     /// The parameters that were updated; none before the first update.
     #[doc(hidden)]
     fn updated(&self) -> &[UniqueId];
-    /// The same hyper-parameters with another state; `moments` are as many as there are names.
+    /// The same hyper-parameters with another state. There are as many `moments` as names.
     #[doc(hidden)]
     #[must_use]
     fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self;
@@ -58,6 +39,11 @@ pub trait Saved<E: Dtype, D: Storage<E>>: sealed::Sealed + Clone {
 
 mod sealed {
     pub trait Sealed {}
+}
+
+/// A number as JSON; NaN and infinities, which JSON does not have, as text.
+fn exact(value: f64) -> Value {
+    if value.is_finite() { value.into() } else { format!("{value}").into() }
 }
 
 fn entry(name: &str, value: Value) -> (String, Value) {
@@ -74,9 +60,8 @@ fn weight_decay(weight_decay: Option<WeightDecay>) -> Value {
 
 impl<E, D: Storage<E>> sealed::Sealed for Adam<E, D> {}
 
-impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
+impl<E, D: Storage<E>> SavedOptimizer for Adam<E, D> {
     const KIND: &'static str = "adam";
-    const MOMENTS: &'static [&'static str] = &["moment1", "moment2"];
 
     fn hyperparameters(&self) -> Map<String, Value> {
         Map::from_iter([
@@ -89,8 +74,16 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
     }
 
     fn steps(&self) -> Steps {
-        Steps { made: u64::try_from(self.t).unwrap_or(0), complete: self.pass.complete }
+        Steps {
+            made: u64::try_from(self.t).unwrap_or(0),
+            complete: self.pass.complete,
+            updated: !self.pass.ids.is_empty(),
+        }
     }
+}
+
+impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
+    const MOMENTS: &'static [&'static str] = &["moment1", "moment2"];
 
     fn moments(&self) -> Vec<&Gradients<E, D>> {
         vec![&self.moment1, &self.moment2]
@@ -113,9 +106,8 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
 
 impl<E, D: Storage<E>> sealed::Sealed for Sgd<E, D> {}
 
-impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
+impl<E, D: Storage<E>> SavedOptimizer for Sgd<E, D> {
     const KIND: &'static str = "sgd";
-    const MOMENTS: &'static [&'static str] = &["velocity"];
 
     fn hyperparameters(&self) -> Map<String, Value> {
         let (kind, momentum) = match self.cfg.momentum {
@@ -132,8 +124,12 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
     }
 
     fn steps(&self) -> Steps {
-        Steps { made: 0, complete: self.pass.complete }
+        Steps { made: 0, complete: self.pass.complete, updated: !self.pass.ids.is_empty() }
     }
+}
+
+impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
+    const MOMENTS: &'static [&'static str] = &["velocity"];
 
     fn moments(&self) -> Vec<&Gradients<E, D>> {
         vec![&self.velocity]
@@ -153,9 +149,8 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
 
 impl<E, D: Storage<E>> sealed::Sealed for RMSprop<E, D> {}
 
-impl<E: Dtype, D: Storage<E>> Saved<E, D> for RMSprop<E, D> {
+impl<E, D: Storage<E>> SavedOptimizer for RMSprop<E, D> {
     const KIND: &'static str = "rmsprop";
-    const MOMENTS: &'static [&'static str] = &["momentum", "square_avg", "grad_avg"];
 
     fn hyperparameters(&self) -> Map<String, Value> {
         Map::from_iter([
@@ -169,8 +164,12 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for RMSprop<E, D> {
     }
 
     fn steps(&self) -> Steps {
-        Steps { made: self.step, complete: self.pass.complete }
+        Steps { made: self.step, complete: self.pass.complete, updated: !self.pass.ids.is_empty() }
     }
+}
+
+impl<E: Dtype, D: Storage<E>> Saved<E, D> for RMSprop<E, D> {
+    const MOMENTS: &'static [&'static str] = &["momentum", "square_avg", "grad_avg"];
 
     fn moments(&self) -> Vec<&Gradients<E, D>> {
         vec![&self.momentums, &self.square_avg, &self.grad_avg]

@@ -1,214 +1,194 @@
-//! The tensors of a model and the moments of its optimizer, out of memory and back.
+//! The tensors of a model and the moments of its optimizer, as named numbers and back.
 
 use core::convert::Infallible;
+use core::fmt::{self, Debug, Display};
+use core::marker::PhantomData;
 use std::borrow::Cow;
+use std::error::Error;
 
-use dfdx::dtypes::Dtype;
-use dfdx::nn::NumParams;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor::{Gradients, UniqueId};
 use dfdx::tensor_ops::Device;
-use safetensors::SafeTensors;
 
-use super::dtype::{iterate, numbers, sealed::Bytes};
-use super::file::Tensors;
-use super::{CheckpointDtype, CheckpointError, Saved};
+use super::{CheckpointDtype, Saved};
 use crate::adapters::dfdx::walk::{AnyTensor, Item, walk, walk_mut, write_entry};
+use crate::checkpoint::{CheckpointError, MODEL, OPTIMIZER, SavedModel, SavedTensors, SavedWith, Steps, Tensors};
 
-/// What an optimizer keeps of the parameters that it updates.
-pub(super) struct State<'a, E: Dtype, D: Device<E>> {
-    /// Its moments under their names. A moment that is not there yet begins at zeros, which only a copy can be given.
-    moments: Vec<(&'a str, Cow<'a, Gradients<E, D>>)>,
-    /// The parameters that it has updated; none before the first update.
-    updated: &'a [UniqueId],
-}
+/// dfdx as the framework of a checkpoint, with numbers of type `E` on a device `D`.
+///
+/// The tensors of the model must be contiguous, as those of dfdx's modules are.
+#[derive(Debug)]
+pub struct Dfdx<E, D>(PhantomData<(E, D)>);
 
-impl<'a, E: Dtype, D: Device<E>> State<'a, E, D> {
-    pub(super) fn none() -> Self {
-        Self { moments: Vec::new(), updated: &[] }
-    }
+/// An error of a dfdx device: the source of [`CheckpointError::Device`].
+#[derive(Debug)]
+pub struct DeviceError<Err>(pub Err);
 
-    pub(super) fn of<O: Saved<E, D>>(optimizer: &'a O) -> Self {
-        let complete = optimizer.steps().complete;
-        let cow =
-            |moments: &'a Gradients<E, D>| if complete { Cow::Borrowed(moments) } else { Cow::Owned(moments.clone()) };
-        let moments = O::MOMENTS.iter().copied().zip(optimizer.moments().into_iter().map(cow)).collect();
-        Self { moments, updated: optimizer.updated() }
+impl<Err: Display> Display for DeviceError<Err> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        Display::fmt(&self.0, f)
     }
 }
 
-/// The prefix of the run's own model.
-pub(super) const MODEL: &str = "model.";
-const OPTIMIZER: &str = "optimizer.";
+impl<Err: Debug + Display> Error for DeviceError<Err> {}
+
+fn device<Err: Debug + Display + Send + Sync + 'static>(error: Err) -> CheckpointError {
+    CheckpointError::Device(Box::new(DeviceError(error)))
+}
+
+impl<M, E, D> SavedModel<Dfdx<E, D>> for M
+where
+    M: TensorCollection<E, D>,
+    E: CheckpointDtype,
+    D: Device<E>,
+    D::Err: Send + Sync + 'static,
+{
+    fn save_tensors(&self, prefix: &str, tensors: &mut Tensors) -> Result<(), CheckpointError> {
+        save(prefix, self, Vec::new(), &[], tensors)
+    }
+
+    fn check_tensors(&self, prefix: &str, saved: &mut SavedTensors) -> Result<(), CheckpointError> {
+        walk(self, |name, item: Item<&dyn AnyTensor<E, D>>| {
+            let key = format!("{prefix}{name}");
+            match item {
+                Item::Scalar(_) => saved.numbers::<f64>(&key, &[]).map(|_| ()),
+                Item::Tensor { tensor, .. } => saved.numbers::<E>(&key, &tensor.shape()).map(|_| ()),
+            }
+        })
+    }
+
+    fn load_tensors(&mut self, prefix: &str, saved: &mut SavedTensors) {
+        let mut values = Vec::new();
+        let Ok(()) = walk_mut::<_, E, D, Infallible>(self, |name, item| {
+            let key = format!("{prefix}{name}");
+            match item {
+                Item::Tensor { tensor, .. } => {
+                    if let Ok(numbers) = saved.numbers::<E>(&key, &tensor.shape()) {
+                        values.clear();
+                        values.extend(numbers);
+                        tensor.set(&values);
+                    }
+                    Ok(None)
+                }
+                Item::Scalar(_) => Ok(saved.numbers::<f64>(&key, &[]).ok().and_then(|mut numbers| numbers.next())),
+            }
+        });
+    }
+}
+
+impl<M, O, E, D> SavedWith<M, Dfdx<E, D>> for O
+where
+    M: TensorCollection<E, D>,
+    O: Saved<E, D>,
+    E: CheckpointDtype,
+    D: Device<E>,
+    D::Err: Send + Sync + 'static,
+{
+    fn save_run(&self, model: &M, tensors: &mut Tensors) -> Result<(), CheckpointError> {
+        let complete = self.steps().complete;
+        let moments = O::MOMENTS.iter().copied().zip(self.moments());
+        // A moment that does not exist yet starts at zeros, which can only be added to a copy.
+        let moments = moments
+            .map(|(name, moments)| (name, if complete { Cow::Borrowed(moments) } else { Cow::Owned(moments.clone()) }));
+        save(MODEL, model, moments.collect(), self.updated(), tensors)
+    }
+
+    fn load_state(&self, model: &M, steps: Steps, saved: &mut SavedTensors) -> Result<Self, CheckpointError> {
+        let mut moments: Vec<_> = O::MOMENTS.iter().map(|_| Gradients::leaky()).collect();
+        let mut parameters = Vec::new();
+        walk(model, |name, item: Item<&dyn AnyTensor<E, D>>| {
+            let Item::Tensor { tensor, is_parameter: true } = item else { return Ok(()) };
+            parameters.push(tensor.id());
+            for (moment, all) in O::MOMENTS.iter().zip(&mut moments) {
+                let values = saved.numbers(&moment_key(moment, &name), &tensor.shape())?;
+                let memory = tensor.entry(all).map_err(device)?;
+                write_entry(tensor, memory, values).map_err(device)?;
+            }
+            Ok(())
+        })?;
+        // Before the first update any model may be updated.
+        let updated = if steps.updated { parameters } else { Vec::new() };
+        Ok(self.with_state(steps, moments, updated))
+    }
+}
 
 fn moment_key(moment: &str, path: &str) -> String {
     format!("{OPTIMIZER}{moment}.{path}")
 }
 
-/// The numbers that [`collect`] adds for a model and an optimizer's state.
-pub(super) fn count<M, E, D>(model: &M, state: &State<'_, E, D>) -> usize
-where
-    M: TensorCollection<E, D>,
-    E: Dtype,
-    D: Device<E>,
-{
-    model.num_trainable_params() * (1 + state.moments.len())
-}
-
-/// Adds the tensors and scalars of `model` under `prefix`, and what belongs to its parameters in an optimizer's state.
-pub(super) fn collect<M, E, D>(
+/// Adds the tensors and scalars of `model`, and after each parameter its moments. `updated` are the parameters that the
+/// optimizer has updated; none before the first update.
+fn save<M, E, D>(
     prefix: &str,
     model: &M,
-    state: State<'_, E, D>,
+    mut moments: Vec<(&str, Cow<Gradients<E, D>>)>,
+    updated: &[UniqueId],
     tensors: &mut Tensors,
 ) -> Result<(), CheckpointError>
 where
     M: TensorCollection<E, D>,
     E: CheckpointDtype,
     D: Device<E>,
+    D::Err: Send + Sync + 'static,
 {
-    let State { mut moments, updated } = state;
+    let wrong = |name: &str, problem: &str| CheckpointError::Tensor { name: name.into(), problem: problem.into() };
     walk(model, |name, item: Item<&dyn AnyTensor<E, D>>| {
         let key = format!("{prefix}{name}");
         let (tensor, is_parameter) = match item {
-            Item::Scalar(value) if value.is_nan() => return Err(CheckpointError::tensor(&key, "is no number")),
-            Item::Scalar(value) => {
-                tensors.push(key, Vec::new(), &[value]);
-                return Ok(());
-            }
+            Item::Scalar(value) if value.is_nan() => return Err(wrong(&key, "is not a number")),
+            Item::Scalar(value) => return tensors.push(key, &[], &[value]),
             Item::Tensor { tensor, is_parameter } => (tensor, is_parameter),
         };
         // Its moments would be zeros, and nobody would notice.
         if is_parameter && !moments.is_empty() && !updated.is_empty() && !updated.contains(&tensor.id()) {
-            return Err(CheckpointError::tensor(&key, "is no parameter of the model that the optimizer has updated"));
+            return Err(wrong(&key, "is not a parameter of the model that the optimizer has updated"));
         }
-        tensors.push(key, tensor.shape(), &tensor.values());
-        if is_parameter {
-            for (moment, all) in &mut moments {
-                if let Cow::Owned(all) = all {
-                    tensor.entry(all).map_err(CheckpointError::device)?;
-                }
-                tensors.push(moment_key(moment, &name), tensor.shape(), &tensor.entry_values(all));
+        let shape = tensor.shape();
+        tensors.push(key, &shape, &tensor.values())?;
+        for (moment, all) in moments.iter_mut().filter(|_| is_parameter) {
+            if let Cow::Owned(all) = all {
+                tensor.entry(all).map_err(device)?;
             }
+            tensors.push(moment_key(moment, &name), &shape, &tensor.entry_values(all))?;
         }
         Ok(())
     })
 }
 
-/// The moments in a file, in the order of their names, and the ids of the parameters that they belong to.
-pub(super) type Found<E, D> = (Vec<Gradients<E, D>>, Vec<UniqueId>);
-
-/// Checks that a file holds under `prefix` just the tensors of `model`, and the moments of the names given.
-pub(super) fn check<M, E, D>(
-    prefix: &str,
-    model: &M,
-    names: &[&str],
-    file: &SafeTensors,
-) -> Result<Found<E, D>, CheckpointError>
-where
-    M: TensorCollection<E, D>,
-    E: CheckpointDtype,
-    D: Device<E>,
-{
-    let mut moments: Vec<_> = names.iter().map(|&name| (name, Gradients::leaky())).collect();
-    let (mut seen, mut parameters) = (Vec::new(), Vec::new());
-    walk(model, |name, item: Item<&dyn AnyTensor<E, D>>| {
-        let key = format!("{prefix}{name}");
-        match item {
-            Item::Scalar(_) => {
-                bytes_of::<f64>(file, &key, &[])?;
-            }
-            Item::Tensor { tensor, is_parameter } => {
-                let shape = tensor.shape();
-                bytes_of::<E>(file, &key, &shape)?;
-                if is_parameter {
-                    parameters.push(tensor.id());
-                    for (moment, all) in &mut moments {
-                        let key = moment_key(moment, &name);
-                        let values = iterate::<E>(bytes_of::<E>(file, &key, &shape)?);
-                        let memory = tensor.entry(all).map_err(CheckpointError::device)?;
-                        write_entry(tensor, memory, values).map_err(CheckpointError::device)?;
-                        seen.push(key);
-                    }
-                }
-            }
-        }
-        seen.push(key);
-        Ok(())
-    })?;
-    let prefixes: &[&str] = if names.is_empty() { &[prefix] } else { &[prefix, OPTIMIZER] };
-    for name in file.names() {
-        if prefixes.iter().any(|prefix| name.starts_with(prefix)) && !seen.iter().any(|seen| seen == name) {
-            return Err(CheckpointError::tensor(name, "is in the file and has no place in this model or optimizer"));
-        }
-    }
-    Ok((moments.into_iter().map(|(_, moments)| moments).collect(), parameters))
-}
-
-/// The bytes of a tensor that has to have this type and shape.
-fn bytes_of<'a, N: Bytes>(file: &SafeTensors<'a>, name: &str, shape: &[usize]) -> Result<&'a [u8], CheckpointError> {
-    let found = file.tensor(name).map_err(|_| CheckpointError::tensor(name, "is not in the file"))?;
-    if found.dtype() != N::DTYPE {
-        return Err(CheckpointError::tensor(name, format!("should be {:?} and is {:?}", N::DTYPE, found.dtype())));
-    }
-    if found.shape() != shape {
-        return Err(CheckpointError::tensor(name, format!("should be {shape:?} and is {:?}", found.shape())));
-    }
-    Ok(found.data())
-}
-
-/// Puts what a file holds under `prefix` into `model`, after [`check`] has found that it fits: nothing can fail any more.
-pub(super) fn fill<M, E, D>(prefix: &str, model: &mut M, file: &SafeTensors)
-where
-    M: TensorCollection<E, D>,
-    E: CheckpointDtype,
-    D: Device<E>,
-{
-    let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| {
-        let found = file.tensor(&format!("{prefix}{name}"));
-        match (item, found) {
-            (Item::Tensor { tensor, .. }, Ok(found)) => {
-                tensor.set(&numbers::<E>(found.data()));
-                Ok(None)
-            }
-            (Item::Scalar(_), Ok(found)) => Ok(Some(f64::read(found.data()))),
-            (_, Err(_)) => Ok(None),
-        }
-    });
-}
-
 #[cfg(test)]
 mod tests {
-    use dfdx::optim::UnusedTensors;
+    use dfdx::optim::AdamConfig;
     use dfdx::prelude::{AsArray, Cpu, Rank1, SampleTensor, Tensor, ZerosTensor};
 
     use super::*;
+    use crate::adapters::dfdx::Adam;
     use crate::adapters::dfdx::replay::Replay;
+    use crate::{Checkpoint, Constant, CyclicOptimizer};
+
+    fn wrapped(adam: Adam<f32, Cpu>) -> CyclicOptimizer<Adam<f32, Cpu>> {
+        CyclicOptimizer::new(adam, Constant::new(0.1).unwrap())
+    }
 
     /// Moments come back bit for bit, whatever they are, and the device's generator is left alone.
     #[test]
     fn odd_moments_come_back_bit_for_bit() {
         let odd = [f32::NAN, f32::from_bits(0x7fa0_0001), -0.0, f32::MIN_POSITIVE / 8.0, f32::NEG_INFINITY, 1.0];
-        let bytes: Vec<u8> = odd.iter().flat_map(|number| number.to_le_bytes()).collect();
         let device = Cpu::seed_from_u64(5);
         let mut w: Tensor<Rank1<6>, f32, _> = device.zeros();
-        let mut moment = Gradients::leaky();
-        device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(iterate::<f32>(&bytes))).unwrap();
         w.copy_from(&odd);
-        let write = |w: &_, moment, updated| {
-            let mut tensors = Tensors::with_room_for::<f32>(12);
-            collect(MODEL, w, State { moments: vec![("m", Cow::Borrowed(moment))], updated }, &mut tensors).unwrap();
-            assert!(tensors.list().all(|tensor| tensor.3 == bytes));
-            let mut file = Vec::new();
-            tensors.write(("key", "text"), &mut file).unwrap();
-            file
-        };
-        let file = write(&w, &moment, &[]);
-        let read = SafeTensors::deserialize(&file).unwrap();
-        let mut v: Tensor<Rank1<6>, f32, _> = device.zeros();
-        let (moments, updated) = check(MODEL, &v, &["m"], &read).unwrap();
-        fill(MODEL, &mut v, &read);
-        assert_eq!(write(&v, &moments[0], &updated), file);
+        let mut moments = vec![Gradients::leaky(), Gradients::leaky()];
+        for moment in &mut moments {
+            let values = odd.iter().copied();
+            device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(values)).unwrap();
+        }
+        let steps = Steps { made: 3, complete: true, updated: true };
+        let adam = Adam::new(AdamConfig::default()).with_state(steps, moments, vec![AnyTensor::<f32, Cpu>::id(&w)]);
+        let bytes = Checkpoint::to_bytes(&w, &wrapped(adam)).unwrap();
+        let odd: Vec<u8> = odd.iter().flat_map(|number| number.to_le_bytes()).collect();
+        assert_eq!(bytes.windows(odd.len()).filter(|window| **window == odd).count(), 3);
+        let (mut v, mut other): (Tensor<Rank1<6>, f32, _>, _) = (device.zeros(), wrapped(Adam::default()));
+        Checkpoint::from_bytes(bytes.clone()).unwrap().restore(&mut v, &mut other).unwrap();
+        assert!(Checkpoint::to_bytes(&v, &other).unwrap() == bytes);
         let (drawn, expected): (Tensor<Rank1<6>, f32, _>, Tensor<Rank1<6>, f32, _>) =
             (device.sample_normal(), Cpu::seed_from_u64(5).sample_normal());
         assert_eq!(drawn.array(), expected.array());
@@ -219,12 +199,20 @@ mod tests {
     fn an_optimizer_is_saved_with_its_own_model() {
         let device = Cpu::default();
         let (w, v): (Tensor<Rank1<6>, f32, _>, Tensor<Rank1<6>, f32, _>) = (device.zeros(), device.zeros());
-        let (moment, mut ids) = (Gradients::leaky(), UnusedTensors::default());
-        ids.add(&w);
-        let state = || State { moments: vec![("m", Cow::Owned(moment.clone()))], updated: &ids.ids };
-        let mut tensors = Tensors::with_room_for::<f32>(24);
-        assert!(collect(MODEL, &w, state(), &mut tensors).is_ok());
-        let error = collect(MODEL, &v, state(), &mut tensors).unwrap_err().to_string();
-        assert_eq!(error, "tensor model. is no parameter of the model that the optimizer has updated");
+        let moments = vec![Gradients::leaky(), Gradients::leaky()];
+        let updated = vec![AnyTensor::<f32, Cpu>::id(&w)];
+        let adam = wrapped(Adam::new(AdamConfig::default()).with_state(Steps::default(), moments, updated));
+        assert!(Checkpoint::to_bytes(&w, &adam).is_ok());
+        let error = Checkpoint::to_bytes(&v, &adam).unwrap_err().to_string();
+        assert_eq!(error, "tensor model. is not a parameter of the model that the optimizer has updated");
+    }
+
+    /// What a device says stays the source of the error.
+    #[test]
+    fn a_device_error_keeps_its_source() {
+        let error = device(dfdx::tensor::CpuError::OutOfMemory);
+        let source = error.source().unwrap();
+        assert!(source.downcast_ref::<DeviceError<dfdx::tensor::CpuError>>().is_some());
+        assert_eq!(error.to_string(), format!("the device failed: {source}"));
     }
 }

@@ -1,0 +1,246 @@
+//! Writing a checkpoint.
+
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::document::{Document, ENTRY, PartDocument, RunDocument, config_of};
+use super::error::CheckpointError;
+use super::file::Tensors;
+use super::part::RunPart;
+use super::saved::{MODEL, SavedModel, SavedWith};
+use super::{Checkpoint, history, part_prefix};
+use crate::atomic_file;
+use crate::hyper::Hyperparameters;
+use crate::optimizer::CyclicOptimizer;
+use crate::schedule::Schedule;
+
+impl Checkpoint {
+    /// Saves a run, before or after its first update.
+    ///
+    /// # Errors
+    ///
+    /// The device or writing failed. An existing file is left complete.
+    pub fn write<M, O, S, F>(
+        path: impl AsRef<Path>,
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+    ) -> Result<(), CheckpointError>
+    where
+        M: SavedModel<F>,
+        O: SavedWith<M, F> + Hyperparameters,
+        S: Schedule + Serialize,
+    {
+        Self::write_with(path, model, optimizer, &[])
+    }
+
+    /// Saves a run together with its parts, each under a name of your choice.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write). A name is empty, contains a dot, or is given twice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "dfdx")] {
+    /// use cyclic_optim::adapters::dfdx::SnapshotEnsemble;
+    /// use cyclic_optim::{Adam, Checkpoint, CyclicOptimizer, WarmRestarts};
+    /// use dfdx::prelude::*;
+    ///
+    /// let path = std::env::temp_dir().join(format!("cyclic-optim-parts-{}.safetensors", std::process::id()));
+    /// let mut model = Cpu::default().build_module::<builders::Linear<3, 1>, f32>();
+    /// let mut optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), WarmRestarts::snapshots(0.1, 14, 5)?);
+    /// let mut ensemble = SnapshotEnsemble::new();
+    /// ensemble.push(model.clone());
+    /// Checkpoint::write_with(&path, &model, &optimizer, &[("ensemble", &ensemble)])?;
+    ///
+    /// let mut resumed = SnapshotEnsemble::new();
+    /// let checkpoint = Checkpoint::read(&path)?;
+    /// checkpoint.restore_with(&mut model, &mut optimizer, &mut [("ensemble", &mut resumed)])?;
+    /// assert_eq!(resumed.snapshots()[0].weight.array(), ensemble.snapshots()[0].weight.array());
+    /// # std::fs::remove_file(&path)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn write_with<M, O, S, F>(
+        path: impl AsRef<Path>,
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+        parts: &[(&str, &dyn RunPart<M>)],
+    ) -> Result<(), CheckpointError>
+    where
+        M: SavedModel<F>,
+        O: SavedWith<M, F> + Hyperparameters,
+        S: Schedule + Serialize,
+    {
+        let path = path.as_ref();
+        let packed = Packed::run(model, optimizer, parts);
+        packed.and_then(|packed| packed.write(path)).map_err(|error| error.in_file(path))
+    }
+
+    /// Continues the run that is saved at `path`. Without a file, saves this run there before its first update. Returns the
+    /// number of updates of the saved run, and `None` for a new run.
+    ///
+    /// Call it before you open any log. A run that was killed at any moment then continues when it is started again in the
+    /// same way: its logs either do not exist yet, or belong to the run of the checkpoint. `CsvLog::open` and
+    /// `TensorBoard::open` take the result.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read) and [`restore_with`](Self::restore_with) if there is a file, otherwise as
+    /// [`write_with`](Self::write_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "dfdx")] {
+    /// use cyclic_optim::training::BestWeights;
+    /// use cyclic_optim::{Adam, Checkpoint, CyclicOptimizer, OneCycle};
+    /// use dfdx::prelude::*;
+    ///
+    /// let path = std::env::temp_dir().join(format!("cyclic-optim-start-{}.safetensors", std::process::id()));
+    /// let mut model = Cpu::default().build_module::<builders::Linear<3, 1>, f32>();
+    /// let mut optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), OneCycle::new(0.02, 900)?);
+    /// let mut best = BestWeights::new();
+    /// let mut start = || Checkpoint::resume_or_start(&path, &mut model, &mut optimizer, &mut [("best", &mut best)]);
+    /// assert_eq!(start()?, None);
+    /// assert_eq!(start()?, Some(0)); // killed before its first update, and started again
+    /// # std::fs::remove_file(&path)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume_or_start<M, O, S, F>(
+        path: impl AsRef<Path>,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+        parts: &mut [(&str, &mut dyn RunPart<M>)],
+    ) -> Result<Option<u64>, CheckpointError>
+    where
+        M: SavedModel<F> + Clone,
+        O: SavedWith<M, F> + Hyperparameters,
+        S: Schedule + Serialize,
+    {
+        let path = path.as_ref();
+        match Self::read(path) {
+            Err(CheckpointError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let parts: Vec<(&str, &dyn RunPart<M>)> = parts.iter().map(|(name, part)| (*name, &**part)).collect();
+                Self::write_with(path, model, optimizer, &parts)?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(saved) => {
+                saved.restore_with(model, optimizer, parts).map_err(|error| error.in_file(path))?;
+                Ok(Some(optimizer.iterations()))
+            }
+        }
+    }
+
+    /// Saves a model without a run.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn write_weights<M: SavedModel<F>, F>(path: impl AsRef<Path>, model: &M) -> Result<(), CheckpointError> {
+        let path = path.as_ref();
+        Packed::weights(model).and_then(|packed| packed.write(path)).map_err(|error| error.in_file(path))
+    }
+
+    /// The bytes that [`write`](Self::write) would write. Equal runs give equal bytes.
+    ///
+    /// # Errors
+    ///
+    /// The device failed.
+    pub fn to_bytes<M, O, S, F>(model: &M, optimizer: &CyclicOptimizer<O, S>) -> Result<Vec<u8>, CheckpointError>
+    where
+        M: SavedModel<F>,
+        O: SavedWith<M, F> + Hyperparameters,
+        S: Schedule + Serialize,
+    {
+        let Packed { tensors, text } = Packed::run(model, optimizer, &[])?;
+        let mut bytes = Vec::new();
+        // Writing to memory does not fail.
+        tensors.write((ENTRY, &text), &mut bytes).map_err(|error| CheckpointError::Document(error.to_string()))?;
+        Ok(bytes)
+    }
+}
+
+/// The contents of a file: the tensors, and the text of the document.
+struct Packed {
+    tensors: Tensors,
+    text: String,
+}
+
+impl Packed {
+    fn weights<M: SavedModel<F>, F>(model: &M) -> Result<Self, CheckpointError> {
+        let mut tensors = Tensors::default();
+        model.save_tensors(MODEL, &mut tensors)?;
+        Self::new(tensors, None)
+    }
+
+    fn run<M, O, S, F>(
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+        parts: &[(&str, &dyn RunPart<M>)],
+    ) -> Result<Self, CheckpointError>
+    where
+        M: SavedModel<F>,
+        O: SavedWith<M, F> + Hyperparameters,
+        S: Schedule + Serialize,
+    {
+        let inner = optimizer.get_ref();
+        let mut tensors = Tensors::default();
+        inner.save_run(model, &mut tensors)?;
+        let parts = pack_parts(parts, &mut tensors)?;
+        let history = optimizer.history().map(|history| history::collect(history, &mut tensors)).transpose()?;
+        let run = RunDocument {
+            optimizer: O::KIND.into(),
+            hyperparameters: inner.hyperparameters(),
+            steps: inner.steps(),
+            updated: inner.steps().updated,
+            config: config_of(optimizer)?,
+            state: optimizer.state(),
+            history,
+            parts,
+        };
+        Self::new(tensors, Some(run))
+    }
+
+    fn new(tensors: Tensors, run: Option<RunDocument>) -> Result<Self, CheckpointError> {
+        let sum = tensors.checksum();
+        let text = Document::new(run).to_text(sum)?;
+        // A document that cannot be read must not replace one that can.
+        Document::from_text(&text, sum)?;
+        Ok(Self { tensors, text })
+    }
+
+    fn write(&self, path: &Path) -> Result<(), CheckpointError> {
+        atomic_file::replace(path, |file| self.tensors.write((ENTRY, &self.text), file))
+            .map_err(CheckpointError::io(path))
+    }
+}
+
+/// Adds the models of the parts to the tensors; returns the rest of what is saved of them.
+fn pack_parts<M: SavedModel<F>, F>(
+    parts: &[(&str, &dyn RunPart<M>)],
+    tensors: &mut Tensors,
+) -> Result<Vec<PartDocument>, CheckpointError> {
+    let mut packed: Vec<PartDocument> = Vec::new();
+    for &(name, part) in parts {
+        // Dots separate the levels of a tensor's name.
+        if name.is_empty() || name.contains('.') {
+            return Err(CheckpointError::part(name, "needs a name without dots"));
+        }
+        if packed.iter().any(|packed| packed.name == name) {
+            return Err(CheckpointError::part(name, "is given twice"));
+        }
+        let models = part.models();
+        for (n, model) in models.iter().enumerate() {
+            model.save_tensors(&part_prefix(name, n), tensors)?;
+        }
+        let (name, kind) = (name.into(), part.kind().into());
+        packed.push(PartDocument { name, kind, models: models.len(), counts: part.counts() });
+    }
+    Ok(packed)
+}
