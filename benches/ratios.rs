@@ -451,6 +451,7 @@ fn checkpoints<const N: usize>(bench: &Bench) {
     let mut optimizer = CyclicOptimizer::new(Adam::default(), triangular());
     optimizer.apply(&mut parameters, &mut gradients, 1.0).unwrap();
     let bytes = Checkpoint::to_bytes(&parameters, &optimizer).unwrap();
+    fs::write(&path, &bytes).unwrap();
     bench.compare(
         &format!("checkpoint written / its bytes, {N}"),
         Some(2.0),
