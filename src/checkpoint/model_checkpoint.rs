@@ -15,7 +15,6 @@ use super::template::{Template, TemplateError};
 use crate::check;
 use crate::error::ConfigError;
 use crate::feedback::Improvement;
-use crate::hyper::Hyperparameters;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 
@@ -188,18 +187,13 @@ impl ModelCheckpoint {
     ///
     /// A key or metric was not reported, or writing failed: the best so far stays as it was. An old file cannot be removed: the
     /// new one is written, and the next call tries to remove the old one again.
-    pub fn save<M, O, S, F>(
+    pub fn save<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         &mut self,
         count: u64,
         metrics: &[(&str, f64)],
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
-    ) -> Result<Option<PathBuf>, ModelCheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<Option<PathBuf>, ModelCheckpointError> {
         let number = count.saturating_add(1);
         if number % self.every != 0 {
             return Ok(None);

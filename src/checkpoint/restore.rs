@@ -10,7 +10,6 @@ use super::file::SavedTensors;
 use super::part::{PartCounts, RunPart};
 use super::saved::{MODEL, OPTIMIZER, SavedModel, SavedOptimizer, SavedWith, Steps};
 use super::{Checkpoint, history, part_prefix};
-use crate::hyper::Hyperparameters;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 
@@ -23,16 +22,11 @@ impl Checkpoint {
     /// differ, and each such field is named; the file has a part, which only [`restore_with`](Self::restore_with) can restore.
     /// Nothing has changed in these cases. A range, a scale or an envelope that was set is state and not a difference, and so
     /// are the rate and the cycled momentum of the inner optimizer.
-    pub fn restore<M, O, S, F>(
+    pub fn restore<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         &self,
         model: &mut M,
         optimizer: &mut CyclicOptimizer<O, S>,
-    ) -> Result<(), CheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<(), CheckpointError> {
         self.check_same(optimizer, &[])?;
         self.restore_as(model, optimizer)
     }
@@ -43,17 +37,12 @@ impl Checkpoint {
     ///
     /// As [`restore`](Self::restore). A part is missing in the file or in `parts`, is of another kind, or does not fit the
     /// model. Nothing has changed in these cases.
-    pub fn restore_with<M, O, S, F>(
+    pub fn restore_with<M: SavedModel<F> + Clone, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         &self,
         model: &mut M,
         optimizer: &mut CyclicOptimizer<O, S>,
         parts: &mut [(&str, &mut dyn RunPart<M>)],
-    ) -> Result<(), CheckpointError>
-    where
-        M: SavedModel<F> + Clone,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<(), CheckpointError> {
         let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
         self.check_same(optimizer, &names)?;
         self.restore_as_with(model, optimizer, parts)
@@ -65,16 +54,11 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`restore`](Self::restore), except for differences. The state does not fit the present config.
-    pub fn restore_as<M, O, S, F>(
+    pub fn restore_as<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule, F>(
         &self,
         model: &mut M,
         optimizer: &mut CyclicOptimizer<O, S>,
-    ) -> Result<(), CheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule,
-    {
+    ) -> Result<(), CheckpointError> {
         let run = self.run()?;
         if run.optimizer != O::KIND {
             let difference =
@@ -98,17 +82,12 @@ impl Checkpoint {
     /// # Errors
     ///
     /// As [`restore_as`](Self::restore_as). A part is of another kind, or does not fit the model. Nothing has changed then.
-    pub fn restore_as_with<M, O, S, F>(
+    pub fn restore_as_with<M: SavedModel<F> + Clone, O: SavedWith<M, F>, S: Schedule, F>(
         &self,
         model: &mut M,
         optimizer: &mut CyclicOptimizer<O, S>,
         parts: &mut [(&str, &mut dyn RunPart<M>)],
-    ) -> Result<(), CheckpointError>
-    where
-        M: SavedModel<F> + Clone,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule,
-    {
+    ) -> Result<(), CheckpointError> {
         let mut read = Vec::new();
         for (name, part) in parts.iter() {
             read.push(self.read_part(name, &**part, model)?);
@@ -136,11 +115,10 @@ impl Checkpoint {
     /// # Errors
     ///
     /// The file holds weights only.
-    pub fn differences<O, S>(&self, optimizer: &CyclicOptimizer<O, S>) -> Result<Vec<Difference>, CheckpointError>
-    where
-        O: SavedOptimizer,
-        S: Schedule + Serialize,
-    {
+    pub fn differences<O: SavedOptimizer, S: Schedule + Serialize>(
+        &self,
+        optimizer: &CyclicOptimizer<O, S>,
+    ) -> Result<Vec<Difference>, CheckpointError> {
         let run = self.run()?;
         let mut found = Vec::new();
         compare("optimizer", Some(&run.optimizer.clone().into()), Some(&O::KIND.into()), &mut found);
@@ -195,11 +173,11 @@ impl Checkpoint {
     }
 
     /// Checks that the saved run has the config, the hyper-parameters and the parts of the present one.
-    fn check_same<O, S>(&self, optimizer: &CyclicOptimizer<O, S>, parts: &[&str]) -> Result<(), CheckpointError>
-    where
-        O: SavedOptimizer,
-        S: Schedule + Serialize,
-    {
+    fn check_same<O: SavedOptimizer, S: Schedule + Serialize>(
+        &self,
+        optimizer: &CyclicOptimizer<O, S>,
+        parts: &[&str],
+    ) -> Result<(), CheckpointError> {
         let differences = self.differences(optimizer)?;
         if !differences.is_empty() {
             return Err(CheckpointError::OtherConfig(differences));

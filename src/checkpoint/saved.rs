@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::error::CheckpointError;
 use super::file::{SavedTensors, Tensors};
+use crate::hyper::Hyperparameters;
 
 /// The names of the model's tensors begin with this prefix.
 pub const MODEL: &str = "model.";
@@ -112,7 +113,7 @@ pub trait SavedModel<F> {
     message = "the state of `{Self}` cannot be saved",
     note = "of dfdx, use `Adam`, `Sgd` or `RMSprop` of `cyclic_optim`: the moments of dfdx's own optimizers are private"
 )]
-pub trait SavedOptimizer {
+pub trait SavedOptimizer: Hyperparameters {
     /// The kind of optimizer, as the file names it. A run is only restored to an optimizer of the same kind.
     const KIND: &'static str;
 

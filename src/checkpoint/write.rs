@@ -12,7 +12,6 @@ use super::part::RunPart;
 use super::saved::{MODEL, SavedModel, SavedWith};
 use super::{Checkpoint, history, part_prefix};
 use crate::atomic_file;
-use crate::hyper::Hyperparameters;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 
@@ -22,16 +21,11 @@ impl Checkpoint {
     /// # Errors
     ///
     /// The device or writing failed. An existing file is left complete.
-    pub fn write<M, O, S, F>(
+    pub fn write<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         path: impl AsRef<Path>,
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
-    ) -> Result<(), CheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<(), CheckpointError> {
         Self::write_with(path, model, optimizer, &[])
     }
 
@@ -64,17 +58,12 @@ impl Checkpoint {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn write_with<M, O, S, F>(
+    pub fn write_with<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         path: impl AsRef<Path>,
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
         parts: &[(&str, &dyn RunPart<M>)],
-    ) -> Result<(), CheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<(), CheckpointError> {
         let path = path.as_ref();
         let packed = Packed::run(model, optimizer, parts);
         packed.and_then(|packed| packed.write(path)).map_err(|error| error.in_file(path))
@@ -111,17 +100,12 @@ impl Checkpoint {
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn resume_or_start<M, O, S, F>(
+    pub fn resume_or_start<M: SavedModel<F> + Clone, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         path: impl AsRef<Path>,
         model: &mut M,
         optimizer: &mut CyclicOptimizer<O, S>,
         parts: &mut [(&str, &mut dyn RunPart<M>)],
-    ) -> Result<Option<u64>, CheckpointError>
-    where
-        M: SavedModel<F> + Clone,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<Option<u64>, CheckpointError> {
         let path = path.as_ref();
         match Self::read(path) {
             Err(CheckpointError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -152,12 +136,10 @@ impl Checkpoint {
     /// # Errors
     ///
     /// The device failed.
-    pub fn to_bytes<M, O, S, F>(model: &M, optimizer: &CyclicOptimizer<O, S>) -> Result<Vec<u8>, CheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    pub fn to_bytes<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+    ) -> Result<Vec<u8>, CheckpointError> {
         let Packed { tensors, text } = Packed::run(model, optimizer, &[])?;
         let mut bytes = Vec::new();
         // Writing to memory does not fail.
@@ -179,16 +161,11 @@ impl Packed {
         Self::new(tensors, None)
     }
 
-    fn run<M, O, S, F>(
+    fn run<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
         parts: &[(&str, &dyn RunPart<M>)],
-    ) -> Result<Self, CheckpointError>
-    where
-        M: SavedModel<F>,
-        O: SavedWith<M, F> + Hyperparameters,
-        S: Schedule + Serialize,
-    {
+    ) -> Result<Self, CheckpointError> {
         let inner = optimizer.get_ref();
         let mut tensors = Tensors::default();
         inner.save_run(model, &mut tensors)?;

@@ -60,7 +60,7 @@ fn weight_decay(weight_decay: Option<WeightDecay>) -> Value {
 
 impl<E, D: Storage<E>> sealed::Sealed for Adam<E, D> {}
 
-impl<E, D: Storage<E>> SavedOptimizer for Adam<E, D> {
+impl<E: Dtype, D: Storage<E>> SavedOptimizer for Adam<E, D> {
     const KIND: &'static str = "adam";
 
     fn hyperparameters(&self) -> Map<String, Value> {
@@ -106,7 +106,7 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Adam<E, D> {
 
 impl<E, D: Storage<E>> sealed::Sealed for Sgd<E, D> {}
 
-impl<E, D: Storage<E>> SavedOptimizer for Sgd<E, D> {
+impl<E: Dtype, D: Storage<E>> SavedOptimizer for Sgd<E, D> {
     const KIND: &'static str = "sgd";
 
     fn hyperparameters(&self) -> Map<String, Value> {
@@ -149,7 +149,7 @@ impl<E: Dtype, D: Storage<E>> Saved<E, D> for Sgd<E, D> {
 
 impl<E, D: Storage<E>> sealed::Sealed for RMSprop<E, D> {}
 
-impl<E, D: Storage<E>> SavedOptimizer for RMSprop<E, D> {
+impl<E: Dtype, D: Storage<E>> SavedOptimizer for RMSprop<E, D> {
     const KIND: &'static str = "rmsprop";
 
     fn hyperparameters(&self) -> Map<String, Value> {
