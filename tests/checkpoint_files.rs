@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use cyclic_optim::adapters::dfdx::{SnapshotEnsemble, WeightAverage};
 use cyclic_optim::checkpoint::RunPart;
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
+use cyclic_optim::history::Recorder;
 use cyclic_optim::training::BestWeights;
 use cyclic_optim::{Adam, Checkpoint, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, RMSprop, Sgd, WarmRestarts};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
@@ -121,7 +122,7 @@ fn write_the_stored_files() {
         optimizer.apply(&mut trained, &mut loss.backward(), value).unwrap();
         if update % 5 == 4 {
             let _ = optimizer.observe(value);
-            optimizer.history_mut().unwrap().record_epoch(update / 5, &[("loss", f64::from(value))]);
+            optimizer.history_mut().unwrap().epoch(update / 5, &[("loss", f64::from(value))]).unwrap();
         }
         match update {
             6 => optimizer.set_range(0.02, 0.08).unwrap(),
