@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use super::LossCurve;
 use crate::error::ConfigError;
-use crate::schedule::{Cyclic, OneCycle, curve};
+use crate::numeric;
+use crate::schedule::{Cyclic, OneCycle};
 
 /// A rule that finds one learning rate on a [`LossCurve`].
 ///
@@ -186,7 +187,7 @@ fn minimum(points: &[Point]) -> usize {
 }
 
 fn steepest(points: &[Point]) -> Result<usize, NoSuggestion> {
-    let slope = |pair: &[Point]| (pair[1].2 - pair[0].2) / (curve::log2(pair[1].1) - curve::log2(pair[0].1));
+    let slope = |pair: &[Point]| (pair[1].2 - pair[0].2) / (numeric::log2(pair[1].1) - numeric::log2(pair[0].1));
     let (index, slope) = least(points.windows(2).map(slope));
     if slope < 0.0 { Ok(index) } else { Err(NoSuggestion::NeverFalls) }
 }
@@ -218,7 +219,7 @@ fn slide(points: &[Point]) -> usize {
     let slope = |i: usize| {
         // NumPy's `gradient`: central differences, one-sided at the ends.
         let (before, after) = (i.saturating_sub(1), (i + 1).min(points.len() - 1));
-        (points[after].2 - points[before].2) / curve::float((after - before) as u64)
+        (points[after].2 - points[before].2) / numeric::float((after - before) as u64)
     };
     // From the right, while the slopes at the two ends of the interval differ; the last left end of those.
     let differ = |&left: &usize| (slope(left + SLIDE) - slope(left)).abs() > 0.005;

@@ -8,7 +8,7 @@ use super::{IntoResult, LossCurve, LossPoint, StopReason};
 use crate::check;
 use crate::error::ConfigError;
 use crate::feedback::divergence::Divergence;
-use crate::schedule::curve;
+use crate::numeric;
 
 /// A learning-rate range test: the rates of its sweep and the rules for stopping.
 ///
@@ -137,10 +137,10 @@ impl RangeTest {
     /// A rate is not finite or not above 0, `max_lr` is not above `min_lr`, or the multiplier is not above 1.
     pub fn multiplied(min_lr: f64, max_lr: f64, multiplier: f64) -> Result<Self, ConfigError> {
         check::factor("multiplier", multiplier)?;
-        let log2_multiplier = curve::log2(multiplier);
+        let log2_multiplier = numeric::log2(multiplier);
         let mut test = Self::checked(min_lr, max_lr, 2, Spacing::Multiplied(log2_multiplier))?;
         // At least two, because the first rate is below `max_lr`. Rounding may make the estimate one too small or too large.
-        test.steps = curve::ceil(octaves(min_lr, max_lr) / log2_multiplier).saturating_add(1).max(2);
+        test.steps = numeric::ceil(octaves(min_lr, max_lr) / log2_multiplier).saturating_add(1).max(2);
         while test.steps > 2 && test.rate(test.steps - 2) >= max_lr {
             test.steps -= 1;
         }
@@ -247,12 +247,12 @@ impl RangeTest {
     }
 
     fn rate(&self, step: u64) -> f64 {
-        let x = curve::fraction(step, self.steps - 1);
+        let x = numeric::fraction(step, self.steps - 1);
         match self.spacing {
-            Spacing::Multiplied(log2_multiplier) => self.min_lr * curve::power(log2_multiplier, step),
-            Spacing::Linear => curve::between(self.min_lr, self.max_lr, x),
+            Spacing::Multiplied(log2_multiplier) => self.min_lr * numeric::power(log2_multiplier, step),
+            Spacing::Linear => numeric::between(self.min_lr, self.max_lr, x),
             Spacing::Logarithmic(_) if step == self.steps - 1 => self.max_lr,
-            Spacing::Logarithmic(log2_ratio) => self.min_lr * curve::exp2(x * log2_ratio),
+            Spacing::Logarithmic(log2_ratio) => self.min_lr * numeric::exp2(x * log2_ratio),
         }
     }
 
@@ -335,14 +335,14 @@ impl RangeTest {
                 return Ok(Some(LossPoint { lr, loss, validation: None }));
             }
         }
-        let loss = sum / curve::float(self.batches_per_step);
+        let loss = sum / numeric::float(self.batches_per_step);
         Ok(Some(LossPoint { lr, loss, validation: validate()? }))
     }
 }
 
 /// `log2(max_lr / min_lr)` without overflow.
 fn octaves(min_lr: f64, max_lr: f64) -> f64 {
-    curve::log2(max_lr) - curve::log2(min_lr)
+    numeric::log2(max_lr) - numeric::log2(min_lr)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! The shape of a rise or a fall.
 
 use crate::numeric;
-// For modules that have not moved to `crate::numeric` yet.
-pub(crate) use crate::numeric::{between, ceil, exp2, float, fraction, log2, power, square_root};
 
 /// The shape of a rise from 0 to 1. A fall is the same rise backwards.
 ///

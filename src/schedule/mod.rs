@@ -19,7 +19,7 @@
 //! 8. **Joined**: a [`Sequence`] at a boundary has the value of the next part at its step 0.
 //! 9. **One shape**: for the schedule's own range, `value_at(s)` and `value_in(s, range)` have the same bits.
 
-pub(crate) mod curve;
+mod curve;
 mod custom;
 mod cycles;
 mod cyclic;

@@ -7,8 +7,8 @@ use core::ops::Mul;
 use num_traits::{FromPrimitive, ToPrimitive};
 
 use super::clip::{clamp_and_sum_squares, scale_and_clamp, sum_of_squares};
-use crate::Clip;
-use crate::schedule::curve;
+use crate::config::Clip;
+use crate::numeric;
 
 /// The gradients of a model `M`: one for each parameter, or none for a parameter that the loss did not use.
 ///
@@ -190,13 +190,13 @@ pub(super) fn clip_if<M, G: GradientsOf<M>>(
             squares += clamp_and_sum_squares(values, limit);
             limit < f64::INFINITY
         })?;
-        return Ok(curve::square_root(squares));
+        return Ok(numeric::square_root(squares));
     }
     gradients.for_each(model, all_present, |values| {
         squares += sum_of_squares(values);
         false
     })?;
-    let norm = curve::square_root(squares);
+    let norm = numeric::square_root(squares);
     if accept.is_some_and(|accept| !accept(norm)) {
         return Ok(norm);
     }

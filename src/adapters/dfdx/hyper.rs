@@ -4,7 +4,7 @@ use dfdx::dtypes::Dtype;
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::tensor::Storage;
 
-use crate::{Hyper, Hyperparameters, Unsupported};
+use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 
 impl Hyperparameters for AdamConfig {
     fn get(&self, hyper: Hyper) -> Option<f64> {

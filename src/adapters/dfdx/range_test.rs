@@ -9,9 +9,10 @@ use num_traits::ToPrimitive;
 use thiserror::Error;
 
 use super::InPlace;
+use crate::error::ConfigError;
+use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::range_test::{GridError, Interrupted, IntoResult, LossCurve, RangeTest, WeightDecayGrid};
 use crate::training::UpdateFailure;
-use crate::{ConfigError, Hyper, Hyperparameters, Unsupported};
 
 /// Why a range test on a dfdx model failed. The model and the optimizer have not changed.
 #[derive(Debug, Error)]

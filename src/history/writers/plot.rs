@@ -2,8 +2,9 @@
 
 use crate::config::ClrConfig;
 use crate::history::{History, LOSS, Table};
+use crate::numeric;
 use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw};
-use crate::schedule::{Schedule, curve};
+use crate::schedule::Schedule;
 use crate::smoothing::{Smoothing, winsorised};
 use crate::state::Applied;
 
@@ -111,7 +112,7 @@ pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates:
     let lines = |value: fn(Applied) -> Option<f64>| {
         let line = move |&(name, config): &(&str, &ClrConfig<S>)| {
             let used = config.preview().take(updates);
-            let points = used.filter_map(|used| Some((curve::float(used.iteration), value(used)?)));
+            let points = used.filter_map(|used| Some((numeric::float(used.iteration), value(used)?)));
             (name.to_owned(), points.collect())
         };
         configs.iter().map(line).collect()
@@ -131,5 +132,5 @@ fn points(table: &Table, name: &str) -> Points {
 
 fn finite(table: &Table, values: &[f64]) -> Points {
     let points = table.index().iter().zip(values).filter(|(_, value)| value.is_finite());
-    points.map(|(&index, &value)| (curve::float(index), value)).collect()
+    points.map(|(&index, &value)| (numeric::float(index), value)).collect()
 }

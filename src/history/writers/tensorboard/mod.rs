@@ -169,7 +169,7 @@ impl Recorder for TensorBoard {
         let now = Instant::now();
         let speed = self.measured.and_then(|(then, iteration)| {
             let (updates, time) = (used.iteration.checked_sub(iteration)?, now.duration_since(then).as_secs_f64());
-            (time > 0.0).then(|| crate::schedule::curve::float(updates) / time)
+            (time > 0.0).then(|| crate::numeric::float(updates) / time)
         });
         self.measured = Some((now, used.iteration));
         let own = used.metrics().chain(speed.map(|speed| ("steps_per_second", speed)));
