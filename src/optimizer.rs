@@ -1,5 +1,7 @@
 //! The wrapper around an inner optimizer. It alone counts updates.
 
+use core::mem;
+
 use num_traits::ToPrimitive;
 
 use crate::check;
@@ -163,7 +165,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Those of `step`.
     #[inline]
     pub fn update_with<T, E>(&mut self, step: impl FnOnce(&mut O) -> Result<T, E>) -> Result<T, E> {
-        let result = step(self.begin());
+        let result = self.step(step);
         if result.is_ok() {
             self.finish();
         } else {
@@ -173,20 +175,31 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         result
     }
 
-    /// The inner optimizer, with the rate and momentum of the coming update.
-    ///
-    /// If that update panics, `touched` stays set.
+    /// Runs `step` on the inner optimizer, which holds the rates of the update to be made. If `step` panics, the rates are
+    /// written again before the next update.
     #[inline]
-    pub(crate) fn begin(&mut self) -> &mut O {
+    pub(crate) fn step<T>(&mut self, step: impl FnOnce(&mut O) -> T) -> T {
+        // Costs an update nothing, as only a panic drops it.
+        struct Touched<'a>(&'a mut bool);
+
+        impl Drop for Touched<'_> {
+            fn drop(&mut self) {
+                *self.0 = true;
+            }
+        }
+
         self.put_right();
-        self.touched = true;
-        &mut self.inner
+        let touched = Touched(&mut self.touched);
+        let result = step(&mut self.inner);
+        mem::forget(touched);
+        result
     }
 
     /// Writes the next rates again if they may have been overwritten.
     #[inline]
     pub(crate) fn put_right(&mut self) {
         if self.touched {
+            self.touched = false;
             self.write();
         }
     }
@@ -391,7 +404,6 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     fn write(&mut self) {
         // `try_new` has checked that the inner optimizer supports these. If the user has switched momentum off since, it
         // stays off and none is reported.
-        self.touched = false;
         let next = self.run.next();
         let _ = self.inner.set(Hyper::LearningRate, next.lr);
         if let Some(momentum) = next.momentum {

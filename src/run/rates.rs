@@ -27,8 +27,10 @@ impl Rates {
     /// rate of 0 and the momentum that the inner optimizer already has.
     #[inline]
     pub(super) fn usable(self) -> Self {
-        let is_momentum = self.momentum.is_none_or(|momentum| (0.0..1.0).contains(&momentum));
-        if is_momentum && (0.0..f64::INFINITY).contains(&self.lr) { self } else { Self { lr: 0.0, momentum: None } }
+        // The bits of the numbers from 0 up rise with them, and those of negative numbers and NaN lie above: one comparison.
+        let below = |value: f64, end: f64| value.to_bits() < end.to_bits();
+        let is_momentum = self.momentum.is_none_or(|momentum| below(momentum, 1.0));
+        if is_momentum && below(self.lr, f64::INFINITY) { self } else { Self { lr: 0.0, momentum: None } }
     }
 }
 

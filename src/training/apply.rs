@@ -123,7 +123,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
             }
             used.grad_norm = norm.is_finite().then_some(norm);
         }
-        match self.begin().update_in_place(model, gradients) {
+        match self.step(|inner| inner.update_in_place(model, gradients)) {
             Err(UpdateFailure::Failed(error)) => Err(UpdateError::Device(error)),
             Err(UpdateFailure::MissingGradients(parameters)) => {
                 self.all_present = false;

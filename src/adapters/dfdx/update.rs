@@ -108,7 +108,7 @@ where
 {
     #[inline]
     fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
-        let result = self.begin().update(module, gradients);
+        let result = self.step(|inner| inner.update(module, gradients));
         // dfdx reports `UnusedParams` after it has moved all other parameters.
         if !matches!(result, Err(OptimizerUpdateError::DeviceError(_))) {
             self.finish();
