@@ -119,6 +119,9 @@ impl Bench {
             }
             if attempt == TRIES {
                 self.broken.borrow_mut().push(name.into());
+            } else {
+                // What loads the machine for a moment may be over then.
+                std::thread::sleep(std::time::Duration::from_secs(1));
             }
         }
     }
