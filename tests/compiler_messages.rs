@@ -44,7 +44,7 @@ fn said(body: &str) -> String {
 fn a_forgotten_question_mark_is_named() {
     for body in [
         "let _ = CyclicOptimizer::new(Adam::<f32>::default(), Cyclic::triangular(0.001, 0.006, 2000));",
-        "let _ = CyclicOptimizer::new(Adam::<f32>::default(), ClrConfig::new(todo!() as Cyclic).with_decay(0.1));",
+        "let _ = CyclicOptimizer::new(Adam::<f32>::default(), ClrConfig::new(Constant::new(0.1).unwrap()).with_decay(0.1));",
         "let _ = ClrConfig::new(Cyclic::triangular(0.001, 0.006, 2000));",
         "let _ = ClrConfig::custom(Cyclic::triangular(0.001, 0.006, 2000)).with_decay(0.1);",
         "let _ = Part::new(Cyclic::triangular(0.001, 0.006, 2000), 5);",

@@ -116,8 +116,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         let mut used = self.upcoming();
         if guard.gradients || clip != Clip::default() {
             let needs_finite = guard.gradients || clip.norm.is_some();
-            let accept = needs_finite.then_some(f64::is_finite as fn(f64) -> bool);
-            let norm = clip_if(model, gradients, self.all_present, clip, accept).map_err(UpdateError::Device)?;
+            let norm = clip_if(model, gradients, self.all_present, clip, needs_finite).map_err(UpdateError::Device)?;
             if needs_finite && !norm.is_finite() {
                 return Err(self.refused(UpdateError::NonFiniteGradient { norm, iteration }));
             }

@@ -172,19 +172,19 @@ pub enum UpdateFailure<Err> {
 /// PyTorch's `clip_grad_norm_` and `clip_grad_value_`; R. Pascanu et al., 2013, arXiv:1211.5063. The order is that of
 /// bckenstler/CLR's optimizers.
 pub fn clip_gradients<M, G: GradientsOf<M>>(model: &M, gradients: &mut G, clip: Clip) -> Result<f64, G::Error> {
-    clip_if(model, gradients, false, clip, None::<fn(f64) -> bool>)
+    clip_if(model, gradients, false, clip, false)
 }
 
-/// Clips gradients if `accept` accepts their norm, or in any case without it. Returns the norm from before.
+/// Clips gradients and returns their norm from before. With `only_finite`, gradients whose norm is not finite stay as they are.
 pub(super) fn clip_if<M, G: GradientsOf<M>>(
     model: &M,
     gradients: &mut G,
     all_present: bool,
     clip: Clip,
-    accept: Option<impl FnOnce(f64) -> bool>,
+    only_finite: bool,
 ) -> Result<f64, G::Error> {
     let (mut squares, limit) = (0.0, clip.value.unwrap_or(f64::INFINITY));
-    if clip.norm.is_none() && accept.is_none() {
+    if clip.norm.is_none() && !only_finite {
         // Nothing depends on the norm, so one pass does.
         gradients.for_each(model, all_present, |values| {
             squares += clamp_and_sum_squares(values, limit);
@@ -197,7 +197,7 @@ pub(super) fn clip_if<M, G: GradientsOf<M>>(
         false
     })?;
     let norm = numeric::square_root(squares);
-    if accept.is_some_and(|accept| !accept(norm)) {
+    if only_finite && !norm.is_finite() {
         return Ok(norm);
     }
     let scale = clip.norm.filter(|_| norm.is_finite()).map_or(1.0, |max_norm| (max_norm / (norm + 1e-6)).min(1.0));

@@ -33,56 +33,49 @@ pub trait InPlace<M, D: Storage<E>, E>: UpdateInPlace<M, Gradients<E, D>, Error 
 
 impl<O, M, D: Storage<E>, E> InPlace<M, D, E> for O where O: UpdateInPlace<M, Gradients<E, D>, Error = D::Err> {}
 
+macro_rules! in_place {
+    ($update:path: $($optimizer:ty),+) => {$(
+        impl<M, D, E> UpdateInPlace<M, Gradients<E, D>> for $optimizer
+        where
+            M: TensorCollection<E, D>,
+            D: Device<E>,
+            E: Dtype,
+        {
+            type Error = D::Err;
+
+            fn update_in_place(
+                &mut self,
+                model: &mut M,
+                gradients: &mut Gradients<E, D>,
+            ) -> Result<(), UpdateFailure<D::Err>> {
+                $update(self, model, gradients).map_err(|error| failure(model, error))
+            }
+        }
+    )+};
+}
+
+in_place!(update_and_zero: dfdx::optim::Adam<M, E, D>, dfdx::optim::Sgd<M, E, D>, dfdx::optim::RMSprop<M, E, D>);
+// Ours: no copy of the gradients, and one pass over the memory.
+in_place!(sweep::update_in_place: super::Adam<E, D>, super::Sgd<E, D>, super::RMSprop<E, D>);
+
 /// dfdx's own optimizers: their `update`, then `zero_grads`.
-macro_rules! in_two_passes {
-    ($($optimizer:ident),+) => {$(
-        impl<M, D, E> UpdateInPlace<M, Gradients<E, D>> for dfdx::optim::$optimizer<M, E, D>
-        where
-            M: TensorCollection<E, D>,
-            D: Device<E>,
-            E: Dtype,
-        {
-            type Error = D::Err;
-
-            fn update_in_place(
-                &mut self,
-                model: &mut M,
-                gradients: &mut Gradients<E, D>,
-            ) -> Result<(), UpdateFailure<D::Err>> {
-                let result = self.update(model, gradients);
-                if !matches!(result, Err(OptimizerUpdateError::DeviceError(_))) {
-                    model.try_zero_grads(gradients).map_err(UpdateFailure::Failed)?;
-                }
-                result.map_err(|error| failure(model, error))
-            }
-        }
-    )+};
+fn update_and_zero<O, M, E, D>(
+    optimizer: &mut O,
+    model: &mut M,
+    gradients: &mut Gradients<E, D>,
+) -> Result<(), OptimizerUpdateError<D::Err>>
+where
+    O: Optimizer<M, D, E>,
+    M: TensorCollection<E, D>,
+    E: Dtype,
+    D: Device<E>,
+{
+    let result = optimizer.update(model, gradients);
+    if !matches!(result, Err(OptimizerUpdateError::DeviceError(_))) {
+        model.try_zero_grads(gradients).map_err(OptimizerUpdateError::DeviceError)?;
+    }
+    result
 }
-
-/// Ours: no copy of the gradients, and one pass over the memory.
-macro_rules! in_one_pass {
-    ($($optimizer:ident),+) => {$(
-        impl<M, D, E> UpdateInPlace<M, Gradients<E, D>> for super::$optimizer<E, D>
-        where
-            M: TensorCollection<E, D>,
-            D: Device<E>,
-            E: Dtype,
-        {
-            type Error = D::Err;
-
-            fn update_in_place(
-                &mut self,
-                model: &mut M,
-                gradients: &mut Gradients<E, D>,
-            ) -> Result<(), UpdateFailure<D::Err>> {
-                sweep::update_in_place(self, model, gradients).map_err(|error| failure(model, error))
-            }
-        }
-    )+};
-}
-
-in_two_passes!(Adam, Sgd, RMSprop);
-in_one_pass!(Adam, Sgd, RMSprop);
 
 /// dfdx's error, with the names of the parameters instead of their ids.
 fn failure<M, E, D>(model: &M, error: OptimizerUpdateError<D::Err>) -> UpdateFailure<D::Err>
