@@ -1,9 +1,19 @@
-#![cfg_attr(all(feature = "dfdx", feature = "serde"), doc = include_str!("../README.md"))]
+// This page and the guide show most of the crate, so they need most of its features; docs.rs builds them all.
 #![cfg_attr(
-    not(all(feature = "dfdx", feature = "serde")),
-    doc = "Learning-rate schedules that live inside the optimizer. The guide is shown with the default features."
+    all(feature = "dfdx", feature = "serde", feature = "csv", feature = "plot", feature = "checkpoint"),
+    doc = concat!(
+        include_str!("guide/crate_page.md"),
+        "```rust\n", include_str!("../examples/quickstart.rs"), "```\n",
+        include_str!("guide/crate_page_end.md"),
+        include_str!("../examples/pictures/convergence_adam.svg"),
+    )
+)]
+#![cfg_attr(
+    not(all(feature = "dfdx", feature = "serde", feature = "csv", feature = "plot", feature = "checkpoint")),
+    doc = "Learning-rate schedules that live inside the optimizer. The guide is shown with the feature `full`."
 )]
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 
@@ -19,6 +29,15 @@ mod config;
 mod csv_number;
 mod error;
 pub mod feedback;
+#[cfg(all(
+    any(doc, doctest),
+    feature = "dfdx",
+    feature = "serde",
+    feature = "csv",
+    feature = "plot",
+    feature = "checkpoint"
+))]
+pub mod guide;
 pub mod history;
 mod hyper;
 mod numeric;

@@ -25,6 +25,7 @@ const ROOMS: &[&str] = &[
     "range_test",
     "checkpoint",
     "adapters",
+    "guide",
 ];
 
 fn rank(room: &str) -> Option<usize> {

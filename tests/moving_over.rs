@@ -1,4 +1,4 @@
-//! Every equivalent that the README's tables name, against numbers of the library that it names. Where they come from:
+//! Every equivalent that the guide's tables name, against numbers of the library that it names. Where they come from:
 //! `tests/data/moving_over.py`.
 
 #![cfg(all(feature = "dfdx", feature = "serde"))]
@@ -19,7 +19,7 @@ use dfdx::optim::{Optimizer, RMSpropConfig};
 use dfdx::prelude::{AsArray, Backward, Cpu, Rank1, SumTo, Tensor, TensorFrom, Trace, ZeroGrads};
 use serde_json::Value;
 
-const README: &str = include_str!("../README.md");
+const GUIDE: &str = concat!(include_str!("../src/guide/schedules.md"), include_str!("../src/guide/moving_over.md"));
 
 /// How far a number may be off: a share of itself, and a share of the largest one in its case.
 #[derive(Clone, Copy)]
@@ -360,9 +360,9 @@ const ENTRIES: &[Entry] = &[
     }),
 ];
 
-/// The rows of a table of the README, cell by cell, without its head.
+/// The rows of a table of the guide, cell by cell, without its head.
 fn table(head: &str) -> Vec<Vec<&'static str>> {
-    let (_, rest) = README.split_once(head).unwrap_or_else(|| panic!("no table that begins with {head}"));
+    let (_, rest) = GUIDE.split_once(head).unwrap_or_else(|| panic!("no table that begins with {head}"));
     let rows = rest.lines().skip(2).take_while(|line| line.starts_with('|'));
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
@@ -393,7 +393,7 @@ fn the_table_of_schedules_has_no_other_entries() {
     }
     let proved: BTreeSet<_> = ENTRIES.iter().map(|(row, library, name, _)| (*row, *library, *name)).collect();
     assert_eq!(named.difference(&proved).collect::<Vec<_>>(), Vec::<&(&str, &str, &str)>::new(), "without a proof");
-    assert_eq!(proved.difference(&named).collect::<Vec<_>>(), Vec::<&(&str, &str, &str)>::new(), "not in the README");
+    assert_eq!(proved.difference(&named).collect::<Vec<_>>(), Vec::<&(&str, &str, &str)>::new(), "not in the guide");
 }
 
 /// A row of the table of libraries: what it says of there, what it says of here, and the proof.
@@ -458,8 +458,8 @@ fn plateau(name: &str, config: ClrConfig) {
     }
 }
 
-/// `updates` of a row of the README.
-#[expect(non_upper_case_globals, reason = "as the README has it")]
+/// `updates` of a row of the guide.
+#[expect(non_upper_case_globals, reason = "as the guide has it")]
 const updates: u64 = 900;
 
 const ROWS: &[Row] = &[
@@ -607,13 +607,13 @@ const ROWS: &[Row] = &[
 ];
 
 #[cfg(all(feature = "csv", feature = "tensorboard", feature = "checkpoint", feature = "remote"))]
-#[expect(unused_imports, reason = "the names that a row of the README promises")]
+#[expect(unused_imports, reason = "the names that a row of the guide promises")]
 use cyclic_optim::{
     ModelCheckpoint,
     history::{CsvLog, RemoteMonitor, TensorBoard},
 };
 
-/// Keras 2 divides the whole rate; the README has this very line.
+/// Keras 2 divides the whole rate; the guide has this very line.
 fn keras_2_decay() -> Result<(), ConfigError> {
     let (cycle, decay) = (Cyclic::triangular(1e-3, 6e-3, 200)?, 1e-3);
     let config = ClrConfig::custom(from_fn(move |t| cycle.value_at(t) / (1.0 + decay * t as f64)));
@@ -622,7 +622,7 @@ fn keras_2_decay() -> Result<(), ConfigError> {
         "let (cycle, decay) = (Cyclic::triangular(1e-3, 6e-3, 200)?, 1e-3);",
         "let config = ClrConfig::custom(from_fn(move |t| cycle.value_at(t) / (1.0 + decay * t as f64)));",
     ] {
-        assert!(README.contains(line), "{line}");
+        assert!(GUIDE.contains(line), "{line}");
     }
     // `with_decay` is something else: at the peaks it does nothing.
     let base_alone = ClrConfig::new(Cyclic::triangular(1e-3, 6e-3, 200)?).with_decay(1e-3)?;

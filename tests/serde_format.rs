@@ -68,10 +68,13 @@ const GOOD: [(&str, f64); 22] = [
     ),
 ];
 
-/// The README documents the format with complete files.
+/// The guide documents the format with complete files.
 #[test]
-fn the_readmes_files_are_read() {
-    let blocks = include_str!("../README.md").split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+fn the_files_of_the_guide_are_read() {
+    let blocks = include_str!("../src/guide/config_files.md")
+        .split("```toml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap());
     let files: Vec<ClrConfig> =
         blocks.filter(|block| block.contains("[schedule")).map(|block| toml::from_str(block).unwrap()).collect();
     assert_eq!(files.len(), 2);

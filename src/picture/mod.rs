@@ -169,10 +169,12 @@ fn draw_chart(
             .label(label)
             .legend(|(x, y)| Rectangle::new([(x, y - 5 * PIXEL), (x + 20 * PIXEL, y + 5 * PIXEL)], SHADE.filled()));
     }
-    context
-        .configure_mesh()
-        .x_desc(x_name)
-        .y_desc(chart.y)
+    let mut mesh = context.configure_mesh();
+    // An empty name would leave a blank line, which ends an SVG inside of a documentation page.
+    if !x_name.is_empty() {
+        mesh.x_desc(x_name);
+    }
+    mesh.y_desc(chart.y)
         .axis_desc_style(font(16))
         .label_style(font(14))
         .axis_style(BLACK.stroke_width(pixels(1)))

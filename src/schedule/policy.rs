@@ -2,7 +2,7 @@
 //!
 //! To add a schedule: write its file, add it to the list below, and re-export it in `schedule/mod.rs` and `lib.rs`. It also
 //! needs a strategy in `tests/support`, its values in `tests/value_stability.rs`, its stored form in
-//! `tests/serde_format.rs`, and a row in the README's table with its proof in `tests/moving_over.rs`.
+//! `tests/serde_format.rs`, and a row in the table of `guide/schedules.md` with its proof in `tests/moving_over.rs`.
 
 use super::{Cycle, LrRange, Point, Position, Ramp, Schedule};
 

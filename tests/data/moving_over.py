@@ -1,4 +1,4 @@
-"""Makes moving_over.json: the rates, and the momenta, that other libraries use where the README names them.
+"""Makes moving_over.json: the rates, and the momenta, that other libraries use where the guide names them.
 
     pip install torch keras optax fastai fastdownload tensorflow-cpu tf_keras
     python tests/data/moving_over.py CALLBACKS > tests/data/moving_over.json
