@@ -633,7 +633,7 @@ fn keras_2_decay() -> Result<(), ConfigError> {
 /// How far dfdx's RMSprop and PyTorch's move in 200 updates with one gradient, as the page of `RMSprop` has it.
 fn rmsprop() {
     let case = case("torch RMSprop");
-    let page = include_str!("../src/adapters/dfdx/rmsprop.rs");
+    let page = include_str!("../src/adapters/dfdx/optimizers/rmsprop.rs");
     for (n, there) in points(&case) {
         let gradient = case["gradients"][n].as_f64().unwrap();
         let mut model = weights();

@@ -26,35 +26,29 @@
 //! two sub-modules cannot share one `Gradients`: after the first [`apply`](crate::CyclicOptimizer::apply) the second finds
 //! none. Give each its own gradients (clone them before the first update), or use one optimizer for the whole model.
 
-mod adam;
 mod batch_norm;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
 mod dead_relu;
 mod gradients;
-mod hyper;
 mod missing;
+mod optimizers;
 mod parameters;
 mod range_test;
 mod replay;
-mod rmsprop;
-mod sgd;
 mod snapshots;
-mod sweep;
 mod update;
 mod walk;
 mod watch;
 mod weight_average;
 
-pub use adam::Adam;
 pub use batch_norm::recompute_batch_norm;
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};
 pub use dead_relu::{DeadLayer, DeadRelus};
+pub use optimizers::{Adam, RMSprop, Sgd};
 pub use parameters::named_parameters;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
-pub use rmsprop::RMSprop;
-pub use sgd::Sgd;
 pub use snapshots::{EnsembleError, SnapshotEnsemble};
 pub use update::InPlace;
 pub use watch::{ActivationObserver, WatchActivations};

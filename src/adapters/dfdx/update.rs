@@ -8,7 +8,7 @@ use dfdx::tensor::{Gradients, Storage};
 use dfdx::tensor_ops::Device;
 
 use super::gradients::names_of;
-use super::sweep;
+use super::optimizers::sweep;
 use crate::hyper::Hyperparameters;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;

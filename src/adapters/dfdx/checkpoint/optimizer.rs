@@ -5,7 +5,7 @@ use dfdx::optim::{Momentum, WeightDecay};
 use dfdx::tensor::{Gradients, Storage, UniqueId};
 use serde_json::{Map, Value};
 
-use crate::adapters::dfdx::sweep::Pass;
+use crate::adapters::dfdx::optimizers::sweep::Pass;
 use crate::adapters::dfdx::{Adam, RMSprop, Sgd};
 use crate::checkpoint::{SavedOptimizer, Steps};
 

@@ -2,12 +2,14 @@
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::optim::{Optimizer, OptimizerUpdateError, SgdConfig};
+use dfdx::optim::{Momentum, Optimizer, OptimizerUpdateError, SgdConfig};
 use dfdx::shapes::Shape;
 use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::hyper::{Fields, strength};
 use super::sweep::{self, Kernel, Pass};
+use crate::hyper::Hyper;
 
 /// SGD, plain or with classic or Nesterov momentum. It gives the same bits as dfdx's own, needs no model, and is `Send`.
 ///
@@ -46,8 +48,8 @@ use super::sweep::{self, Kernel, Pass};
 pub struct Sgd<E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters. Each update reads them.
     pub cfg: SgdConfig,
-    pub(super) velocity: Gradients<E, D>,
-    pub(super) pass: Pass,
+    pub(in crate::adapters::dfdx) velocity: Gradients<E, D>,
+    pub(in crate::adapters::dfdx) pass: Pass,
 }
 
 impl<E, D: Storage<E>> Sgd<E, D> {
@@ -62,6 +64,19 @@ impl<E, D: Storage<E>> Default for Sgd<E, D> {
     /// dfdx's default hyper-parameters.
     fn default() -> Self {
         Self::new(SgdConfig::default())
+    }
+}
+
+impl Fields for SgdConfig {
+    #[inline]
+    fn field(&mut self, hyper: Hyper) -> Option<&mut f64> {
+        match hyper {
+            Hyper::LearningRate => Some(&mut self.lr),
+            Hyper::Momentum => match self.momentum.as_mut()? {
+                Momentum::Classic(momentum) | Momentum::Nesterov(momentum) => Some(momentum),
+            },
+            Hyper::WeightDecay => strength(&mut self.weight_decay),
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use dfdx::shapes::Shape;
 use dfdx::tensor::{Gradients, Storage, Tensor, UniqueId};
 use dfdx::tensor_ops::Device;
 
-use super::missing::missing_gradients;
+use crate::adapters::dfdx::missing::missing_gradients;
 
 /// What an optimizer does to one parameter.
-pub(super) trait Kernel<E: Dtype, D: Device<E>> {
+pub(in crate::adapters::dfdx) trait Kernel<E: Dtype, D: Device<E>> {
     /// What the pass keeps from one update to the next.
     fn pass(&mut self) -> &mut Pass;
 
@@ -32,15 +32,15 @@ pub(super) trait Kernel<E: Dtype, D: Device<E>> {
 
 /// What a pass keeps between updates.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Pass {
+pub(in crate::adapters::dfdx) struct Pass {
     /// Whether an update has found a gradient for every parameter.
-    pub(super) complete: bool,
+    pub(in crate::adapters::dfdx) complete: bool,
     /// The parameters that the last update has visited.
-    pub(super) ids: Vec<UniqueId>,
+    pub(in crate::adapters::dfdx) ids: Vec<UniqueId>,
 }
 
 /// Updates from borrowed gradients. Code outside of dfdx can only read a copy of them.
-pub(super) fn update<K, M, E, D>(
+pub(in crate::adapters::dfdx) fn update<K, M, E, D>(
     kernel: &mut K,
     module: &mut M,
     gradients: &Gradients<E, D>,
@@ -56,7 +56,7 @@ where
 }
 
 /// Updates in place and leaves the gradients as dfdx's `zero_grads` would.
-pub(super) fn update_in_place<K, M, E, D>(
+pub(in crate::adapters::dfdx) fn update_in_place<K, M, E, D>(
     kernel: &mut K,
     module: &mut M,
     gradients: &mut Gradients<E, D>,

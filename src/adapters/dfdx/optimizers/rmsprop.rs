@@ -7,7 +7,9 @@ use dfdx::shapes::Shape;
 use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::hyper::{Fields, strength};
 use super::sweep::{self, Kernel, Pass};
+use crate::hyper::Hyper;
 
 /// RMSprop. It gives the same bits as dfdx's own, needs no model, and is `Send`.
 ///
@@ -60,11 +62,11 @@ use super::sweep::{self, Kernel, Pass};
 pub struct RMSprop<E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters. Each update reads them.
     pub cfg: RMSpropConfig,
-    pub(super) step: u64,
-    pub(super) momentums: Gradients<E, D>,
-    pub(super) square_avg: Gradients<E, D>,
-    pub(super) grad_avg: Gradients<E, D>,
-    pub(super) pass: Pass,
+    pub(in crate::adapters::dfdx) step: u64,
+    pub(in crate::adapters::dfdx) momentums: Gradients<E, D>,
+    pub(in crate::adapters::dfdx) square_avg: Gradients<E, D>,
+    pub(in crate::adapters::dfdx) grad_avg: Gradients<E, D>,
+    pub(in crate::adapters::dfdx) pass: Pass,
 }
 
 impl<E, D: Storage<E>> RMSprop<E, D> {
@@ -86,6 +88,17 @@ impl<E, D: Storage<E>> Default for RMSprop<E, D> {
     /// dfdx's default hyper-parameters.
     fn default() -> Self {
         Self::new(RMSpropConfig::default())
+    }
+}
+
+impl Fields for RMSpropConfig {
+    #[inline]
+    fn field(&mut self, hyper: Hyper) -> Option<&mut f64> {
+        match hyper {
+            Hyper::LearningRate => Some(&mut self.lr),
+            Hyper::Momentum => self.momentum.as_mut(),
+            Hyper::WeightDecay => strength(&mut self.weight_decay),
+        }
     }
 }
 

@@ -7,7 +7,9 @@ use dfdx::shapes::Shape;
 use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::hyper::{Fields, strength};
 use super::sweep::{self, Kernel, Pass};
+use crate::hyper::Hyper;
 
 /// Adam, or AdamW with decoupled weight decay. It gives the same bits as dfdx's own, needs no model, and is `Send`.
 ///
@@ -46,10 +48,10 @@ use super::sweep::{self, Kernel, Pass};
 pub struct Adam<E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters. Each update reads them.
     pub cfg: AdamConfig,
-    pub(super) t: i32,
-    pub(super) moment1: Gradients<E, D>,
-    pub(super) moment2: Gradients<E, D>,
-    pub(super) pass: Pass,
+    pub(in crate::adapters::dfdx) t: i32,
+    pub(in crate::adapters::dfdx) moment1: Gradients<E, D>,
+    pub(in crate::adapters::dfdx) moment2: Gradients<E, D>,
+    pub(in crate::adapters::dfdx) pass: Pass,
 }
 
 impl<E, D: Storage<E>> Adam<E, D> {
@@ -64,6 +66,17 @@ impl<E, D: Storage<E>> Default for Adam<E, D> {
     /// dfdx's default hyper-parameters.
     fn default() -> Self {
         Self::new(AdamConfig::default())
+    }
+}
+
+impl Fields for AdamConfig {
+    #[inline]
+    fn field(&mut self, hyper: Hyper) -> Option<&mut f64> {
+        match hyper {
+            Hyper::LearningRate => Some(&mut self.lr),
+            Hyper::Momentum => Some(&mut self.betas[0]),
+            Hyper::WeightDecay => strength(&mut self.weight_decay),
+        }
     }
 }
 
