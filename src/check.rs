@@ -7,7 +7,7 @@ pub(crate) fn rate(field: &'static str, value: f64) -> Result<(), ConfigError> {
     if value.is_finite() && value >= 0.0 { Ok(()) } else { Err(ConfigError::Rate { field, value }) }
 }
 
-/// A learning rate in a schedule. -0.0 becomes 0.0, so that every way to compute a value gives the same bits.
+/// A learning rate in a schedule or a bound. -0.0 becomes 0.0, so that every way to compute a value gives the same bits.
 pub(crate) fn schedule_rate(field: &'static str, value: &mut f64) -> Result<(), ConfigError> {
     *value += 0.0;
     rate(field, *value)

@@ -293,13 +293,15 @@ impl<S: Schedule> ClrConfig<S> {
         range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
+    fn check(mut self) -> Result<Self, ConfigError> {
         check::non_negative("decay", self.decay)?;
         if self.decay > 0.0 && self.schedule.range().is_none() {
             return Err(ConfigError::NoRange { asked: "decay" });
         }
-        if let Some(Bounds { floor, ceiling }) = self.bounds {
-            check::rates(("floor", floor), ("ceiling", ceiling))?;
+        if let Some(Bounds { floor, ceiling }) = &mut self.bounds {
+            check::schedule_rate("floor", floor)?;
+            check::schedule_rate("ceiling", ceiling)?;
+            check::ordered(("floor", *floor), ("ceiling", *ceiling))?;
         }
         if let Some(MomentumRange { base_momentum, max_momentum, scaled: _ }) = self.momentum {
             check::momentum("base_momentum", base_momentum)?;
