@@ -69,9 +69,23 @@ pub enum ConfigError {
         /// The part, counted from 0.
         index: usize,
     },
-    /// Sequences are nested deeper than a config file can hold.
+    /// A product of a schedule without end and one that holds its last value.
     #[error(
-        "sequences must be nested at most {maximum} deep, got {depth}: move parts of an inner sequence to an outer one"
+        "factors[{held}] holds its value from update {horizon} on, but factors[{endless}] is endless: make all of them endless, \
+         or none, by a sequence whose last part has no steps, or has some"
+    )]
+    EndlessAndHeld {
+        /// The first endless schedule, counted from 0.
+        endless: usize,
+        /// The first schedule that ends, counted from 0.
+        held: usize,
+        /// The number of updates after which it holds its value.
+        horizon: u64,
+    },
+    /// Sequences and products are nested deeper than a config file can hold.
+    #[error(
+        "sequences must be nested at most {maximum} deep, got {depth}: move parts of an inner sequence or factors of an inner \
+         product to an outer one"
     )]
     TooDeep {
         /// The depth; 1 is a sequence without inner sequences.

@@ -68,7 +68,8 @@ pub use run::Preview;
 pub use schedule::{
     Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, IntoPolicy,
     InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy,
-    PolynomialDecay, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, StepDecay, WarmRestarts, from_fn,
+    PolynomialDecay, Product, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, StepDecay, WarmRestarts,
+    from_fn,
 };
 pub use smoothing::{Smoothing, winsorised, winsorising_bounds};
 pub use state::{Applied, ClrState};

@@ -138,6 +138,71 @@ proptest! {
         }
     }
 
+    /// A product is the product of its values, and cycles as its first schedule.
+    #[test]
+    fn a_product_multiplies(first in support::policy(), factors in prop::collection::vec((support::policy(), 1..300_u64), 1..3), step in any_step()) {
+        let product = support::product(&first, factors.clone());
+        let others = factors.into_iter().map(|(factor, steps)| support::ending_as(&first, factor, steps).value_at(step));
+        let expected = others.fold(first.value_at(step), |value, other| value * other);
+        prop_assert_eq!(bits(product.value_at(step)), bits(expected));
+        prop_assert_eq!((product.cycle_at(step), product.height_at(step)), (first.cycle_at(step), first.height_at(step)));
+        prop_assert!(product.value_at(step).is_finite());
+        if let Some(horizon) = product.horizon() {
+            prop_assert_eq!(bits(product.value_at(horizon.saturating_add(step))), bits(product.value_at(horizon)));
+        }
+    }
+
+    /// Over a sequence the momentum is that of the part, and stays at its maximum in parts without a height.
+    #[test]
+    fn momentum_follows_the_parts_of_a_sequence(parts in support::parts(), scaled in any::<bool>(), through in 0..900_u64) {
+        let join: Vec<Part> = parts.iter().map(|(part, steps)| Part::new(part.policy.clone(), *steps)).collect();
+        let sequence = Sequence::new(join).unwrap();
+        let with = if scaled { ClrConfig::with_scaled_momentum } else { ClrConfig::with_momentum };
+        let heights = parts.iter().any(|(part, _)| part.policy.height_at(0).is_some());
+        let config = with(ClrConfig::new(sequence), 0.8, 0.95);
+        prop_assert_eq!(config.is_ok(), heights);
+        let Ok(config) = config else { return Ok(()) };
+        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut start = 0;
+        for (part, steps) in &parts {
+            let alone = with(ClrConfig::new(part.policy.clone()), 0.8, 0.95).ok();
+            for local in [0, 1, steps / 2, steps - 1].into_iter().filter(|local| local < steps) {
+                let expected = alone.as_ref().map_or(Some(0.95), |config| config.preview().nth(local as usize).unwrap().momentum);
+                optimizer.seek(start + local);
+                prop_assert_eq!(optimizer.momentum().map(bits), expected.map(bits), "at {} of {:?}", local, part);
+            }
+            start += steps;
+        }
+        // Update by update as by seeking, beyond the end, too.
+        optimizer.seek(0);
+        for _ in 0..through {
+            update(&mut optimizer);
+        }
+        let step = optimizer.clr_iterations();
+        let moved = optimizer.momentum();
+        optimizer.seek(step);
+        prop_assert_eq!(moved.map(bits), optimizer.momentum().map(bits));
+    }
+
+    /// Step sizes that are divided give the triangle of the fraction, and the same bits as whole ones where they are whole.
+    #[test]
+    fn divided_steps_are_exact((size, divisor) in (1..200_u64, 1..50_u64), step in any_step()) {
+        let divided = |size, divisor| Cyclic::triangular(0.1, 0.7, size).unwrap().with_step_divisor(divisor);
+        let whole = Cyclic::triangular(0.1, 0.7, size).unwrap();
+        prop_assert_eq!(bits(divided(size * divisor, divisor).unwrap().value_at(step)), bits(whole.value_at(step)));
+        prop_assert_eq!(divided(size * divisor, divisor).unwrap().cycle_at(step), whole.cycle_at(step));
+        if let Ok(schedule) = divided(size, divisor) {
+            // The formula in exact fractions, with u128: 1 - |t / s - 2 c - 1|.
+            let phase = u128::from(step) * u128::from(divisor) % u128::from(2 * size);
+            let height = phase.min(u128::from(2 * size) - phase) as f64 / size as f64;
+            prop_assert_eq!(schedule.height_at(step).map(bits), Some(bits(height)), "{} / {}", size, divisor);
+            let cycle = schedule.cycle_at(step).unwrap();
+            prop_assert_eq!(u128::from(cycle.index), u128::from(step) * u128::from(divisor) / u128::from(2 * size));
+        } else {
+            prop_assert!(divisor > size);
+        }
+    }
+
     /// A run that moves on by one update equals a new look-up, at every step and at `u64::MAX`.
     #[test]
     fn advancing_is_locating(policy in support::policy(), from in any_step()) {
@@ -358,6 +423,10 @@ fn no_rate_is_minus_zero() {
     let schedule = Constant::new(-0.0).unwrap();
     assert_eq!((bits(schedule.value_at(0)), schedule.values_from(0).next().map(bits)), (0, Some(0)));
     assert_eq!(bits(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule).lr()), 0);
+    // A rate of -0.0 counts as none, and then no momentum is written either.
+    let config = ClrConfig::new(Cyclic::triangular(0.1, 0.2, 5).unwrap()).with_momentum(0.8, 0.9).unwrap();
+    let bounded = CyclicOptimizer::new(Remembers::with_momentum(), config.with_bounds(-0.0, -0.0).unwrap());
+    assert_eq!((bits(bounded.lr()), bounded.momentum()), (0, Some(0.9)));
 }
 
 /// The call that would make a rate infinite fails, so the optimizer never gets one.

@@ -34,6 +34,8 @@ fn table_a_clr() {
     let sine = ScaledCyclic::new(triangular.clone(), ScaleMode::Cycle, |cycle| {
         0.5 * (1.0 + ((cycle + 1) as f64 * std::f64::consts::FRAC_PI_2).sin())
     });
+    let named = |amplitude| triangular.clone().with_amplitude(amplitude).unwrap();
+    let (saved_sine, saved_power) = (named(Amplitude::Cosine(4)), named(Amplitude::Gamma(5_f64.powf(-0.0001))));
     let power = ScaledCyclic::new(triangular.clone(), ScaleMode::Iteration, |t| 5_f64.powf(-0.0001 * t as f64));
     for (t, expected) in [
         (0, [0.001, 0.001, 0.001, 0.001, 0.001]),
@@ -57,6 +59,9 @@ fn table_a_clr() {
         for (schedule, expected) in schedules.iter().zip(expected) {
             assert_close(schedule.value_at(t), expected, &format!("t = {t}"));
         }
+        // The user functions again, by names that config files can hold.
+        assert_close(saved_sine.value_at(t), expected[3], &format!("named sine at t = {t}"));
+        assert_close(saved_power.value_at(t), expected[4], &format!("named power at t = {t}"));
     }
     let peaks = Cyclic::triangular2(1e-5, 8e-4, 10).unwrap();
     let expected = [(0, 8e-4), (1, 4.05e-4), (2, 2.075e-4), (9, 1.154296875e-5), (10, 1.0771484375e-5)];
@@ -214,6 +219,16 @@ fn table_d_psklight_clr() {
             (599, 3.6366064e-7, 0.949987411747),
         ],
     );
+}
+
+/// Its `decay` may also be above 1: at each cycle start, `max <- max decay`.
+#[test]
+fn nupam_peaks_may_grow() {
+    let cyclic = Cyclic::over_total(0.0, 0.01, 400, 4, 0.3).unwrap().with_curves(Curve::Linear, Curve::Cosine);
+    let growing = cyclic.with_amplitude(Amplitude::Factor(1.5)).unwrap();
+    for (cycle, peak) in [(0, 0.01), (1, 0.015), (2, 0.0225), (3, 0.03375)] {
+        assert_close(growing.value_at(100 * cycle + 30), peak, "a growing peak");
+    }
 }
 
 /// CyclicLRCallback of nupam/keras-callbacks: linear up from 0, cosine down to 0, peaks halved.

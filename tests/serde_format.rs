@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::Remembers;
 
 /// A config and its value at step 3, for each form of a file.
-const GOOD: [(&str, f64); 22] = [
+const GOOD: [(&str, f64); 29] = [
     (r#"{"schedule": {"constant": {"lr": 0.1}}}"#, 0.1),
     (r#"{"schedule": {"linear_decay": {"start_lr": 0.0, "end_lr": 1.0, "steps": 4}}}"#, 0.75),
     (r#"{"schedule": {"step_decay": {"start_lr": 1.0, "step_size": 2, "gamma": 0.5}}}"#, 0.5),
@@ -66,6 +66,28 @@ const GOOD: [(&str, f64); 22] = [
             {"schedule": {"constant": {"lr": 0.25}}}]}}}"#,
         0.25,
     ),
+    (
+        r#"{"schedule": {"sequence": {"parts": [{"schedule": {"linear_decay": {"start_lr": 0, "end_lr": 1, "steps": 2}},
+            "steps": 2}, {"schedule": {"cyclic": {"base_lr": 1, "max_lr": 2, "step_size": 4}}}]}},
+            "momentum": {"base_momentum": 0.85, "max_momentum": 0.95}}"#,
+        1.25,
+    ),
+    (
+        r#"{"schedule": {"product": {"factors": [{"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 4}},
+            {"exponential_decay": {"start_lr": 1, "gamma": 0.5}}]}}}"#,
+        0.75 / 8.0,
+    ),
+    (r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 1, "amplitude": {"cosine": 4}}}}"#, 0.5),
+    (
+        r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 1, "amplitude": {"inverse_time": 3}}}}"#,
+        0.25,
+    ),
+    (
+        r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 1, "cycles": 3, "amplitude": {"factor": 1.5}}}}"#,
+        1.5,
+    ),
+    (r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 5, "step_divisor": 2}}}"#, 0.8),
+    (r#"{"schedule": {"warm_restarts": {"max_lr": 1, "t_0": 3, "cycles": 2, "peak_factor": 2.0}}}"#, 2.0),
 ];
 
 /// The guide documents the format with complete files.
@@ -195,6 +217,51 @@ fn what_is_wrong_is_named() {
     // JSON has no NaN; TOML has.
     let error = toml::from_str::<ClrConfig>("[schedule.constant]\nlr = nan").unwrap_err().to_string();
     assert!(error.contains("lr must be a finite rate of at least 0, got NaN"), "{error}");
+}
+
+#[test]
+fn what_is_wrong_with_amplitudes_and_products_is_named() {
+    let cyclic = |fields: &str| format!(r#"{{"schedule": {{"cyclic": {{{fields}}}}}}}"#);
+    let triangle = |more: &str| cyclic(&format!(r#""base_lr": 0.1, "max_lr": 0.2, "step_size": 5{more}"#));
+    for (json, expected) in [
+        (triangle(r#", "step_divisor": 6"#), "schedule.cyclic: step_size must be at least 6, got 5"),
+        (triangle(r#", "step_divisor": 0"#), "schedule.cyclic: step_divisor must be at least 1, got 0"),
+        (
+            cyclic(r#""base_lr": 0.1, "max_lr": 0.2, "total_steps": 9, "cycles": 3, "step_divisor": 2"#),
+            "step_divisor cannot be given together with total_steps",
+        ),
+        (
+            triangle(r#", "amplitude": {"factor": 1.5}"#),
+            "schedule.cyclic: factor above 1 needs a limited number of cycles",
+        ),
+        (triangle(r#", "amplitude": {"factor": -1}"#), "schedule.cyclic: factor must lie in (0, inf), got -1"),
+        (
+            triangle(r#", "cycles": 9, "amplitude": {"factor": 1e100}"#),
+            "schedule.cyclic: the last peak must be a finite rate of at least 0, got inf",
+        ),
+        (triangle(r#", "amplitude": {"cosine": 0}"#), "schedule.cyclic: cosine must be at least 1, got 0"),
+        (
+            triangle(r#", "amplitude": {"inverse_time": -1}"#),
+            "schedule.cyclic: inverse_time must lie in [0, inf), got -1",
+        ),
+        (
+            r#"{"schedule": {"warm_restarts": {"max_lr": 1, "t_0": 3, "peak_factor": 2.0}}}"#.into(),
+            "schedule.warm_restarts: peak_factor above 1 needs a limited number of cycles",
+        ),
+        (
+            r#"{"schedule": {"product": {"factors": [{"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 4}},
+                {"one_cycle": {"max_lr": 1, "total_steps": 9}}]}}}"#
+                .into(),
+            "schedule.product: factors[1] holds its value from update 9 on, but factors[0] is endless",
+        ),
+        (
+            r#"{"schedule": {"product": {"factors": [{"constant": {"lr": 0.1}}]}}}"#.into(),
+            "schedule.product: factors must be at least 2, got 1",
+        ),
+    ] {
+        let error = read(&json).unwrap_err();
+        assert!(error.contains(expected), "{json}\n     said: {error}\n expected: {expected}");
+    }
 }
 
 /// Sequences of the largest depth are read back, also within a larger document. One level more is an error.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use cyclic_optim::{
     Amplitude, Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay,
-    MultiStepDecay, OneCycle, Part, Policy, PolynomialDecay, Schedule, Sequence, StepDecay, WarmRestarts,
+    MultiStepDecay, OneCycle, Part, Policy, PolynomialDecay, Product, Schedule, Sequence, StepDecay, WarmRestarts,
 };
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/value_stability.txt");
@@ -15,6 +15,7 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/value_stabil
 fn policies() -> Vec<(&'static str, Policy)> {
     let cosine = |cyclic: Cyclic| cyclic.with_curves(Curve::Cosine, Curve::Cosine);
     let triangular = Cyclic::triangular(1e-4, 0.3, 7).unwrap();
+    let limited = || Cyclic::triangular(1e-4, 0.3, 7).unwrap().with_cycles(9).unwrap();
     vec![
         ("constant", Constant::new(0.1).unwrap().into()),
         ("linear_decay", LinearDecay::new(0.3, 0.01, 70).unwrap().into()),
@@ -52,6 +53,17 @@ fn policies() -> Vec<(&'static str, Policy)> {
             ])
             .unwrap()
             .into(),
+        ),
+        ("cyclic divided", Cyclic::triangular(1e-4, 0.3, 7).unwrap().with_step_divisor(3).unwrap().into()),
+        ("cyclic growing", limited().with_amplitude(Amplitude::Factor(1.3)).unwrap().into()),
+        ("cyclic cosine amplitude", limited().with_amplitude(Amplitude::Cosine(5)).unwrap().into()),
+        ("cyclic inverse time", limited().with_amplitude(Amplitude::InverseTime(0.7)).unwrap().into()),
+        (
+            "product",
+            Product::new(Cyclic::triangular(1e-4, 0.3, 7).unwrap(), ExponentialDecay::new(1.0, 0.99).unwrap())
+                .and_then(|product| product.times(InverseTimeDecay::new(1.0, 0.03)?))
+                .unwrap()
+                .into(),
         ),
     ]
 }

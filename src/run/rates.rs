@@ -47,7 +47,9 @@ impl<S: Schedule> ClrConfig<S> {
         };
         let scaled = point.value * multiplier;
         let momentum = self.momentum().map(|momentum| {
-            let height = point.height.unwrap_or(0.0) * if momentum.scaled { point.amplitude } else { 1.0 };
+            // A peak above full amplitude has the full swing.
+            let swing = if momentum.scaled { point.amplitude.min(1.0) } else { 1.0 };
+            let height = point.height.unwrap_or(0.0) * swing;
             between(momentum.max_momentum, momentum.base_momentum, height)
         });
         let lr = self.bounds().map_or(scaled, |bounds| scaled.clamp(bounds.floor, bounds.ceiling));
@@ -86,7 +88,7 @@ impl<S: Schedule> ClrConfig<S> {
     /// Checks that a run can continue from `state`, and that every rate stays finite.
     pub(crate) fn check_state(&self, state: &ClrState) -> Result<(), ConfigError> {
         state.check(self.schedule())?;
-        let highest = state.range.map_or(0.0, |range| range.max_lr).max(self.schedule().peak());
+        let highest = state.range.map_or_else(|| self.schedule().peak(), |range| self.schedule().peak_over(range));
         let scaled = highest * self.multiplier(state);
         if self.bounds().map_or(scaled, |bounds| scaled.min(bounds.ceiling)) == f64::INFINITY {
             return Err(ConfigError::Rate { field: "the highest rate times the scale", value: scaled });

@@ -1,7 +1,9 @@
 //! Which cycle a step lies in. Only integer arithmetic, so the place is exact up to `u64::MAX`.
 
+use super::LrRange;
 use crate::check;
 use crate::error::ConfigError;
+use crate::numeric::{between, power};
 
 /// The cycle of a step, and the place of the step in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +38,9 @@ impl Cycle {
 pub(crate) enum Cycles {
     /// All of the same length; endless without a count.
     Equal { length: u64, count: Option<u64> },
+    /// All of `length / divisor` updates, which need not be whole; endless without a count. Cycle k begins with the first update
+    /// at or after `k length / divisor`.
+    Fractional { length: u64, divisor: u64, count: Option<u64> },
     /// `total` updates in `count` cycles: cycle k covers `floor(k total / count)` to `floor((k + 1) total / count)`.
     Split { total: u64, count: u64 },
     /// Each `factor` (at least 2) times as long as the one before; endless without a count.
@@ -46,7 +51,7 @@ impl Cycles {
     /// Checks that there are cycles, and that `u64` can count their updates.
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
         match self {
-            Self::Equal { count, .. } | Self::Growing { count, .. } => {
+            Self::Equal { count, .. } | Self::Fractional { count, .. } | Self::Growing { count, .. } => {
                 if let Some(count) = count {
                     check::length("cycles", count)?;
                     self.start_of(count).ok_or(ConfigError::HorizonOverflow { field: "cycles", value: count })?;
@@ -66,6 +71,7 @@ impl Cycles {
     pub(crate) fn limited(self, count: Option<u64>) -> Result<Self, ConfigError> {
         match self {
             Self::Equal { length, .. } => Self::Equal { length, count },
+            Self::Fractional { length, divisor, .. } => Self::Fractional { length, divisor, count },
             Self::Growing { first, factor, .. } => Self::Growing { first, factor, count },
             Self::Split { .. } => {
                 return Err(ConfigError::Conflict { field: "cycles", problem: "is already fixed by total_steps" });
@@ -82,6 +88,10 @@ impl Cycles {
         }
         match self {
             Self::Equal { length, .. } => length.checked_mul(index),
+            Self::Fractional { length, divisor, .. } => {
+                let start = (u128::from(length) * u128::from(index)).div_ceil(u128::from(divisor));
+                u64::try_from(start).ok()
+            }
             Self::Split { total, count } => Some(narrow(u128::from(total) * u128::from(index) / u128::from(count))),
             Self::Growing { first, factor, .. } => {
                 let (mut start, mut length) = (0_u64, Some(first));
@@ -107,6 +117,14 @@ impl Cycles {
                 let index = step / length;
                 count.is_none_or(|count| index < count).then(|| Cycle { index, place: step % length, length })
             }
+            Self::Fractional { length, divisor, count } => {
+                let (length, divisor) = (u128::from(length), u128::from(divisor));
+                let index = u128::from(step) * divisor / length;
+                let start = (index * length).div_ceil(divisor);
+                let end = ((index + 1) * length).div_ceil(divisor);
+                let cycle = Cycle { index: narrow(index), place: step - narrow(start), length: narrow(end - start) };
+                count.is_none_or(|count| cycle.index < count).then_some(cycle)
+            }
             Self::Split { total, count } => (step < total).then(|| {
                 let (total, count) = (u128::from(total), u128::from(count));
                 let index = ((u128::from(step) + 1) * count).div_ceil(total) - 1;
@@ -131,13 +149,34 @@ impl Cycles {
     pub(crate) fn horizon(self) -> Option<u64> {
         match self {
             Self::Split { total, .. } => Some(total),
-            Self::Equal { .. } | Self::Growing { .. } => self.count().and_then(|count| self.start_of(count)),
+            Self::Equal { .. } | Self::Fractional { .. } | Self::Growing { .. } => {
+                self.count().and_then(|count| self.start_of(count))
+            }
         }
+    }
+
+    /// The highest of the peaks over `range` that `log2_factor`, the binary logarithm of a factor, makes grow or shrink from
+    /// cycle to cycle.
+    pub(crate) fn highest_peak(self, range: LrRange, log2_factor: f64) -> f64 {
+        match self.count() {
+            Some(count) if log2_factor > 0.0 => {
+                between(range.base_lr, range.max_lr, power(log2_factor, count.saturating_sub(1)))
+            }
+            _ => range.max_lr,
+        }
+    }
+
+    /// Checks that peaks that grow by `factor` come to an end, at a finite `peak`.
+    pub(crate) fn check_growth(self, field: &'static str, factor: f64, peak: f64) -> Result<(), ConfigError> {
+        if factor > 1.0 && self.count().is_none() {
+            return Err(ConfigError::Conflict { field, problem: "above 1 needs a limited number of cycles" });
+        }
+        check::rate("the last peak", peak)
     }
 
     fn count(self) -> Option<u64> {
         match self {
-            Self::Equal { count, .. } | Self::Growing { count, .. } => count,
+            Self::Equal { count, .. } | Self::Fractional { count, .. } | Self::Growing { count, .. } => count,
             Self::Split { count, .. } => Some(count),
         }
     }
@@ -146,7 +185,7 @@ impl Cycles {
 /// Narrows the quotient of a wide product, which always fits.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "every caller divides by at least the number it has multiplied with"
+    reason = "every caller divides by at least the number it has multiplied with, or takes a length or a step"
 )]
 fn narrow(wide: u128) -> u64 {
     wide as u64
@@ -177,6 +216,9 @@ mod tests {
         walk(Cycles::Equal { length: 7, count: None }, 50);
         walk(Cycles::Equal { length: 1, count: Some(9) }, 9);
         walk(Cycles::Growing { first: 3, factor: 2, count: None }, 200);
+        for (length, divisor) in [(5, 1), (9, 2), (7, 3), (10, 3), (5, 5), (1000, 7)] {
+            walk(Cycles::Fractional { length, divisor, count: None }, 400);
+        }
         for (total, count) in [(14, 5), (10, 3), (10, 10), (205, 2), (1, 1)] {
             walk(Cycles::Split { total, count }, total);
         }
@@ -195,6 +237,8 @@ mod tests {
         for cycles in [
             Cycles::Equal { length: 1, count: None },
             Cycles::Equal { length: u64::MAX, count: None },
+            Cycles::Fractional { length: 1 << 53, divisor: 3, count: None },
+            Cycles::Fractional { length: 2, divisor: 1, count: None },
             Cycles::Split { total: u64::MAX, count: u64::MAX - 1 },
             Cycles::Growing { first: 1, factor: 2, count: None },
             Cycles::Growing { first: u64::MAX, factor: u64::MAX, count: None },

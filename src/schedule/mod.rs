@@ -26,6 +26,7 @@ mod cyclic;
 mod decay;
 mod one_cycle;
 mod policy;
+mod product;
 mod questions;
 mod ramp;
 mod sequence;
@@ -48,6 +49,7 @@ pub use decay::{
 pub use one_cycle::{Dialect, OneCycle};
 pub(crate) use policy::for_each_schedule;
 pub use policy::{IntoPolicy, Policy};
+pub use product::Product;
 pub use questions::{CycleBounds, Extremes, ScheduleExt, Values};
 pub(crate) use ramp::Cursor;
 use ramp::{Position, Ramp};
@@ -80,7 +82,7 @@ pub struct Point {
     pub value: f64,
     /// The height between base and peak of the cycle, 0 to 1. `None` if the schedule has no peak.
     pub height: Option<f64>,
-    /// The share of the range that the peak of this cycle reaches, 0 to 1.
+    /// The share of the range that the peak of this cycle reaches: 0 to 1, and above 1 where the peaks grow.
     pub amplitude: f64,
 }
 
@@ -102,7 +104,7 @@ impl Point {
 /// | [`horizon`](Self::horizon) | [`remaining`](crate::CyclicOptimizer::remaining), [`is_finished`](crate::CyclicOptimizer::is_finished) |
 /// | [`cycle_at`](Self::cycle_at), [`cycle_start`](Self::cycle_start) | [`at_cycle_end`](crate::CyclicOptimizer::at_cycle_end), [`Watch::CycleEnds`](crate::feedback::Watch::CycleEnds) |
 /// | [`range`](Self::range) and [`point_at`](Self::point_at) | momentum, decay of the base, [`set_range`](crate::CyclicOptimizer::set_range), a plateau on the peak |
-/// | [`peak`](Self::peak) | the rate that a plateau compares its floor with |
+/// | [`peak`](Self::peak), [`peak_over`](Self::peak_over) | the rate that a plateau compares its floor with, and the check that no rate becomes infinite |
 ///
 /// [`ScheduleExt`] has what can be asked of any schedule: values, extremes, the bounds of cycles.
 ///
@@ -189,6 +191,11 @@ pub trait Schedule {
         self.range().map_or_else(|| self.value_at(0), |range| range.max_lr)
     }
 
+    /// The highest rate over another range. By default the larger of its upper end and [`peak`](Self::peak).
+    fn peak_over(&self, range: LrRange) -> f64 {
+        range.max_lr.max(self.peak())
+    }
+
     /// The cycle that `step` lies in; `None` outside of all cycles.
     ///
     /// A schedule whose first cycle starts after step 0 must also implement [`cycle_start`](Self::cycle_start): a run
@@ -245,6 +252,9 @@ macro_rules! delegate {
         }
         fn peak(&$self) -> f64 {
             $to.peak()
+        }
+        fn peak_over(&$self, range: LrRange) -> f64 {
+            $to.peak_over(range)
         }
         #[inline]
         fn cycle_at(&$self, step: u64) -> Option<Cycle> {

@@ -5,6 +5,7 @@
 //! `tests/serde_format.rs`, and a row in the table of `guide/schedules.md` with its proof in `tests/moving_over.rs`.
 
 use super::{Cycle, LrRange, Point, Position, Ramp, Schedule};
+use crate::error::ConfigError;
 
 /// The list of all schedules, given to the macro `$with`.
 macro_rules! for_each_schedule {
@@ -23,6 +24,7 @@ macro_rules! for_each_schedule {
             OneCycle,
             WarmRestarts,
             Sequence,
+            Product,
         }
     };
 }
@@ -79,6 +81,10 @@ macro_rules! policies {
                 }
             }
 
+            fn peak_over(&self, range: LrRange) -> f64 {
+                match self { $(Self::$kind(schedule) => schedule.peak_over(range),)+ }
+            }
+
             #[inline]
             fn cycle_at(&self, step: u64) -> Option<Cycle> {
                 match self { $(Self::$kind(schedule) => schedule.cycle_at(step),)+ }
@@ -121,3 +127,23 @@ impl IntoPolicy for Policy {
 }
 
 for_each_schedule!(policies);
+
+/// The largest depth of nested sequences and products. Each takes four levels of a JSON or TOML document. `serde_json` reads
+/// 128 levels and `toml` 80, and a checkpoint needs a few.
+const MAX_DEPTH: u64 = 16;
+
+/// Checks a depth of nested sequences and products.
+pub(super) fn check_depth(depth: u64) -> Result<(), ConfigError> {
+    if depth <= MAX_DEPTH { Ok(()) } else { Err(ConfigError::TooDeep { depth, maximum: MAX_DEPTH }) }
+}
+
+impl Policy {
+    /// The depth of nested sequences and products. Inner ones are already checked, so the recursion is short.
+    pub(super) fn depth(&self) -> u64 {
+        match self {
+            Self::Sequence(sequence) => sequence.depth(),
+            Self::Product(product) => product.depth(),
+            _ => 0,
+        }
+    }
+}

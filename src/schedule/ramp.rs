@@ -51,8 +51,8 @@ pub struct Ramp {
 enum Height {
     /// The height of its curve.
     Curve,
-    /// 0: the ramp runs below the base.
-    Zero,
+    /// Constant: 0 for a ramp that runs below the base, or what a sequence has held since its end.
+    At(f64),
     /// `None`: its ends are not a base and a peak.
     Unknown,
 }
@@ -108,6 +108,17 @@ impl Ramp {
         Self { slope: 0.0, until: u64::MAX, ..Self::rise(0, 1.0, Curve::Linear, value, value) }
     }
 
+    /// A constant point without end.
+    pub(super) fn hold_at(point: Point) -> Self {
+        let height = point.height.map_or(Height::Unknown, Height::At);
+        Self { height, amplitude: point.amplitude, ..Self::hold(point.value) }
+    }
+
+    /// The same ramp, with a height of 0 if it has none.
+    pub(super) fn with_some_height(self) -> Self {
+        if self.height == Height::Unknown { self.below_base() } else { self }
+    }
+
     /// The same ramp, with the head at `amplitude` between base and peak of `range`.
     #[inline]
     pub(super) fn with_amplitude(self, range: LrRange, amplitude: f64) -> Self {
@@ -119,6 +130,11 @@ impl Ramp {
         Self { shrinking: Some((range, log2_gamma)), ..self }
     }
 
+    /// The same ramp, at `offset` in its first update and moving on by `slope` with each; both in the unit of its length.
+    pub(super) fn with_pace(self, offset: u64, slope: f64) -> Self {
+        Self { offset: numeric::float(offset), slope, ..self }
+    }
+
     /// The same ramp, covering `updates` updates.
     pub(super) fn until(self, updates: u64) -> Self {
         Self { until: self.start.saturating_add(updates), ..self }
@@ -126,7 +142,7 @@ impl Ramp {
 
     /// The same ramp, with a height of 0: it runs below the base.
     pub(super) fn below_base(self) -> Self {
-        Self { height: Height::Zero, ..self }
+        Self { height: Height::At(0.0), ..self }
     }
 
     /// The same ramp, without a height: its ends are not a base and a peak.
@@ -150,7 +166,7 @@ impl Ramp {
         };
         let height = match self.height {
             Height::Curve => Some(rise),
-            Height::Zero => Some(0.0),
+            Height::At(height) => Some(height),
             Height::Unknown => None,
         };
         Point { value: between(self.foot, head, rise), height, amplitude }

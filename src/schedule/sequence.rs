@@ -4,7 +4,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::{
-    Constant, CosineDecay, Cycle, IntoPolicy, InverseSqrtDecay, LinearDecay, LrRange, Policy, Position, Ramp, Schedule,
+    Constant, CosineDecay, Cycle, IntoPolicy, InverseSqrtDecay, LinearDecay, LrRange, Point, Policy, Position, Ramp,
+    Schedule, policy,
 };
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
@@ -28,7 +29,8 @@ serde_checked! {
     /// - after the end: the value that the last part would have next, held. A last part without `steps` continues.
     ///
     /// A cyclic part keeps its cycles; the end of the part also ends its last cycle. The numbers of the cycles continue from
-    /// part to part. A sequence has no base and peak, so it takes no range and no cycled momentum.
+    /// part to part. A sequence has no base and peak of its own, so it takes no range. Cycled momentum follows the height of
+    /// each part that has one, and stays at its maximum in the others: a warm-up before the cycles, a decay after them.
     ///
     /// | parameter | default | purpose | range |
     /// |---|---|---|---|
@@ -59,6 +61,9 @@ serde_checked! {
     #[derive(Debug, Clone, PartialEq)]
     pub struct Sequence {
         parts: Vec<Part>,
+        /// Whether any part has a height.
+        #[cfg_attr(feature = "serde", serde(skip))]
+        has_height: bool,
     }
 }
 
@@ -83,10 +88,6 @@ impl Part {
     }
 }
 
-/// The largest depth of nested sequences. Each takes four levels of a JSON or TOML document. `serde_json` reads 128 levels
-/// and `toml` 80, and a checkpoint needs a few.
-const MAX_DEPTH: u64 = 16;
-
 impl Sequence {
     /// A sequence of these parts.
     ///
@@ -95,7 +96,7 @@ impl Sequence {
     /// No parts, a part of length 0, a part without length that is not the last, a total length above `u64`, sequences nested
     /// more than 16 deep.
     pub fn new(parts: impl Into<Vec<Part>>) -> Result<Self, ConfigError> {
-        Self { parts: parts.into() }.check()
+        Self { parts: parts.into(), has_height: false }.check()
     }
 
     /// A line from `start_lr` to `max_lr` over `warmup_steps`, then a cosine to `end_lr` at `total_steps` (which includes
@@ -173,17 +174,14 @@ impl Sequence {
         ])
     }
 
-    fn check(self) -> Result<Self, ConfigError> {
+    fn check(mut self) -> Result<Self, ConfigError> {
         let Some((last, before)) = self.parts.split_last() else {
             return Err(ConfigError::Empty { field: "parts" });
         };
         if let Some(index) = before.iter().position(|part| part.steps.is_none()) {
             return Err(ConfigError::EndlessPart { index });
         }
-        let depth = self.depth();
-        if depth > MAX_DEPTH {
-            return Err(ConfigError::TooDeep { depth, maximum: MAX_DEPTH });
-        }
+        policy::check_depth(self.depth())?;
         let mut total = 0_u64;
         for steps in self.parts.iter().filter_map(|part| part.steps) {
             check::length("steps", steps)?;
@@ -193,14 +191,13 @@ impl Sequence {
             let own = last.schedule.horizon().unwrap_or(0);
             total.checked_add(own).ok_or(ConfigError::HorizonOverflow { field: "parts", value: own })?;
         }
+        self.has_height = self.parts.iter().any(|part| part.schedule.point_at(0, None).height.is_some());
         Ok(self)
     }
 
-    /// The depth of nested sequences, this one included. Inner sequences are already checked, so the recursion is short.
-    fn depth(&self) -> u64 {
-        let inner =
-            self.parts.iter().map(|part| if let Policy::Sequence(inner) = &part.schedule { inner.depth() } else { 0 });
-        1 + inner.max().unwrap_or(0)
+    /// The depth of nested sequences and products, this one included.
+    pub(super) fn depth(&self) -> u64 {
+        1 + self.parts.iter().map(|part| part.schedule.depth()).max().unwrap_or(0)
     }
 
     /// The part that `step` lies in, with its start; after the end, the last part.
@@ -232,8 +229,10 @@ impl Sequence {
 
 /// The number of cycles of `schedule` that begin before `step`.
 fn cycles_before(schedule: &Policy, step: u64) -> u64 {
-    if let Policy::Sequence(sequence) = schedule {
-        return sequence.cycles_before(step);
+    match schedule {
+        Policy::Sequence(sequence) => return sequence.cycles_before(step),
+        Policy::Product(product) => return cycles_before(product.first(), step),
+        _ => {}
     }
     // A schedule past its last cycle is past its horizon.
     let last = schedule.horizon().map_or(step, |horizon| horizon.min(step)).checked_sub(1);
@@ -289,19 +288,22 @@ impl Schedule for Sequence {
         None
     }
 
+    fn point_at(&self, step: u64, _range: Option<LrRange>) -> Point {
+        let (start, Part { schedule, steps }) = self.part_at(step);
+        let local = step - start;
+        let point = schedule.point_at(steps.map_or(local, |steps| local.min(steps)), None);
+        Point { height: self.has_height.then(|| point.height.unwrap_or(0.0)), ..point }
+    }
+
     fn ramp_at(&self, position: &Position, _range: Option<LrRange>) -> Option<Ramp> {
         let (start, Part { schedule, steps }) = self.part_at(position.step);
         let local = position.step - start;
-        Some(
-            match *steps {
-                Some(steps) if local >= steps => Ramp::hold(schedule.value_at(steps)),
-                _ => {
-                    let end = steps.map_or(u64::MAX, |steps| start + steps);
-                    schedule.ramp_at(&Position::of(schedule, local), None)?.within(start, end)
-                }
-            }
-            .without_height(),
-        )
+        if let Some(steps) = steps.filter(|&steps| local >= steps) {
+            return Some(Ramp::hold_at(self.point_at(start + steps, None)));
+        }
+        let end = steps.map_or(u64::MAX, |steps| start + steps);
+        let ramp = schedule.ramp_at(&Position::of(schedule, local), None)?.within(start, end);
+        Some(if self.has_height { ramp.with_some_height() } else { ramp })
     }
 }
 

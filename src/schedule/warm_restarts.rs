@@ -35,7 +35,7 @@ use crate::numeric;
 /// | `base_lr`, `max_lr` | required | floor and peak | finite, 0 <= `base_lr` <= `max_lr` |
 /// | `t_0` | required | updates of the first cycle | >= 1 |
 /// | [`with_t_mult`](Self::with_t_mult) | 1 | growth of the cycles | >= 1 |
-/// | [`with_peak_factor`](Self::with_peak_factor) | 1 | shrinking of the peaks | (0, 1] |
+/// | [`with_peak_factor`](Self::with_peak_factor) | 1 | shrinking or growth of the peaks | (0, inf); above 1 only with a number of cycles |
 /// | [`with_cycles`](Self::with_cycles) | endless | number of cycles | >= 1 |
 /// | [`with_inclusive_end`](Self::with_inclusive_end) | off | reach `base_lr` within the cycle | |
 ///
@@ -127,7 +127,7 @@ impl WarmRestarts {
                     problem: "cannot be given together with total_steps",
                 });
             }
-            unchanged @ (Cycles::Equal { .. } | Cycles::Split { .. }) => unchanged,
+            unchanged @ (Cycles::Equal { .. } | Cycles::Fractional { .. } | Cycles::Split { .. }) => unchanged,
         }
         .check()?;
         Ok(self)
@@ -137,10 +137,12 @@ impl WarmRestarts {
     ///
     /// # Errors
     ///
-    /// A factor outside (0, 1].
+    /// A factor that is not above 0 and finite, one above 1 for endless cycles (limit them first), or one that makes the last
+    /// peak infinite.
     pub fn with_peak_factor(mut self, peak_factor: f64) -> Result<Self, ConfigError> {
-        check::gamma("peak_factor", peak_factor)?;
+        check::positive("peak_factor", peak_factor)?;
         (self.peak_factor, self.log2_peak_factor) = (peak_factor, numeric::log2(peak_factor));
+        self.cycles.check_growth("peak_factor", peak_factor, self.peak())?;
         Ok(self)
     }
 
@@ -148,9 +150,10 @@ impl WarmRestarts {
     ///
     /// # Errors
     ///
-    /// 0 cycles, more than `u64` updates, and [`snapshots`](Self::snapshots).
+    /// 0 cycles, more than `u64` updates, [`snapshots`](Self::snapshots), and growing peaks that would become infinite.
     pub fn with_cycles(mut self, cycles: u64) -> Result<Self, ConfigError> {
         self.cycles = self.cycles.limited(Some(cycles))?;
+        self.cycles.check_growth("peak_factor", self.peak_factor, self.peak())?;
         Ok(self)
     }
 
@@ -174,6 +177,14 @@ impl Schedule for WarmRestarts {
 
     fn range(&self) -> Option<LrRange> {
         Some(self.range)
+    }
+
+    fn peak(&self) -> f64 {
+        self.peak_over(self.range)
+    }
+
+    fn peak_over(&self, range: LrRange) -> f64 {
+        self.cycles.highest_peak(range, self.log2_peak_factor)
     }
 
     #[inline]
@@ -265,7 +276,10 @@ mod file {
         fn from(restarts: WarmRestarts) -> Self {
             let WarmRestarts { range, cycles, peak_factor, log2_peak_factor: _, inclusive_end } = restarts;
             let (t_0, t_mult, total_steps, cycles) = match cycles {
-                Cycles::Equal { length, count } => (Some(length), None, None, count),
+                // Only a `Cyclic` has fractional cycles.
+                Cycles::Equal { length, count } | Cycles::Fractional { length, count, .. } => {
+                    (Some(length), None, None, count)
+                }
                 Cycles::Growing { first, factor, count } => (Some(first), Some(factor), None, count),
                 Cycles::Split { total, count } => (None, None, Some(total), Some(count)),
             };

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use cyclic_optim::{
     Amplitude, ClrConfig, Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, Hyper, Hyperparameters,
-    InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay, OneCycle, Part, Policy, PolynomialDecay, Sequence,
-    StepDecay, Unsupported, WarmRestarts,
+    InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay, OneCycle, Part, Policy, PolynomialDecay, Product,
+    Schedule, Sequence, StepDecay, Unsupported, WarmRestarts,
 };
 use proptest::prelude::*;
 
@@ -114,22 +114,36 @@ fn cyclic() -> impl Strategy<Value = Promised> {
         Just(Amplitude::Constant),
         Just(Amplitude::Halving),
         gamma().prop_map(Amplitude::Factor),
-        gamma().prop_map(Amplitude::Gamma)
+        (1.0..3.0_f64).prop_map(Amplitude::Factor),
+        gamma().prop_map(Amplitude::Gamma),
+        (1..9_u64).prop_map(Amplitude::Cosine),
+        (0.0..5.0_f64).prop_map(Amplitude::InverseTime),
     ];
     let shape = (curve(), curve(), amplitude, prop::option::of(0.0..=1.0_f64)).boxed();
-    let equal = (length(), length(), prop::option::of(1..30_u64), rates(), shape.clone()).prop_map(
-        |(up, down, count, (base, max), (rise, fall, amplitude, end))| {
+    let sizes = (length(), length(), 1..50_u64);
+    let equal = (sizes, prop::option::of(1..30_u64), rates(), shape.clone()).prop_map(
+        |((up, down, divisor), count, (base, max), (rise, fall, amplitude, end))| {
             let endless = Cyclic::triangular(base, max, up).unwrap().with_step_sizes(up, down).unwrap();
+            // Too large a divisor, or a length that is not exact as a float.
+            let divided = endless.clone().with_step_divisor(divisor);
+            let (endless, divisor) = divided.map_or((endless, 1), |divided| (divided, divisor));
             // So many cycles of such a length may be too long for u64.
             let counted = count.and_then(|count| endless.clone().with_cycles(count).ok());
             let count = counted.is_some().then_some(());
             let counted = counted.unwrap_or(endless);
-            let periodic = matches!(amplitude, Amplitude::Constant) && count.is_none();
-            ended(counted.with_curves(rise, fall).with_amplitude(amplitude).unwrap(), (base, max), end).map_promise(
-                |cyclic, bounds, last| {
-                    promised(cyclic, bounds, base, count.map(|()| last), periodic.then_some(up + down))
-                },
-            )
+            let cycles = match amplitude {
+                _ if count.is_some() => None,
+                Amplitude::Constant => Some(divisor),
+                Amplitude::Cosine(period) => divisor.checked_mul(period),
+                _ => None,
+            };
+            // After so many cycles the values repeat, and the parts of an update add up to whole ones.
+            let period = cycles.and_then(|cycles| (up + down).checked_mul(cycles)).map(|parts| parts / divisor);
+            // Endless peaks cannot grow.
+            let curved = counted.with_curves(rise, fall);
+            let curved = curved.clone().with_amplitude(amplitude).unwrap_or(curved);
+            ended(curved, (base, max), end)
+                .map_promise(|cyclic, bounds, last| promised(cyclic, bounds, base, count.map(|()| last), period))
         },
     );
     let split = (1..20_u64, 0..500_u64, 0.0..=1.0_f64, rates(), shape).prop_map(
@@ -153,9 +167,10 @@ impl Ended {
 
 /// Gives a cyclic schedule an end of its own, as a share of its peak.
 fn ended(cyclic: Cyclic, (base, max): (f64, f64), share: Option<f64>) -> Ended {
+    let highest = cyclic.peak();
     match share.map(|share| max * share) {
-        Some(end) => Ended(cyclic.with_end_lr(end).unwrap(), (base.min(end), max), end),
-        None => Ended(cyclic, (base, max), base),
+        Some(end) => Ended(cyclic.with_end_lr(end).unwrap(), (base.min(end), highest), end),
+        None => Ended(cyclic, (base, highest), base),
     }
 }
 
@@ -183,16 +198,20 @@ fn one_cycle() -> impl Strategy<Value = Promised> {
 }
 
 fn warm_restarts() -> impl Strategy<Value = Promised> {
-    (rates(), length(), 1..4_u64, prop::option::of(1..9_u64), gamma(), any::<bool>()).prop_map(
+    let factor = prop_oneof![3 => gamma(), 1 => 1.0..3.0_f64];
+    (rates(), length(), 1..4_u64, prop::option::of(1..9_u64), factor, any::<bool>()).prop_map(
         |((base, max), t_0, t_mult, count, factor, inclusive)| {
             let endless = WarmRestarts::new(base, max, t_0).unwrap().with_t_mult(t_mult).unwrap();
             let counted = count.and_then(|count| endless.clone().with_cycles(count).ok());
             let count = counted.is_some().then_some(());
             let counted = counted.unwrap_or(endless);
+            // Endless peaks cannot grow.
+            let factor = if count.is_none() { factor.min(1.0) } else { factor };
             let schedule = counted.with_peak_factor(factor).unwrap();
+            let highest = schedule.peak();
             let schedule = if inclusive { schedule.with_inclusive_end() } else { schedule };
             let periodic = t_mult == 1 && count.is_none() && factor == 1.0;
-            promised(schedule, (base, max), max, count.map(|()| base), periodic.then_some(t_0))
+            promised(schedule, (base, highest), max, count.map(|()| base), periodic.then_some(t_0))
         },
     )
 }
@@ -253,17 +272,40 @@ pub(crate) fn parts() -> impl Strategy<Value = Vec<(Promised, u64)>> {
     prop::collection::vec((single(), 1..300_u64), 1..4)
 }
 
-/// Any schedule of the crate, with sequences up to two deep.
+/// Any schedule of the crate, with sequences and products up to two deep.
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let single = single().prop_map(|promised| promised.policy).boxed();
     single.prop_recursive(2, 8, 3, |inner| {
-        (prop::collection::vec((inner.clone(), 1..300_u64), 0..3), inner).prop_map(|(parts, last)| {
-            let mut parts: Vec<Part> = parts.into_iter().map(|(policy, steps)| Part::new(policy, steps)).collect();
-            let fits = parts.clone();
-            parts.push(Part::endless(last.clone()));
-            Sequence::new(parts).or_else(|_| Sequence::new(fits)).map_or(last, Policy::from)
-        })
+        let sequence =
+            (prop::collection::vec((inner.clone(), 1..300_u64), 0..3), inner.clone()).prop_map(|(parts, last)| {
+                let mut parts: Vec<Part> = parts.into_iter().map(|(policy, steps)| Part::new(policy, steps)).collect();
+                let fits = parts.clone();
+                parts.push(Part::endless(last.clone()));
+                Sequence::new(parts).or_else(|_| Sequence::new(fits)).map_or(last, Policy::from)
+            });
+        let product = (prop::collection::vec((inner.clone(), 1..300_u64), 1..3), inner)
+            .prop_map(|(factors, first)| product(&first, factors).into());
+        prop_oneof![sequence.boxed(), product.boxed()]
     })
+}
+
+/// `first` times the others, each made to end, or not to, as `first` does.
+pub(crate) fn product(first: &Policy, factors: Vec<(Policy, u64)>) -> Product {
+    let mut factors = factors.into_iter().map(|(factor, steps)| ending_as(first, factor, steps));
+    let product = Product::new(first.clone(), factors.next().unwrap()).unwrap();
+    factors.fold(product, |product, factor| product.times(factor).unwrap())
+}
+
+/// `factor` cut to `steps` updates if `first` ends and it does not, or followed by its last value if it ends and `first` does not.
+pub(crate) fn ending_as(first: &Policy, factor: Policy, steps: u64) -> Policy {
+    match (first.horizon(), factor.horizon()) {
+        (Some(_), None) => Sequence::new([Part::new(factor, steps)]).unwrap().into(),
+        (None, Some(horizon)) => {
+            let end = Constant::new(factor.value_at(horizon)).unwrap();
+            Sequence::new([Part::new(factor, horizon), Part::endless(end)]).unwrap().into()
+        }
+        _ => factor,
+    }
 }
 
 /// Any config over any schedule.
@@ -271,7 +313,6 @@ pub(crate) fn config() -> impl Strategy<Value = ClrConfig> {
     let momentum = prop::option::of((0.0..1.0_f64, 0.0..1.0_f64, any::<bool>()));
     let decay = prop_oneof![Just(0.0), 0.0..0.1_f64];
     (policy(), momentum, decay, prop::option::of(rates())).prop_map(|(policy, momentum, decay, bounds)| {
-        use cyclic_optim::Schedule;
         let mut config = ClrConfig::new(policy);
         let has_height = config.schedule().point_at(0, None).height.is_some();
         if let Some((a, b, scaled)) = momentum.filter(|_| has_height) {

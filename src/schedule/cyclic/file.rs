@@ -18,6 +18,8 @@ pub(super) struct CyclicFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     step_size_down: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    step_divisor: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     total_steps: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     cycles: Option<u64>,
@@ -53,6 +55,10 @@ impl TryFrom<CyclicFile> for Cyclic {
                 );
             }
         };
+        let sized = match file.step_divisor {
+            Some(step_divisor) => sized.with_step_divisor(step_divisor)?,
+            None => sized,
+        };
         let limited = match (file.total_steps, file.cycles) {
             (None, Some(cycles)) => sized.with_cycles(cycles)?,
             _ => sized,
@@ -78,6 +84,7 @@ impl From<Cyclic> for CyclicFile {
             step_size: None,
             step_size_up: None,
             step_size_down: None,
+            step_divisor: None,
             total_steps: None,
             cycles: None,
             up_fraction: None,
@@ -86,8 +93,11 @@ impl From<Cyclic> for CyclicFile {
             amplitude,
         };
         match (cycles, turn) {
-            (Cycles::Equal { length, count }, Turn::Step(up)) => {
+            (Cycles::Equal { length, count } | Cycles::Fractional { length, count, .. }, Turn::Step(up)) => {
                 file.cycles = count;
+                if let Cycles::Fractional { divisor, .. } = cycles {
+                    file.step_divisor = Some(divisor);
+                }
                 if up == length - up {
                     file.step_size = Some(up);
                 } else {
@@ -99,7 +109,7 @@ impl From<Cyclic> for CyclicFile {
                 file.up_fraction = Some(fraction);
             }
             // No constructor makes other combinations.
-            (Cycles::Growing { .. } | Cycles::Equal { .. } | Cycles::Split { .. }, _) => {}
+            (_, _) => {}
         }
         file
     }

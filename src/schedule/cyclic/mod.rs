@@ -5,7 +5,7 @@ mod file;
 
 use super::curve::Curve;
 use super::cycles::Cycles;
-use super::{Cycle, LrRange, Position, Ramp, Schedule};
+use super::{Cycle, LrRange, Position, Ramp, Schedule, inverse_time};
 use crate::check;
 use crate::error::ConfigError;
 use crate::numeric;
@@ -16,7 +16,7 @@ use crate::numeric;
 ///
 /// ```text
 /// c, r      = cycle and place in it (integers)          L = updates in the cycle     u = updates that rise
-/// k         = amplitude of the cycle (constant 1; halving 2^-c; factor^c; gamma^step)
+/// k         = amplitude of the cycle, see [`Amplitude`]
 /// peak      = base_lr + (max_lr - base_lr) k
 /// value     = base_lr + (peak - base_lr) rise(r / u)               for r <  u
 ///           = end_lr  + (peak - end_lr)  fall((L - r) / (L - u))   for r >= u
@@ -39,15 +39,16 @@ use crate::numeric;
 /// | `base_lr`, `max_lr` | required | floor and peak | finite, 0 <= `base_lr` <= `max_lr` |
 /// | `step_size` | required | *half* a cycle, in updates | >= 1 |
 /// | [`with_step_sizes`](Self::with_step_sizes) | equal | lengths of rise and fall | >= 1 each |
+/// | [`with_step_divisor`](Self::with_step_divisor) | 1 | divides the step sizes, which need not stay whole | >= 1, at most a step size |
 /// | [`with_end_lr`](Self::with_end_lr) | `base_lr` | where the fall ends | finite, 0 <= `end_lr` <= `max_lr` |
 /// | [`with_curves`](Self::with_curves) | linear | shape of rise and fall | |
-/// | [`with_amplitude`](Self::with_amplitude) | constant | how the peaks shrink | factor and gamma in (0, 1] |
+/// | [`with_amplitude`](Self::with_amplitude) | constant | how the peaks shrink or grow | see [`Amplitude`] |
 /// | [`with_cycles`](Self::with_cycles) | endless | number of cycles | >= 1 |
 /// | `total_steps`, `cycles` of [`over_total`](Self::over_total) | | in place of `step_size` | 1 <= `cycles` <= `total_steps` |
 /// | `up_fraction` of [`over_total`](Self::over_total) | 0.5 in files | share of each cycle that rises | [0, 1] |
 ///
 /// In a file the parameters and options have these names, without `with_`: `step_size`, or `step_size_up` and
-/// `step_size_down`, or `total_steps`, `cycles` and `up_fraction`; `rise` and `fall` for the curves.
+/// `step_size_down`, each with `step_divisor` if it has one, or `total_steps`, `cycles` and `up_fraction`; `rise` and `fall` for the curves.
 ///
 /// # Errors
 ///
@@ -85,7 +86,30 @@ pub struct Cyclic {
     log2_amplitude: f64,
 }
 
-/// How the peaks of the cycles shrink.
+/// How the peaks of the cycles shrink or grow: the share of the range that the peak of a cycle reaches.
+///
+/// A closed set, so that config files can hold each. For a function of your own see [`ScaledCyclic`](crate::ScaledCyclic).
+///
+/// | amplitude | share in cycle c, counted from 0 | in a file | range |
+/// |---|---|---|---|
+/// | `Constant` | 1 (triangular) | `"constant"` | |
+/// | `Halving` | 2^-c (triangular2) | `"halving"` | |
+/// | `Factor` | factor^c | `{"factor": 0.5}` | (0, inf); above 1 only for a limited number of cycles |
+/// | `Gamma` | gamma^step (`exp_range`) | `{"gamma": 0.9999}` | (0, 1] |
+/// | `Cosine` | (1 + cos(2 pi c / period)) / 2 | `{"cosine": 4}` | period >= 1 |
+/// | `InverseTime` | 1 / (1 + rate c) | `{"inverse_time": 1.0}` | [0, inf) |
+///
+/// The sine of the Keras callbacks' README, `0.5 * (1 + sin(x * pi / 2))` with cycles counted from 1, is `Cosine(4)`: 1, 1/2,
+/// 0, 1/2 and again. Its `1 / 5^(x * 0.0001)` under `scale_mode = 'iterations'` is `Gamma(5^-0.0001)`.
+///
+/// ```
+/// use cyclic_optim::{Amplitude, Cyclic, Schedule};
+/// let waves = Cyclic::triangular(0.0, 1.0, 10)?.with_amplitude(Amplitude::Cosine(4))?;
+/// assert_eq!([10, 30, 50, 70, 90].map(|peak| waves.value_at(peak)), [1.0, 0.5, 0.0, 0.5, 1.0]);
+/// let growing = Cyclic::triangular(0.0, 0.1, 10)?.with_cycles(3)?.with_amplitude(Amplitude::Factor(2.0))?;
+/// assert_eq!([10, 30, 50].map(|peak| growing.value_at(peak)), [0.1, 0.2, 0.4]);
+/// # Ok::<(), cyclic_optim::ConfigError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -95,10 +119,14 @@ pub enum Amplitude {
     Constant,
     /// Each cycle is half as high as the one before: 2^-cycle (triangular2).
     Halving,
-    /// The height of each cycle is this factor of the one before: factor^cycle.
+    /// The height of each cycle is this factor of the one before: factor^cycle. A factor above 1 makes the peaks grow.
     Factor(f64),
     /// The height shrinks with every update: gamma^step (`exp_range`).
     Gamma(f64),
+    /// The height swings between 1 and 0 with this period, in cycles: (1 + cos(2 pi cycle / period)) / 2.
+    Cosine(u64),
+    /// The height shrinks as 1 / (1 + rate cycle).
+    InverseTime(f64),
 }
 
 /// Where in a cycle the rise ends.
@@ -118,8 +146,16 @@ impl Cyclic {
         }
         let log2_amplitude = match amplitude {
             Amplitude::Constant | Amplitude::Halving => 0.0,
+            Amplitude::Cosine(period) => {
+                check::length("cosine", period)?;
+                0.0
+            }
+            Amplitude::InverseTime(rate) => {
+                check::non_negative("inverse_time", rate)?;
+                0.0
+            }
             Amplitude::Factor(factor) => {
-                check::gamma("factor", factor)?;
+                check::positive("factor", factor)?;
                 numeric::log2(factor)
             }
             Amplitude::Gamma(gamma) => {
@@ -127,7 +163,7 @@ impl Cyclic {
                 numeric::log2(gamma)
             }
         };
-        Ok(Self {
+        let cyclic = Self {
             range,
             end_lr: None,
             cycles: cycles.check()?,
@@ -136,7 +172,17 @@ impl Cyclic {
             fall: Curve::Linear,
             amplitude,
             log2_amplitude,
-        })
+        };
+        cyclic.check_growth()?;
+        Ok(cyclic)
+    }
+
+    /// Checks that growing peaks end, and end finite.
+    fn check_growth(&self) -> Result<(), ConfigError> {
+        match self.amplitude {
+            Amplitude::Factor(factor) => self.cycles.check_growth("factor", factor, self.peak()),
+            _ => Ok(()),
+        }
     }
 
     fn symmetric(base_lr: f64, max_lr: f64, step_size: u64, amplitude: Amplitude) -> Result<Self, ConfigError> {
@@ -209,16 +255,62 @@ impl Cyclic {
     ///
     /// # Errors
     ///
-    /// A length of 0, a cycle longer than `u64`, and a schedule made by [`over_total`](Self::over_total).
+    /// A length of 0, a cycle longer than `u64`, a schedule made by [`over_total`](Self::over_total), and one that already has
+    /// a [`step_divisor`](Self::with_step_divisor), which comes last.
     pub fn with_step_sizes(mut self, step_size_up: u64, step_size_down: u64) -> Result<Self, ConfigError> {
         let Cycles::Equal { count, .. } = self.cycles else {
             return Err(ConfigError::Conflict {
                 field: "step_size",
-                problem: "cannot be given together with total_steps",
+                problem: "cannot be given together with total_steps, or after step_divisor",
             });
         };
         let (turn, cycles) = halves(("step_size_up", step_size_up), ("step_size_down", step_size_down))?;
         (self.turn, self.cycles) = (turn, cycles.limited(count)?);
+        Ok(self)
+    }
+
+    /// Divides the step sizes by `step_divisor`, exactly: half a cycle is `step_size / step_divisor` updates. The older
+    /// callbacks allow such step sizes, for example 8 epochs of 1,000 samples in batches of 64: 8,000 / 64 = 125, or 2.5.
+    ///
+    /// A cycle then begins between two updates, and its peak may lie there, too: no update reaches it. The place in a cycle
+    /// is still found by integer arithmetic, so it is exact for every step.
+    ///
+    /// ```
+    /// use cyclic_optim::{Cyclic, ScheduleExt};
+    /// // keras-contrib's CyclicLR with step_size 2.5.
+    /// let schedule = Cyclic::triangular(0.0, 1.0, 5)?.with_step_divisor(2)?;
+    /// let rates: Vec<f64> = schedule.values_from(0).take(6).collect();
+    /// assert_eq!(rates, [0.0, 0.4, 0.8, 0.8, 0.4, 0.0]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A divisor of 0, one above a step size (half a cycle would be shorter than an update), a step size above 2^52 (a
+    /// larger one is not exact as a float), and a schedule made by [`over_total`](Self::over_total).
+    pub fn with_step_divisor(mut self, step_divisor: u64) -> Result<Self, ConfigError> {
+        let (Turn::Step(up), Cycles::Equal { length, count } | Cycles::Fractional { length, count, .. }) =
+            (self.turn, self.cycles)
+        else {
+            return Err(ConfigError::Conflict {
+                field: "step_divisor",
+                problem: "cannot be given together with total_steps",
+            });
+        };
+        check::length("step_divisor", step_divisor)?;
+        for size in [up, length - up] {
+            check::at_least("step_size", size, step_divisor)?;
+            if size > 1 << 52 {
+                let value = numeric::float(size);
+                return Err(ConfigError::OutOfRange { field: "step_size", value, range: "[1, 2^52]" });
+            }
+        }
+        self.cycles = if step_divisor == 1 {
+            Cycles::Equal { length, count }
+        } else {
+            Cycles::Fractional { length, divisor: step_divisor, count }
+        }
+        .check()?;
         Ok(self)
     }
 
@@ -242,11 +334,12 @@ impl Cyclic {
         self
     }
 
-    /// How the peaks shrink.
+    /// How the peaks shrink or grow.
     ///
     /// # Errors
     ///
-    /// A factor or gamma outside (0, 1].
+    /// A number outside the range in the table of [`Amplitude`], a factor above 1 for endless cycles (limit them first), or one
+    /// that makes the last peak infinite.
     pub fn with_amplitude(self, amplitude: Amplitude) -> Result<Self, ConfigError> {
         let Self { range, end_lr, cycles, turn, rise, fall, .. } = self;
         Ok(Self { end_lr, rise, fall, ..Self::checked(range, cycles, turn, amplitude)? })
@@ -256,9 +349,11 @@ impl Cyclic {
     ///
     /// # Errors
     ///
-    /// 0 cycles, more than `u64` updates, and a schedule made by [`over_total`](Self::over_total).
+    /// 0 cycles, more than `u64` updates, a schedule made by [`over_total`](Self::over_total), and growing peaks that would
+    /// become infinite.
     pub fn with_cycles(mut self, cycles: u64) -> Result<Self, ConfigError> {
         self.cycles = self.cycles.limited(Some(cycles))?;
+        self.check_growth()?;
         Ok(self)
     }
 
@@ -267,8 +362,21 @@ impl Cyclic {
     pub(super) fn full_ramp(&self, position: &Position, range: Option<LrRange>) -> Ramp {
         let LrRange { base_lr, max_lr } = range.unwrap_or(self.range);
         let end_lr = self.end_lr.unwrap_or(base_lr);
-        let Some(Cycle { place, length, .. }) = position.cycle else { return Ramp::hold(end_lr).below_base() };
+        let Some(Cycle { index, place, length }) = position.cycle else { return Ramp::hold(end_lr).below_base() };
         let start = position.step.saturating_sub(place);
+        if let (Turn::Step(up), Cycles::Fractional { length: whole, divisor, .. }) = (self.turn, self.cycles) {
+            // How far the first update of the cycle lies behind its start, in parts of an update. All these numbers are whole
+            // and at most 2^53, so floats hold them exactly.
+            let late = late(start, divisor, index, whole);
+            let pace = numeric::float(divisor);
+            return if late + place * divisor < up {
+                let rise = Ramp::rise(start, numeric::float(up), self.rise, base_lr, max_lr);
+                rise.with_pace(late, pace).until((up - late).div_ceil(divisor))
+            } else {
+                let fall = Ramp::fall(start, (0.0, numeric::float(whole - up)), self.fall, max_lr, end_lr);
+                fall.with_pace(whole - late, -pace).until(length)
+            };
+        }
         match self.turn {
             Turn::Step(turn) if place < turn => Ramp::rise(start, numeric::float(turn), self.rise, base_lr, max_lr),
             Turn::Step(turn) => {
@@ -287,6 +395,12 @@ impl Cyclic {
             }
         }
     }
+}
+
+/// How far update `start` lies behind the start of cycle `index`, in parts of an update: less than `divisor`.
+fn late(start: u64, divisor: u64, index: u64, length: u64) -> u64 {
+    let late = u128::from(start) * u128::from(divisor) - u128::from(index) * u128::from(length);
+    u64::try_from(late).unwrap_or(0)
 }
 
 /// The turn and the cycles of a rise and a fall of whole lengths.
@@ -311,6 +425,14 @@ impl Schedule for Cyclic {
         Some(self.range)
     }
 
+    fn peak(&self) -> f64 {
+        self.peak_over(self.range)
+    }
+
+    fn peak_over(&self, range: LrRange) -> f64 {
+        self.cycles.highest_peak(range, self.log2_amplitude)
+    }
+
     #[inline]
     fn cycle_at(&self, step: u64) -> Option<Cycle> {
         self.cycles.locate(step)
@@ -329,6 +451,13 @@ impl Schedule for Cyclic {
             Amplitude::Constant => full,
             Amplitude::Halving => full.with_amplitude(range, numeric::halved(index)),
             Amplitude::Factor(_) => full.with_amplitude(range, numeric::power(self.log2_amplitude, index)),
+            Amplitude::Cosine(period) => {
+                // From the nearer end of the period, so the wave is symmetric and every period has the same bits.
+                let place = index % period;
+                let half_turns = 2.0 * numeric::fraction(place.min(period - place), period);
+                full.with_amplitude(range, Curve::Cosine.height(1.0 - half_turns))
+            }
+            Amplitude::InverseTime(rate) => full.with_amplitude(range, inverse_time(1.0, rate, index)),
             Amplitude::Gamma(_) => full.with_gamma(range, self.log2_amplitude),
         })
     }
@@ -389,7 +518,22 @@ mod tests {
         assert!(matches!(Cyclic::over_total(0.0, 1.0, 2, 3, 0.5), Err(TooSmall { field: "total_steps", .. })));
         assert!(matches!(Cyclic::over_total(0.0, 1.0, 2, 0, 0.5), Err(TooSmall { field: "cycles", .. })));
         assert!(matches!(good.clone().with_amplitude(Amplitude::Factor(0.0)), Err(OutOfRange { field: "factor", .. })));
+        let growing = good.clone().with_cycles(3).unwrap().with_amplitude(Amplitude::Factor(2.0)).unwrap();
+        assert_eq!((growing.peak(), growing.value_at(25)), (0.1 + 0.9 * 4.0, 0.1 + 0.9 * 4.0));
+        assert!(matches!(growing.with_cycles(3000), Err(Rate { field: "the last peak", .. })));
+        assert!(matches!(good.clone().with_amplitude(Amplitude::Factor(1.1)), Err(Conflict { field: "factor", .. })));
+        for bad in [f64::NAN, f64::INFINITY, -1.0] {
+            let factor = good.clone().with_amplitude(Amplitude::Factor(bad));
+            assert!(matches!(factor, Err(OutOfRange { field: "factor", .. })));
+            let rate = good.clone().with_amplitude(Amplitude::InverseTime(bad));
+            assert!(matches!(rate, Err(OutOfRange { field: "inverse_time", .. })));
+        }
+        assert!(matches!(good.clone().with_amplitude(Amplitude::Cosine(0)), Err(TooSmall { field: "cosine", .. })));
+        assert!(matches!(good.clone().with_step_divisor(6), Err(TooSmall { field: "step_size", minimum: 6, .. })));
+        let long = Cyclic::triangular(0.0, 1.0, 1 << 53).unwrap();
+        assert!(matches!(long.with_step_divisor(2), Err(OutOfRange { field: "step_size", .. })));
         let split = Cyclic::over_total(0.0, 1.0, 9, 3, 0.5).unwrap();
+        assert!(matches!(split.clone().with_step_divisor(2), Err(Conflict { field: "step_divisor", .. })));
         assert!(matches!(split.clone().with_cycles(2), Err(Conflict { .. })));
         assert!(matches!(split.with_step_sizes(1, 1), Err(Conflict { .. })));
     }
