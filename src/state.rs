@@ -142,6 +142,7 @@ impl ClrState {
         for (field, best) in [("plateau.best", self.plateau.best), ("early_stopping.best", self.early_stopping.best)] {
             best.map_or(Ok(()), |best| check::finite(field, best))?;
         }
+        self.plateau.recent.iter().try_for_each(|&metric| check::finite("plateau.recent", metric))?;
         if let Some(last) = self.last {
             check::rate("last.lr", last.lr)?;
             last.momentum.map_or(Ok(()), |momentum| check::momentum("last.momentum", momentum))?;

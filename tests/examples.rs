@@ -972,6 +972,7 @@ mod train {
                 "--early-stopping-min-delta must lie in [0, inf), got -1",
             ),
             (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "--reduce-lr-factor must lie in (0, 1), got 1.5"),
+            (&["--reduce-lr", "--reduce-lr-trend-window", "3"], "--reduce-lr-trend-window must be at least 4, got 3"),
             (&["--reduce-lr", "--reduce-lr-min-lr", "-1"], "--reduce-lr-min-lr must be a finite rate"),
         ] {
             assert_refused(1, arguments, expected);

@@ -315,6 +315,139 @@ fn plateau_and_early_stopping_watch_a_metric_each() {
     assert!(reports[1].improved && reports[1].scaled == Some(0.5));
 }
 
+/// The reductions of a plateau over these metrics, as the numbers of the reports.
+fn reductions(plateau: Plateau, metrics: impl IntoIterator<Item = f64>) -> Vec<usize> {
+    let mut optimizer = optimizer(constant(1.0).with_plateau(plateau).unwrap());
+    let scaled = metrics.into_iter().map(|metric| optimizer.observe(metric).scaled.is_some());
+    scaled.enumerate().filter(|(_, scaled)| *scaled).map(|(report, _)| report).collect()
+}
+
+/// The loss of PyTorch issue 30873: it falls, jumps far above its record, falls steadily without reaching the record for
+/// longer than the patience, and at last stays where it is.
+#[test]
+fn a_steady_fall_after_a_spike_is_no_plateau() {
+    let loss = |report: i32| match report {
+        0..25 => 1.0 - 0.02 * f64::from(report),
+        25..100 => 4.0 - 0.04 * f64::from(report - 25),
+        _ => 1.0,
+    };
+    let losses = || (0..140).map(loss);
+    let best = losses().take(25).fold(f64::INFINITY, f64::min);
+    assert!(losses().skip(25).all(|loss| loss > best), "the record stands to the end");
+    // Both libraries cut the rate all along the fall.
+    assert_eq!(reductions(Plateau::keras(0.5, 10).unwrap(), losses().take(100)), [34, 44, 54, 64, 74, 84, 94]);
+    assert_eq!(reductions(Plateau::pytorch(0.5, 10).unwrap(), losses().take(100)), [35, 46, 57, 68, 79, 90]);
+    for (plateau, window) in [(Plateau::keras(0.5, 10), 10), (Plateau::pytorch(0.5, 10), 11)] {
+        let found = reductions(plateau.unwrap().with_trend_window(window).unwrap(), losses());
+        assert_eq!(
+            found.first().map(|first| first / 10),
+            Some(11),
+            "the plateau after report 100, not the spike: {found:?}"
+        );
+    }
+    // The size of the jump does not matter.
+    for height in [2.0, 1e3, 1e300] {
+        let losses = (0..100).map(|report| if report < 25 { loss(report) } else { height * loss(report) });
+        let plateau = Plateau::keras(0.5, 10).and_then(|plateau| plateau.with_trend_window(10)).unwrap();
+        assert!(reductions(plateau, losses).is_empty(), "{height}");
+    }
+}
+
+/// A constant metric: the window fills, then the patience runs, and the same again after each reduction.
+#[test]
+fn the_first_reduction_of_a_trend_window() {
+    let keras = Plateau::keras(0.5, 3).and_then(|plateau| plateau.with_trend_window(5)).unwrap();
+    assert_eq!(reductions(keras, [1.0; 30]), [6, 13, 20, 27]); // every 5 - 1 + 3 reports
+    let pytorch = Plateau::pytorch(0.5, 3).and_then(|plateau| plateau.with_trend_window(5)).unwrap();
+    assert_eq!(reductions(pytorch, [1.0; 30]), [7, 15, 23]); // every 5 + 3 reports
+    // A metric that is not finite is bad at once. It does not enter the window.
+    assert_eq!(reductions(keras, [f64::NAN; 8]), [2, 5]);
+    let (mut optimizer, falling) = (optimizer(constant(1.0).with_plateau(keras).unwrap()), [0.5, 0.4, f64::NAN, 0.3]);
+    for loss in falling {
+        let _ = optimizer.observe(loss);
+    }
+    assert_eq!((optimizer.state().plateau.recent, optimizer.state().plateau.wait), (vec![0.5, 0.4, 0.3], 0));
+    assert!(optimizer.observe(0.25).improved && !optimizer.observe(0.27).improved, "the record, not the trend");
+}
+
+/// Noise of five times the fall per report, 300 runs each: how many reduce the rate while the loss falls, and after how many
+/// reports the others notice that it no longer does.
+#[test]
+fn a_trend_window_under_noise() {
+    let run = |plateau: Plateau, seed: u64| {
+        let mut draws = Draws(seed);
+        // Twelve uniform numbers have a variance of 1.
+        let mut normal = || {
+            (0..12).map(|_| f64::from(u32::try_from(draws.draw(1 << 20)).unwrap()) / f64::from(1 << 20)).sum::<f64>()
+                - 6.0
+        };
+        reductions(plateau, (0..160).map(|report| (1.0 - 0.01 * f64::from(report)).max(0.2) + 0.05 * normal()))
+    };
+    let judge = |plateau: Plateau| {
+        let runs: Vec<_> = (0..300).map(|seed| run(plateau, 30_873 + seed)).collect();
+        let early = runs.iter().filter(|found| found.first().is_some_and(|&first| first < 80)).count();
+        let mut delays: Vec<_> =
+            runs.iter().filter_map(|found| found.iter().find(|&&report| report >= 80)).map(|at| at - 80).collect();
+        delays.sort_unstable();
+        (early, delays.len(), delays[delays.len() / 2])
+    };
+    let record = judge(Plateau::keras(0.5, 10).unwrap());
+    let trend = judge(Plateau::keras(0.5, 10).and_then(|plateau| plateau.with_trend_window(20)).unwrap());
+    // The documentation of the trend window has these numbers.
+    assert_eq!((record, trend), ((91, 300, 14), (0, 300, 21)));
+}
+
+/// A swing far larger than the fall from cycle to cycle. At the ends of cycles the trend is judged in phase.
+#[test]
+fn a_trend_window_at_the_ends_of_cycles() {
+    let run = |watch, cycles: i32| {
+        let plateau = Plateau::auto_decay(0.5, 6).and_then(|plateau| plateau.with_trend_window(6)).unwrap();
+        let config = ClrConfig::new(Cyclic::triangular(0.1, 1.0, 5).unwrap()).with_plateau(plateau);
+        let mut optimizer = optimizer(config.and_then(|config| config.with_watch(watch)).unwrap());
+        let mut reduced_in = Vec::new();
+        for cycle in 0..cycles {
+            for _ in 0..10 {
+                let lr = update(&mut optimizer);
+                // After cycle 8 the loss jumps by 5, then it falls from cycle to cycle until cycle 24.
+                let level = f64::from(if cycle < 8 { -cycle } else { 500 - cycle.min(24) }) / 100.0;
+                if optimizer.observe(level + lr).scaled.is_some() {
+                    reduced_in.push(cycle);
+                }
+            }
+        }
+        reduced_in
+    };
+    assert!(run(Watch::CycleEnds, 25).is_empty());
+    let later = run(Watch::CycleEnds, 40);
+    assert!((29..=36).contains(&later[0]), "{later:?}");
+    // Every report: the swing hides the fall.
+    assert!(!run(Watch::EveryReport, 8).is_empty());
+}
+
+/// A run that continues with a smaller window keeps the newest reports. One without a window ignores them.
+#[test]
+fn a_trend_window_can_shrink() {
+    let config = |window: Option<u64>| {
+        let plateau = Plateau::keras(0.5, 1).unwrap();
+        constant(1.0)
+            .with_plateau(window.map_or(Ok(plateau), |window| plateau.with_trend_window(window)).unwrap())
+            .unwrap()
+    };
+    let mut long = optimizer(config(Some(8)));
+    for loss in [9.0, 8.0, 7.0, 6.0, 5.0] {
+        let _ = long.observe(loss);
+    }
+    let mut short = optimizer(config(Some(4)));
+    short.restore(long.state()).unwrap();
+    assert_eq!((short.observe(4.0).scaled, short.state().plateau.recent), (None, vec![7.0, 6.0, 5.0, 4.0]));
+    let mut without = optimizer(config(None));
+    without.restore(long.state()).unwrap();
+    assert_eq!(without.observe(6.0).scaled, Some(0.5));
+    let mut broken = long.state();
+    broken.plateau.recent.push(f64::NAN);
+    assert!(matches!(long.restore(broken), Err(ConfigError::OutOfRange { field: "plateau.recent", .. })));
+}
+
 #[test]
 fn bad_input() {
     use ConfigError::{NoCycles, NoRange, OutOfRange, Reversed, TooSmall};
@@ -323,6 +456,10 @@ fn bad_input() {
     assert!(matches!(floor, Err(Reversed { low_field: "floor", low: 0.2, high: 0.1, .. })));
     let cyclic = || ClrConfig::new(Cyclic::triangular(0.1, 0.4, 2).unwrap());
     assert!(cyclic().with_plateau(plateau().with_floor(0.4).unwrap()).is_ok());
+    for window in [0, 1, 3] {
+        let trend = plateau().with_trend_window(window);
+        assert!(matches!(trend, Err(TooSmall { field: "trend_window", value, minimum: 4 }) if value == window));
+    }
     let peak = constant(0.1).with_plateau(plateau().with_scope(Scope::Peak));
     assert!(matches!(peak, Err(NoRange { asked: "a plateau on the peak" })));
     assert!(matches!(constant(0.1).with_watch(Watch::CycleEnds), Err(NoCycles)));
@@ -359,10 +496,12 @@ fn improvement() -> impl Strategy<Value = (MinDelta, bool)> {
 
 /// Any config with feedback, over any schedule that allows it.
 fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
-    let plateau = (0.1..0.9_f64, 0..4_u64, 0..3_u64, prop::option::of(0.0..0.2_f64), any::<bool>(), 0.0..1.0_f64);
+    let trend = prop::option::of(4..12_u64);
+    let plateau =
+        (0.1..0.9_f64, 0..4_u64, 0..3_u64, prop::option::of(0.0..0.2_f64), any::<bool>(), 0.0..1.0_f64, trend);
     let early = prop::option::of((0..30_u64, 0..3_u64, prop::option::of(-1.0..1.0_f64)));
     (support::config(), plateau, improvement(), early, any::<bool>()).prop_map(
-        |(config, (factor, patience, cooldown, eps, peak, floor), (min_delta, max), early, in_phase)| {
+        |(config, (factor, patience, cooldown, eps, peak, floor, trend), (min_delta, max), early, in_phase)| {
             let direction = if max { Direction::Max } else { Direction::Min };
             let improvement = Improvement::new(direction, min_delta).unwrap();
             let has_range = config.schedule().range();
@@ -374,6 +513,7 @@ fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
             let scope = if peak && has_range.is_some() { Scope::Peak } else { Scope::Rate };
             let plateau = plateau.unwrap().with_cooldown(cooldown).with_scope(scope);
             let plateau = plateau.with_floor(floor * reference).unwrap().with_improvement(improvement).unwrap();
+            let plateau = trend.map_or(Ok(plateau), |window| plateau.with_trend_window(window)).unwrap();
             let mut config = config.with_plateau(plateau).unwrap();
             if let Some((patience, start_from, baseline)) = early {
                 let mut early = EarlyStopping::new(patience).unwrap().with_start_from(start_from);

@@ -56,7 +56,7 @@ const GOOD: [(&str, f64); 29] = [
     (
         r#"{"schedule": {"cyclic": {"base_lr": 0, "max_lr": 1, "step_size": 4}}, "watch": "cycle_ends",
             "plateau": {"factor": 0.5, "patience": 2, "counting": "pytorch", "cooldown": 1, "floor": 0.1, "scope": "peak", "eps": 1e-6,
-                "improvement": {"direction": "max", "min_delta": {"relative": 0.01}}},
+                "trend_window": 4, "improvement": {"direction": "max", "min_delta": {"relative": 0.01}}},
             "early_stopping": {"patience": 5, "baseline": 0.5, "start_from": 2, "improvement": {"direction": "max"}},
             "guard": {"gradients": true, "max_refusals": 10}, "clip": {"norm": 1.0, "value": 0.5}}"#,
         0.75,
@@ -182,6 +182,10 @@ fn what_is_wrong_is_named() {
         (
             feedback(r#""plateau": {"factor": 0.5, "patience": 1, "floor": 2}"#),
             "floor must not be above the reference rate, got floor = 2, the reference rate = 1",
+        ),
+        (
+            feedback(r#""plateau": {"factor": 0.5, "patience": 1, "trend_window": 3}"#),
+            "plateau: trend_window must be at least 4, got 3",
         ),
         (
             feedback(r#""plateau": {"factor": 0.5, "patience": 1, "scope": "all"}"#),

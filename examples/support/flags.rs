@@ -10,7 +10,9 @@ pub(crate) fn named<E: Display>(prefix: &str) -> impl Fn(E) -> String {
     move |error| {
         let flag = |word: &str| match word {
             "base_lr" | "max_lr" | "step_size" | "gamma" | "base_momentum" | "max_momentum" | "patience" | "factor"
-            | "min_delta" | "baseline" | "snapshots" | "weight_decays" => format!("{prefix}{}", word.replace('_', "-")),
+            | "min_delta" | "trend_window" | "baseline" | "snapshots" | "weight_decays" => {
+                format!("{prefix}{}", word.replace('_', "-"))
+            }
             "lr" => format!("{prefix}max-lr"),
             "t_0" => format!("{prefix}step-size"),
             "floor" => format!("{prefix}min-lr"),

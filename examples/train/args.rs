@@ -222,6 +222,9 @@ struct ReduceLrArguments {
     /// Epochs of rest after a reduction.
     #[arg(long, default_value_t = 0, requires = "reduce_lr")]
     reduce_lr_cooldown: u64,
+    /// Judge the trend of so many epochs instead of the record: after a spike, a loss that falls is no plateau.
+    #[arg(long, value_name = "N", requires = "reduce_lr")]
+    reduce_lr_trend_window: Option<u64>,
     /// The peak rate is not reduced below this.
     #[arg(long, default_value_t = 0.0, requires = "reduce_lr")]
     reduce_lr_min_lr: f64,
@@ -404,7 +407,11 @@ impl ReduceLrArguments {
         let improvement = improvement("--reduce-lr-", self.reduce_lr_mode, monitor, self.reduce_lr_min_delta)?;
         let plateau = Plateau::keras(self.reduce_lr_factor, self.reduce_lr_patience)
             .and_then(|plateau| plateau.with_improvement(improvement))
-            .and_then(|plateau| plateau.with_cooldown(self.reduce_lr_cooldown).with_floor(self.reduce_lr_min_lr));
+            .and_then(|plateau| plateau.with_cooldown(self.reduce_lr_cooldown).with_floor(self.reduce_lr_min_lr))
+            .and_then(|plateau| match self.reduce_lr_trend_window {
+                Some(window) => plateau.with_trend_window(window),
+                None => Ok(plateau),
+            });
         plateau.map_err(named("--reduce-lr-"))
     }
 }

