@@ -3,9 +3,11 @@
 //! ```text
 //! cargo run --release --example preview -- examples/configs/one_cycle.toml --steps 10
 //! cargo run --release --features plot --example preview -- examples/configs/one_cycle.toml --steps 900 --svg one_cycle.svg
+//! cargo run --release --example preview -- examples/configs/triangular2.toml --updates 1000 --batches-per-epoch 45
 //! ```
 //!
-//! Look at the three columns: the update, its learning rate, its momentum (empty where it is not cycled).
+//! Look at the three columns: the update, its learning rate, its momentum (empty where it is not cycled). Lines that begin with
+//! `review:` say what the config is going to do over the run that may not be meant.
 
 mod support;
 
@@ -14,6 +16,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use cyclic_optim::review::Review;
+use cyclic_optim::{ConfigError, Schedule};
+use support::flags::named;
 use support::output::OutputError;
 
 /// Print the learning rate and the momentum of each update as CSV.
@@ -24,15 +29,43 @@ struct Args {
     /// Number of updates.
     #[arg(long, default_value_t = 100)]
     steps: usize,
+    /// Updates of the run, for the review [default: those of the schedule; without an end there is no review].
+    #[arg(long)]
+    updates: Option<u64>,
+    /// Updates of an epoch, for the review.
+    #[arg(long)]
+    batches_per_epoch: Option<u64>,
+    /// The highest usable rate that a range test has found, for the review.
+    #[arg(long)]
+    rate_limit: Option<f64>,
+    /// Snapshots wanted, for the review.
+    #[arg(long, default_value_t = 0)]
+    snapshots: u64,
     /// Draw them into this file instead.
     #[cfg(feature = "plot")]
     #[arg(long)]
     svg: Option<PathBuf>,
 }
 
+impl Args {
+    fn review(&self, updates: u64) -> Result<Review, ConfigError> {
+        let mut review = Review::new(updates)?.with_snapshots(self.snapshots);
+        if let Some(batches) = self.batches_per_epoch {
+            review = review.with_batches_per_epoch(batches)?;
+        }
+        match self.rate_limit {
+            Some(limit) => review.with_rate_limit(limit),
+            None => Ok(review),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     support::run(|args: Args| {
         let config = support::config_file::read(&args.config)?;
+        if let Some(updates) = args.updates.or_else(|| config.schedule().horizon()) {
+            support::review::print(args.review(updates).map_err(named("--"))?, &config);
+        }
         #[cfg(feature = "plot")]
         if let Some(file) = &args.svg {
             let svg = config.to_svg(args.steps)?;

@@ -45,6 +45,7 @@ mod optimizer;
 #[cfg(feature = "plot")]
 mod picture;
 pub mod range_test;
+pub mod review;
 mod run;
 pub mod schedule;
 mod smoothing;

@@ -42,6 +42,33 @@ fn preview_prints_csv_and_nothing_else() {
     for config in ["one_cycle.toml", "warmup_cosine.json"] {
         let output = example("preview").arg(format!("examples/configs/{config}")).output().unwrap();
         assert_eq!(text(&output.stdout).lines().count(), 101, "{config}: {}", text(&output.stderr));
+        assert_eq!(text(&output.stderr), "", "{config}");
+    }
+}
+
+#[test]
+fn preview_reviews_the_run() {
+    let reviewed = |config: &str, arguments: &[&str]| {
+        let output = example("preview").arg(format!("examples/configs/{config}")).args(arguments).output().unwrap();
+        assert!(output.status.success() && text(&output.stdout).lines().count() == 101, "{}", text(&output.stderr));
+        text(&output.stderr).to_owned()
+    };
+    let run = ["--updates", "900", "--batches-per-epoch", "45", "--snapshots", "5", "--rate-limit", "0.02"];
+    assert_eq!(reviewed("triangular2.toml", &run), "");
+    let findings = reviewed("triangular2.toml", &["--updates", "1000", "--snapshots", "6", "--rate-limit", "0.01"]);
+    let names: Vec<&str> = findings.lines().map(|line| line.split(": ").nth(1).unwrap()).collect();
+    assert_eq!(names, ["ends_in_mid_cycle", "fewer_snapshots", "above_limit"], "{findings}");
+    assert!(findings.lines().all(|line| line.starts_with("review: ")), "{findings}");
+    assert!(
+        reviewed("one_cycle.toml", &["--updates", "1000"]).starts_with("review: horizon_before_end: the schedule ends")
+    );
+    for (flag, value, expected) in [
+        ("--updates", "0", "--updates must be at least 1, got 0"),
+        ("--batches-per-epoch", "0", "--batches-per-epoch must be at least 1, got 0"),
+        ("--rate-limit", "0", "--rate-limit must lie in (0, inf), got 0"),
+    ] {
+        let output = example("preview").args(["examples/configs/one_cycle.toml", flag, value]).output().unwrap();
+        assert_one_line_error(&output, expected);
     }
 }
 
@@ -520,8 +547,26 @@ mod train {
     fn said(arguments: &[&str]) -> String {
         let output = train(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        assert_eq!(text(&output.stderr), "", "{arguments:?}");
+        // Two epochs are too short for most schedules, as the review says.
+        let others: Vec<&str> = text(&output.stderr).lines().filter(|line| !line.starts_with("review: ")).collect();
+        assert_eq!(others, [""; 0], "{arguments:?}");
         text(&output.stdout).to_owned()
+    }
+
+    /// Runs of eight epochs, in which the default cycles come out even.
+    #[test]
+    fn the_defaults_have_no_findings() {
+        for policy in ["constant", "triangular", "triangular2", "exp-range", "one-cycle", "warm-restarts"] {
+            let output = example("train").args(["--policy", policy, "--epochs", "8"]).output().unwrap();
+            assert!(output.status.success());
+            assert_eq!(text(&output.stderr), "", "{policy}");
+        }
+        assert_eq!(text(&train(&["--snapshots", "4"]).output().unwrap().stderr), "");
+        let cut = train(&["--policy", "triangular"]).output().unwrap();
+        assert!(
+            text(&cut.stderr).starts_with("review: ends_in_mid_cycle: the run ends after update 82 of the 164"),
+            "{cut:?}"
+        );
     }
 
     /// The test accuracy at the end.

@@ -18,6 +18,7 @@ const ROOMS: &[&str] = &[
     "config",
     "state",
     "run",
+    "review",
     "hyper",
     "history",
     "optimizer",

@@ -10,7 +10,8 @@ pub(crate) fn named<E: Display>(prefix: &str) -> impl Fn(E) -> String {
     move |error| {
         let flag = |word: &str| match word {
             "base_lr" | "max_lr" | "step_size" | "gamma" | "base_momentum" | "max_momentum" | "patience" | "factor"
-            | "min_delta" | "trend_window" | "baseline" | "snapshots" | "weight_decays" => {
+            | "min_delta" | "updates" | "batches_per_epoch" | "rate_limit" | "trend_window" | "baseline"
+            | "snapshots" | "weight_decays" => {
                 format!("{prefix}{}", word.replace('_', "-"))
             }
             "lr" => format!("{prefix}max-lr"),

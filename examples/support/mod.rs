@@ -13,6 +13,7 @@ pub(crate) mod input;
 pub(crate) mod output;
 #[cfg(feature = "plot")]
 pub(crate) mod pictures;
+pub(crate) mod review;
 
 use std::error::Error;
 use std::io::{Write, stderr};

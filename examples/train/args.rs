@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, ValueEnum};
 use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau};
+use cyclic_optim::review::Review;
 use cyclic_optim::{ClrConfig, ConfigError, Constant, Cyclic, OneCycle, Policy, WarmRestarts};
 
 use crate::support::config_file;
@@ -109,7 +110,8 @@ struct ScheduleArguments {
     /// The upper rate [default: 0.02, for sgd 0.1].
     #[arg(long)]
     max_lr: Option<f64>,
-    /// Updates of half a cycle; of the first cycle for warm-restarts [default: two epochs].
+    /// Updates of half a cycle [default: two epochs]; of the first cycle for warm-restarts [default: a seventh of the run, which
+    /// makes three cycles].
     #[arg(long)]
     step_size: Option<u64>,
     /// Factor on the amplitude of exp-range, per update [default: 0.999].
@@ -348,6 +350,15 @@ impl Arguments {
         Ok((config, monitors))
     }
 
+    /// The review of a run of so many updates.
+    pub(crate) fn review(&self, updates: u64, batches_per_epoch: u64) -> Result<Review, ConfigError> {
+        let review = Review::new(updates)?
+            .with_batches_per_epoch(batches_per_epoch)?
+            .with_snapshots(self.snapshots.unwrap_or(0));
+        // The flags have one for momentum that is cycled, so what they make is meant to be so. A file may have forgotten it.
+        Ok(if self.schedule.config.is_none() { review.with_constant_momentum() } else { review })
+    }
+
     fn policy(&self, batches: u64, found: Option<(f64, f64)>) -> Result<Policy, String> {
         let given = &self.schedule;
         let updates = u64::from(self.run.epochs) * batches;
@@ -367,7 +378,10 @@ impl Arguments {
                 PolicyKind::Triangular2 => Cyclic::triangular2(base, max, step_size)?.into(),
                 PolicyKind::ExpRange => Cyclic::exp_range(base, max, step_size, given.gamma.unwrap_or(0.999))?.into(),
                 PolicyKind::OneCycle => OneCycle::new(max, updates)?.into(),
-                PolicyKind::WarmRestarts => WarmRestarts::new(base, max, step_size)?.with_t_mult(2)?.into(),
+                PolicyKind::WarmRestarts => {
+                    let t_0 = given.step_size.unwrap_or(updates.div_ceil(7));
+                    WarmRestarts::new(base, max, t_0)?.with_t_mult(2)?.into()
+                }
             })
         };
         policy().map_err(named("--"))

@@ -33,7 +33,7 @@ use dfdx::tensor::Gradients;
 use outputs::{Console, Metrics, Outputs, model_checkpoint};
 use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step};
 use support::output::say;
-use support::pictures;
+use support::{pictures, review};
 
 fn main() -> ExitCode {
     support::run(|args: Arguments| {
@@ -101,6 +101,7 @@ where
         if args.range_test {
             config = args.config(batches, Some(find_range(&task, &model, &inner)?))?.0;
         }
+        review::print(args.review(epochs * batches, batches)?, &config);
         let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
         let (mut best, mut ensemble) = (BestWeights::new(), SnapshotEnsemble::new());
         let mut continued_from = None;

@@ -77,7 +77,7 @@ serde_checked! {
     #[derive(Debug, Clone, Copy, PartialEq)]
     pub struct Plateau {
         factor: f64,
-        patience: u64,
+        pub(crate) patience: u64,
         #[cfg_attr(feature = "serde", serde(default))]
         counting: Counting,
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
