@@ -3,9 +3,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use num_traits::ToPrimitive;
 use thiserror::Error;
 
+use super::accumulator::{AverageError, BatchLoss};
 use super::gradients::{GradientsOf, UpdateFailure, UpdateInPlace, clip_if};
 use crate::config::Clip;
 use crate::error::ConfigError;
@@ -55,15 +55,37 @@ pub enum UpdateError<Err> {
     /// These parameters have no gradient. All others have moved, the gradients are zeroed, and the update counts.
     #[error("these parameters have no gradient: {}", .0.join(", "))]
     MissingGradients(Vec<String>),
+    /// The gradients were not averaged over the micro-batches or the ranks. No update was made.
+    #[error(transparent)]
+    Average(AverageError<Err>),
     /// The device or the framework failed. The counters stay; some parameters may have moved.
     #[error("the device failed: {0}")]
     Device(Err),
 }
 
+impl<Err> From<AverageError<Err>> for UpdateError<Err> {
+    fn from(error: AverageError<Err>) -> Self {
+        match error {
+            AverageError::Device(error) => Self::Device(error),
+            error => Self::Average(error),
+        }
+    }
+}
+
+impl<Err> UpdateError<Err> {
+    /// Whether the update was refused: nothing has changed.
+    fn is_refusal(&self) -> bool {
+        !matches!(self, Self::MissingGradients(_) | Self::Average(_) | Self::Device(_))
+    }
+}
+
 impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Makes one whole update of `model` and returns what it used.
     ///
-    /// The order is: guard, clip, update in place, zero the gradients, record. A loss that is not finite is always refused;
+    /// `loss` is the loss of the batch, a number. Of several micro-batches, or of several processes that train one model, it is
+    /// an [`Accumulator`](crate::training::Accumulator), which averages the gradients first.
+    ///
+    /// The order is: average, guard, clip, update in place, zero the gradients, record. A loss that is not finite is always refused;
     /// [`Guard`](crate::Guard) and [`Clip`](crate::Clip) say what else is done. The work is done in place: with the
     /// optimizers of this crate a plain update takes no more time than dfdx's `update` and `zero_grads`.
     ///
@@ -94,18 +116,54 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// assert!(matches!(refused, Err(UpdateError::NonFiniteLoss { iteration: 20, .. })));
     /// # }
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "a number")]
-    pub fn apply<M, G>(
+    pub fn apply<M, G, L>(
         &mut self,
         model: &mut M,
         gradients: &mut G,
-        loss: impl ToPrimitive,
+        loss: L,
+    ) -> Result<Applied, UpdateError<G::Error>>
+    where
+        O: UpdateInPlace<M, G, Error = G::Error>,
+        G: GradientsOf<M>,
+        L: BatchLoss<M, G>,
+    {
+        let loss = loss.average(model, gradients)?;
+        self.apply_mean(model, gradients, loss, L::SUMMED)
+    }
+
+    /// Makes an update from the loss and the gradients of the whole batch. If they are a sum that was refused, it is dropped.
+    #[inline]
+    pub(super) fn apply_mean<M, G>(
+        &mut self,
+        model: &mut M,
+        gradients: &mut G,
+        loss: f64,
+        summed: bool,
     ) -> Result<Applied, UpdateError<G::Error>>
     where
         O: UpdateInPlace<M, G, Error = G::Error>,
         G: GradientsOf<M>,
     {
-        let (loss, iteration) = (loss.to_f64().unwrap_or(f64::NAN), self.iterations());
+        let result = self.apply_if_sound(model, gradients, loss);
+        if summed && matches!(&result, Err(error) if error.is_refusal()) {
+            gradients.zero(model).map_err(UpdateError::Device)?;
+        }
+        result
+    }
+
+    /// Guard, clip, update, record.
+    #[inline]
+    fn apply_if_sound<M, G>(
+        &mut self,
+        model: &mut M,
+        gradients: &mut G,
+        loss: f64,
+    ) -> Result<Applied, UpdateError<G::Error>>
+    where
+        O: UpdateInPlace<M, G, Error = G::Error>,
+        G: GradientsOf<M>,
+    {
+        let iteration = self.iterations();
         if !loss.is_finite() {
             return Err(self.refused(UpdateError::NonFiniteLoss { loss, iteration }));
         }

@@ -103,6 +103,18 @@ pub trait GradientsOf<M> {
     ///
     /// Those of the framework.
     fn zero(&mut self, model: &M) -> Result<(), Self::Error>;
+
+    /// Gives each parameter without a gradient one of zeros. An [`Accumulator`](super::Accumulator) asks for it, because all
+    /// micro-batches and ranks must have the same gradients. By default nothing is done: for frameworks in which every
+    /// parameter always has a gradient.
+    ///
+    /// # Errors
+    ///
+    /// Those of the framework.
+    fn fill_missing(&mut self, model: &M) -> Result<(), Self::Error> {
+        let _ = model;
+        Ok(())
+    }
 }
 
 /// A number type that gradients can have: `f32`, `f64`, half precision.

@@ -4,14 +4,24 @@
 //! gradients of a model as slices, and [`UpdateInPlace`] updates the model from them. The dfdx adapter implements both; a
 //! framework of your own takes about thirty lines, see [`GradientsOf`].
 
+mod accumulator;
 mod apply;
 mod best_weights;
 pub(crate) mod clip;
 mod gradients;
+mod ranks;
 mod recovery;
+mod shards;
+#[cfg(feature = "std")]
+mod threads;
 mod wide;
 
+pub use accumulator::{Accumulator, AverageError, BatchLoss, LastMicroBatch};
 pub use apply::UpdateError;
 pub use best_weights::BestWeights;
 pub use gradients::{Element, GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
+pub use ranks::{Alone, Ranks, RanksError};
 pub use recovery::{Outcome, Recovered, Recovery};
+pub use shards::ShardPlan;
+#[cfg(feature = "std")]
+pub use threads::{Threads, ThreadsError};

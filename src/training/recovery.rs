@@ -2,8 +2,7 @@
 
 use alloc::vec::Vec;
 
-use num_traits::ToPrimitive;
-
+use super::accumulator::BatchLoss;
 use super::apply::UpdateError;
 use super::gradients::{GradientsOf, UpdateInPlace};
 use crate::check;
@@ -152,20 +151,20 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
     /// # Errors
     ///
     /// Those of [`CyclicOptimizer::apply`]; of a loss that is not finite only that the guard gives up.
-    #[expect(clippy::needless_pass_by_value, reason = "a number")]
-    pub fn apply<S, G>(
+    pub fn apply<S, G, L>(
         &mut self,
         optimizer: &mut CyclicOptimizer<O, S>,
         model: &mut M,
         gradients: &mut G,
-        loss: impl ToPrimitive,
+        loss: L,
     ) -> Result<Outcome, UpdateError<G::Error>>
     where
         O: UpdateInPlace<M, G, Error = G::Error> + Hyperparameters,
         S: Schedule,
         G: GradientsOf<M>,
+        L: BatchLoss<M, G>,
     {
-        let loss = loss.to_f64().unwrap_or(f64::NAN);
+        let loss = loss.average(model, gradients)?;
         if loss.is_finite() {
             self.not_finite = 0;
         } else {
@@ -195,7 +194,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
                 self.recoveries.push(recovered);
                 Ok(Outcome::Recovered(recovered))
             }
-            _ => match optimizer.apply(model, gradients, loss) {
+            _ => match optimizer.apply_mean(model, gradients, loss, L::SUMMED) {
                 Err(UpdateError::NonFiniteLoss { loss, .. }) => {
                     gradients.zero(model).map_err(UpdateError::Device)?;
                     Ok(Outcome::Skipped { loss })

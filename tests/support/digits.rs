@@ -67,6 +67,16 @@ impl Digits {
         })
     }
 
+    /// The number of training images.
+    pub(crate) fn len(&self) -> usize {
+        self.train.len()
+    }
+
+    /// Some of the training images.
+    pub(crate) fn images(&self, indices: &[usize]) -> Batch {
+        self.batch(&indices.iter().map(|&index| &self.train[index]).collect::<Vec<_>>())
+    }
+
     fn batch(&self, images: &[&(Vec<f32>, u8)]) -> Batch {
         let pixels = images.iter().flat_map(|(pixels, _)| pixels.iter().copied()).collect();
         let labels =

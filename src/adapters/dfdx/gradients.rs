@@ -35,6 +35,11 @@ impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> GradientsOf<M> for Gradi
     fn zero(&mut self, model: &M) -> Result<(), D::Err> {
         model.try_zero_grads(self)
     }
+
+    fn fill_missing(&mut self, model: &M) -> Result<(), D::Err> {
+        // To ask for a gradient that is missing makes one of zeros.
+        walk_parameters(model, |parameter: &dyn AnyTensor<E, D>| parameter.entry(self).map(|_| ()))
+    }
 }
 
 /// The names of parameters whose ids are known.
