@@ -1,42 +1,43 @@
 //! The record of a run in memory.
 
 use super::{Per, RecordError, Recorder, Table};
-use crate::check;
+use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 use crate::state::Applied;
 
-/// The record of a run in memory: what each update used, its loss and other metrics, and the metrics of each epoch.
-///
-/// The series of the updates are those of [`Applied::metrics`] and one for each metric. The rate is the one that the update used,
-/// not the next one; the loss is that of its own batch, not a running mean.
-///
-/// Rows stay in the order in which they were recorded, even if the run goes back by `restore` or `seek`.
-/// [`truncate`](Self::truncate) drops the rows that will be recorded again.
-///
-/// As a [`Recorder`] it never fails.
-///
-/// # Examples
-///
-/// ```
-/// use cyclic_optim::history::{History, Recorder};
-/// use cyclic_optim::{ClrConfig, Cyclic};
-///
-/// let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2)?);
-/// let mut history = History::new();
-/// for (used, loss) in config.preview().zip([2.0, 1.5, 9.0]) {
-///     history.update(&used, &[("loss", loss)])?;
-/// }
-/// history.epoch(0, &[("val_loss", 1.2)])?;
-/// assert_eq!(history.updates().get("learning_rate").unwrap()[0], Some(0.1));
-/// assert_eq!(history.updates().values("loss").unwrap(), [2.0, 1.5, 9.0]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct History {
-    every: u64,
-    pub(super) updates: Table,
-    pub(super) epochs: Table,
+serde_checked! {
+    /// The record of a run in memory: what each update used, its loss and other metrics, and the metrics of each epoch.
+    ///
+    /// The series of the updates are those of [`Applied::metrics`] and one for each metric. The rate is the one that the update used,
+    /// not the next one; the loss is that of its own batch, not a running mean.
+    ///
+    /// Rows stay in the order in which they were recorded, even if the run goes back by `restore` or `seek`.
+    /// [`truncate`](Self::truncate) drops the rows that will be recorded again.
+    ///
+    /// As a [`Recorder`] it never fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use cyclic_optim::history::{History, Recorder};
+    /// use cyclic_optim::{ClrConfig, Cyclic};
+    ///
+    /// let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2)?);
+    /// let mut history = History::new();
+    /// for (used, loss) in config.preview().zip([2.0, 1.5, 9.0]) {
+    ///     history.update(&used, &[("loss", loss)])?;
+    /// }
+    /// history.epoch(0, &[("val_loss", 1.2)])?;
+    /// assert_eq!(history.updates().get("learning_rate").unwrap()[0], Some(0.1));
+    /// assert_eq!(history.updates().values("loss").unwrap(), [2.0, 1.5, 9.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct History {
+        every: u64,
+        pub(super) updates: Table,
+        pub(super) epochs: Table,
+    }
 }
 
 impl Default for History {
@@ -71,10 +72,22 @@ impl History {
         Ok(Self { every: updates, ..Self::new() })
     }
 
-    /// A history from its parts. The caller makes sure that they are per update and per epoch.
+    /// A history from its parts.
     #[cfg(feature = "serde")]
     pub(crate) fn from_parts(every: u64, updates: Table, epochs: Table) -> Result<Self, ConfigError> {
-        Ok(Self { updates, epochs, ..Self::every(every)? })
+        Self { every, updates, epochs }.check()
+    }
+
+    #[cfg(feature = "serde")]
+    fn check(self) -> Result<Self, ConfigError> {
+        check::length("every", self.every)?;
+        if (self.updates.per(), self.epochs.per()) != (Per::Update, Per::Epoch) {
+            return Err(ConfigError::Conflict {
+                field: "updates",
+                problem: "must be per update, and epochs per epoch",
+            });
+        }
+        Ok(self)
     }
 
     /// The history keeps the updates whose number is a multiple of this.
@@ -164,27 +177,5 @@ impl Recorder for History {
     fn epoch(&mut self, epoch: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         self.epochs.push(epoch, metrics);
         Ok(())
-    }
-}
-
-/// Makes the checks of the constructors.
-#[cfg(feature = "serde")]
-impl<'de> serde::Deserialize<'de> for History {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-
-        #[derive(serde::Deserialize)]
-        #[serde(rename = "History", deny_unknown_fields)]
-        struct Form {
-            every: u64,
-            updates: Table,
-            epochs: Table,
-        }
-
-        let Form { every, updates, epochs } = Form::deserialize(deserializer)?;
-        if (updates.per(), epochs.per()) != (Per::Update, Per::Epoch) {
-            return Err(D::Error::custom("updates must be per update and epochs per epoch"));
-        }
-        Self::from_parts(every, updates, epochs).map_err(D::Error::custom)
     }
 }

@@ -7,6 +7,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use crate::check::serde_checked;
+
 /// What the rows of a [`Table`] stand for. Both are counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
@@ -28,30 +30,34 @@ impl Per {
     }
 }
 
-/// Named series with a common index: one row for each recorded update or epoch.
-///
-/// All series are as long as the index. Where a row has no value for a series, the series holds `None`; NaN and infinities are
-/// values. Rows stay in the order in which they were recorded.
-///
-/// ```
-/// use cyclic_optim::history::{Per, Table};
-///
-/// let mut epochs = Table::new(Per::Epoch);
-/// epochs.push(0, &[("loss", 0.9)]);
-/// epochs.push(1, &[("loss", 0.5), ("val_loss", 0.7)]);
-/// assert_eq!(epochs.get("val_loss"), Some(&[None, Some(0.7)][..]));
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Table {
-    per: Per,
-    index: Vec<u64>,
-    series: Vec<Series>,
+serde_checked! {
+    /// Named series with a common index: one row for each recorded update or epoch.
+    ///
+    /// All series are as long as the index. Where a row has no value for a series, the series holds `None`; NaN and infinities are
+    /// values. Rows stay in the order in which they were recorded.
+    ///
+    /// ```
+    /// use cyclic_optim::history::{Per, Table};
+    ///
+    /// let mut epochs = Table::new(Per::Epoch);
+    /// epochs.push(0, &[("loss", 0.9)]);
+    /// epochs.push(1, &[("loss", 0.5), ("val_loss", 0.7)]);
+    /// assert_eq!(epochs.get("val_loss"), Some(&[None, Some(0.7)][..]));
+    /// ```
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Table {
+        per: Per,
+        index: Vec<u64>,
+        series: Vec<Series>,
+    }
 }
 
 /// A named series, as long as the index.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub(crate) struct Series {
     pub(crate) name: String,
+    #[cfg_attr(feature = "serde", serde(with = "numbers"))]
     pub(crate) values: Vec<Option<f64>>,
 }
 
@@ -62,17 +68,23 @@ impl Table {
         Self { per, index: Vec::new(), series: Vec::new() }
     }
 
-    /// A table from its parts. The series must be as long as the index, and their names must differ.
+    /// A table from its parts.
     #[cfg(feature = "serde")]
     pub(crate) fn from_parts(per: Per, index: Vec<u64>, series: Vec<Series>) -> Result<Self, &'static str> {
-        if series.iter().any(|series| series.values.len() != index.len()) {
+        Self { per, index, series }.check()
+    }
+
+    /// The series must be as long as the index, and their names must differ.
+    #[cfg(feature = "serde")]
+    fn check(self) -> Result<Self, &'static str> {
+        if self.series.iter().any(|series| series.values.len() != self.index.len()) {
             return Err("the series of a table must be as long as its index");
         }
-        let names: BTreeSet<&str> = series.iter().map(|series| series.name.as_str()).collect();
-        if names.len() < series.len() {
+        let names: BTreeSet<&str> = self.series.iter().map(|series| series.name.as_str()).collect();
+        if names.len() < self.series.len() {
             return Err("the names of a table's series must differ");
         }
-        Ok(Self { per, index, series })
+        Ok(self)
     }
 
     /// What the rows stand for.
@@ -193,17 +205,13 @@ impl Table {
     }
 }
 
+/// The values of a series. Numbers that JSON cannot represent are written as strings.
 #[cfg(feature = "serde")]
-mod serialised {
-    use alloc::string::String;
+mod numbers {
     use alloc::vec::Vec;
 
-    use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::{Per, Series, Table};
-
-    /// Numbers that JSON cannot represent are written as strings.
     #[derive(Serialize, Deserialize)]
     #[serde(untagged)]
     enum Number {
@@ -221,65 +229,23 @@ mod serialised {
         NegativeInfinity,
     }
 
-    impl From<f64> for Number {
-        fn from(value: f64) -> Self {
-            if value.is_finite() {
-                Self::Finite(value)
-            } else if value.is_nan() {
-                Self::Other(NonFinite::NaN)
-            } else if value > 0.0 {
-                Self::Other(NonFinite::Infinity)
-            } else {
-                Self::Other(NonFinite::NegativeInfinity)
-            }
-        }
+    pub(super) fn serialize<S: Serializer>(values: &[Option<f64>], serializer: S) -> Result<S::Ok, S::Error> {
+        let number = |value: f64| match value {
+            _ if value.is_finite() => Number::Finite(value),
+            _ if value.is_nan() => Number::Other(NonFinite::NaN),
+            _ if value > 0.0 => Number::Other(NonFinite::Infinity),
+            _ => Number::Other(NonFinite::NegativeInfinity),
+        };
+        serializer.collect_seq(values.iter().map(|value| value.map(number)))
     }
 
-    impl From<Number> for f64 {
-        fn from(number: Number) -> Self {
-            match number {
-                Number::Finite(value) => value,
-                Number::Other(NonFinite::NaN) => Self::NAN,
-                Number::Other(NonFinite::Infinity) => Self::INFINITY,
-                Number::Other(NonFinite::NegativeInfinity) => Self::NEG_INFINITY,
-            }
-        }
-    }
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct TableForm {
-        per: Per,
-        index: Vec<u64>,
-        series: Vec<SeriesForm>,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct SeriesForm {
-        name: String,
-        values: Vec<Option<Number>>,
-    }
-
-    impl Serialize for Table {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let series = self.series.iter().map(|series| SeriesForm {
-                name: series.name.clone(),
-                values: series.values.iter().map(|value| value.map(Number::from)).collect(),
-            });
-            let form = TableForm { per: self.per, index: self.index.clone(), series: series.collect() };
-            form.serialize(serializer)
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Table {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let TableForm { per, index, series } = TableForm::deserialize(deserializer)?;
-            let series = series.into_iter().map(|SeriesForm { name, values }| Series {
-                name,
-                values: values.into_iter().map(|value| value.map(f64::from)).collect(),
-            });
-            Self::from_parts(per, index, series.collect()).map_err(D::Error::custom)
-        }
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Option<f64>>, D::Error> {
+        let value = |number| match number {
+            Number::Finite(value) => value,
+            Number::Other(NonFinite::NaN) => f64::NAN,
+            Number::Other(NonFinite::Infinity) => f64::INFINITY,
+            Number::Other(NonFinite::NegativeInfinity) => f64::NEG_INFINITY,
+        };
+        Ok(Vec::deserialize(deserializer)?.into_iter().map(|number: Option<Number>| number.map(value)).collect())
     }
 }
