@@ -369,8 +369,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// A scale, range or other number that is invalid, a range for a schedule without base and peak, a scale that makes the
-    /// highest rate infinite, a step at which a custom schedule gives an invalid rate. On an error nothing changes.
+    /// An invalid number, such as a scale or a range; a range for a schedule without base and peak; a scale that makes the
+    /// highest rate infinite; a step at which a custom schedule gives an invalid rate. On an error nothing changes.
     pub fn restore(&mut self, state: ClrState) -> Result<(), ConfigError> {
         self.run = self.located(state)?;
         self.write();

@@ -20,8 +20,8 @@ impl Checkpoint {
     ///
     /// The model has another shape, type or other names; the optimizer is of another kind; the config or the hyper-parameters
     /// differ, and each such field is named; the file has a part, which only [`restore_with`](Self::restore_with) can restore.
-    /// Nothing has changed in these cases. A range, a scale or an envelope that was set is state and not a difference, and so
-    /// are the rate and the cycled momentum of the inner optimizer.
+    /// Nothing has changed in these cases. A range, a scale or an envelope that was set belongs to the state, so it is restored
+    /// and is no difference. The same holds for the rate and the cycled momentum of the inner optimizer.
     pub fn restore<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         &self,
         model: &mut M,

@@ -34,7 +34,7 @@ impl<M: Clone> BestWeights<M> {
         Self(None)
     }
 
-    /// Keeps a copy of `model`, which a metric was just reported of, if that was the best so far. Says whether it did.
+    /// Keeps a copy of `model` if the metric that was just reported is the best so far. Returns whether it did.
     pub fn keep(&mut self, observation: &Observation, model: &M) -> bool {
         if observation.improved {
             self.0 = Some(model.clone());

@@ -81,11 +81,11 @@ pub trait GradientsOf<M> {
     /// What can go wrong in the framework.
     type Error;
 
-    /// Shows `look` the gradient of each parameter, always in the same order, and takes over what it changed. `look` returns
-    /// whether it changed anything.
+    /// Calls `look` with the gradient of each parameter, always in the same order. `look` may change the gradient; it returns
+    /// whether it did.
     ///
-    /// Parameters without a gradient are left out and still have none afterwards. `all_present` says that an earlier update
-    /// has found a gradient for every parameter, so a framework for which that is costly need not look again.
+    /// A parameter without a gradient is left out and has none afterwards. `all_present` says that an earlier update has found
+    /// a gradient for every parameter. A framework where the search is costly need not search again.
     ///
     /// # Errors
     ///

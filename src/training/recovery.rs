@@ -13,29 +13,31 @@ use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 use crate::state::Applied;
 
-/// Makes updates that can be taken back.
+/// Brings a diverged run back: makes updates that can be taken back.
 ///
-/// Refusing an update does not save a run that has diverged: its parameters are already ruined, and at high rates a run can die
-/// with losses that are all finite. So when the loss is not finite, or the smoothed loss exceeds
+/// Refusing an update does not save a run that has diverged. Its parameters are already ruined, and at high rates a run can be
+/// lost while every loss is still finite. So `Recovery` watches the smoothed loss. A run has diverged when that loss exceeds
 ///
 /// ```text
 /// best + (divergence - 1) max(|best|, (first - best) / 2)
 /// ```
 ///
-/// which is `divergence` times its best, unless the loss has come down so far that single batches are many times the best, the
-/// last good model and the inner optimizer with its moments are put back, the rate is cut by `factor` for good, and the run goes
-/// on. The schedule's counters stay where they are. A divergence of 1.5 and a factor of 0.5 have saved the digits from a rate
-/// of 1, with Adam and with SGD; a run that dies without its loss ever rising cannot be told from one that learns nothing.
+/// In most runs that is `divergence` times the best smoothed loss. Where the loss has come down very far, a single batch can be
+/// many times the best, and the second term leaves room for it.
 ///
-/// A single loss that is not finite may be a bad batch: it is skipped, as the guard refuses it (and counts against its
-/// `max_refusals`); the second in a row is a divergence. The first loss after a recovery is that of the good model and is never
-/// taken for another divergence, so there is an update between any two cuts.
+/// Then the last good model and the inner optimizer with its moments come back, the rate is cut by `factor` for good, and the
+/// run goes on. The schedule's counters stay where they are. A divergence of 1.5 and a factor of 0.5 have saved the digits from
+/// a rate of 1, with Adam and with SGD. A run that fails without a rising loss looks like a run that learns nothing, so it is
+/// not recovered.
 ///
-/// One copy is kept in memory: of the very start, and then whenever the loss of the model at hand is known to be good and
-/// either a cycle has just ended or the best smoothed loss has come down by a tenth since the last copy.
+/// A single loss that is not finite may come from a bad batch. The guard refuses it, and it counts against `max_refusals`. The
+/// second one in a row is a divergence. The first loss after a recovery belongs to the good model and is never taken for another
+/// divergence, so there is an update between any two cuts.
 ///
-/// The recovery itself is not part of the config or of the state: of a run that is resumed, the cuts are (as `envelope`), and
-/// the copy is taken anew.
+/// One copy is kept in memory. The first is made at the start. A new one is made when the loss of the present model is known to
+/// be good and either a cycle has just ended or the best smoothed loss has come down by a tenth since the last copy.
+///
+/// A recovery is not saved. A run that is resumed keeps its cuts (as `envelope` in the state) and makes a new copy.
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|
