@@ -17,7 +17,7 @@
 
 extern crate alloc;
 
-#[cfg(feature = "dfdx")]
+#[cfg(any(feature = "candle", feature = "dfdx"))]
 pub mod adapters;
 #[cfg(any(feature = "csv", feature = "tensorboard", feature = "checkpoint"))]
 mod atomic_file;

@@ -413,6 +413,14 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
     }
 
+    /// Makes the next update use `lr` instead of the scheduled rate. One that is invalid is refused by
+    /// [`check_next`](Self::check_next).
+    #[cfg(feature = "candle")]
+    pub(crate) fn set_next_lr(&mut self, lr: f64) {
+        self.run.set_next_lr(&self.config, lr);
+        self.write();
+    }
+
     /// The inner optimizer. The scheduled rate and momentum are written again before the next update; all other changes stay.
     pub fn get_mut(&mut self) -> &mut O {
         self.touched = true;

@@ -36,7 +36,7 @@ pub(crate) struct Run {
     cursor: Cursor,
     /// The number of updates made since then.
     made: u64,
-    /// The number of updates until the cursor has to be renewed; 1 while refusals are pending.
+    /// The number of updates until the cursor has to be renewed; 1 while refusals or a rate that was set are pending.
     serves_for: u64,
     /// What every rate is multiplied by.
     multiplier: f64,
@@ -44,6 +44,8 @@ pub(crate) struct Run {
     used: Rates,
     /// What the next update will use.
     next: Rates,
+    /// The rate that was set for the next update alone.
+    set_lr: Option<f64>,
 }
 
 impl Run {
@@ -53,7 +55,7 @@ impl Run {
         let multiplier = config.multiplier(&state);
         let next = config.rates(&state, &cursor, 0, multiplier);
         let serves_for = if state.refusals > 0 { 1 } else { cursor.serves_for() };
-        Self { state, cursor, made: 0, serves_for, multiplier, used: next, next }
+        Self { state, cursor, made: 0, serves_for, multiplier, used: next, next, set_lr: None }
     }
 
     /// Counts an update that used the next rates.
@@ -82,6 +84,7 @@ impl Run {
         }
         self.made = 0;
         self.serves_for = self.cursor.serves_for();
+        self.set_lr = None;
     }
 
     /// The full state.
@@ -107,8 +110,25 @@ impl Run {
     ) -> T {
         let mut state = self.state();
         let result = change(&mut state);
+        let set_lr = self.set_lr;
         *self = Self::new(config, state);
+        self.put_set_lr(set_lr);
         result
+    }
+
+    /// Makes the next update use `lr` instead of the scheduled rate.
+    #[cfg(feature = "candle")]
+    pub(crate) fn set_next_lr<S: Schedule>(&mut self, config: &ClrConfig<S>, lr: f64) {
+        self.set_lr = Some(lr);
+        self.change(config, |_| ());
+    }
+
+    fn put_set_lr(&mut self, set_lr: Option<f64>) {
+        if let Some(lr) = set_lr {
+            (self.next.lr, self.set_lr) = (lr, set_lr);
+            // The next update ends it.
+            self.serves_for = 1;
+        }
     }
 
     /// The state when the cursor was looked up: for fields that updates do not change.

@@ -1,0 +1,102 @@
+//! The variables that make up a model in candle, and copies of their values.
+
+use core::fmt::Display;
+use std::sync::PoisonError;
+
+use candle_core::{Result, Tensor, Var};
+use candle_nn::VarMap;
+
+/// The variables of a model, each with a name: a [`VarMap`], or a list of variables.
+///
+/// Implement it for a model of your own that keeps its variables elsewhere.
+///
+/// ```
+/// use cyclic_optim::adapters::candle::Variables;
+/// use candle_core::{DType, Device, Var};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let variables = vec![Var::zeros((2, 3), DType::F32, &Device::Cpu)?];
+/// variables.for_each(&mut |name, _| {
+///     assert_eq!(name.to_string(), "variable 0 of shape [2, 3]");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub trait Variables {
+    /// Shows `look` each variable with its name, always in the same order.
+    ///
+    /// # Errors
+    ///
+    /// The first one of `look`.
+    fn for_each(&self, look: &mut dyn FnMut(&dyn Display, &Var) -> Result<()>) -> Result<()>;
+}
+
+/// In the order of their names.
+impl Variables for VarMap {
+    fn for_each(&self, look: &mut dyn FnMut(&dyn Display, &Var) -> Result<()>) -> Result<()> {
+        let variables = self.data().lock().unwrap_or_else(PoisonError::into_inner);
+        let mut variables: Vec<_> = variables.iter().collect();
+        variables.sort_unstable_by_key(|&(name, _)| name);
+        variables.into_iter().try_for_each(|(name, variable)| look(name, variable))
+    }
+}
+
+impl Variables for Vec<Var> {
+    fn for_each(&self, look: &mut dyn FnMut(&dyn Display, &Var) -> Result<()>) -> Result<()> {
+        self.iter()
+            .enumerate()
+            .try_for_each(|(n, variable)| look(&format_args!("variable {n} of shape {:?}", variable.dims()), variable))
+    }
+}
+
+impl<M: Variables> Variables for &M {
+    fn for_each(&self, look: &mut dyn FnMut(&dyn Display, &Var) -> Result<()>) -> Result<()> {
+        (**self).for_each(look)
+    }
+}
+
+/// The values that the variables of a model had at one time.
+///
+/// candle's variables share their memory: the clone of a variable changes with it. So the best weights of a run are kept in
+/// one of these, and not in a clone of the model, as [`BestWeights`](crate::training::BestWeights) would do.
+///
+/// ```
+/// use cyclic_optim::adapters::candle::Snapshot;
+/// use candle_core::{Device, Var};
+///
+/// # fn main() -> candle_core::Result<()> {
+/// let weight = Var::new(&[1.0, 2.0], &Device::Cpu)?;
+/// let snapshot = Snapshot::of(&vec![weight.clone()])?;
+/// weight.set(&weight.affine(10.0, 0.0)?)?;
+/// snapshot.restore()?;
+/// assert_eq!(weight.to_vec1::<f64>()?, [1.0, 2.0]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Snapshot(Vec<(Var, Tensor)>);
+
+impl Snapshot {
+    /// Copies the values of all variables.
+    ///
+    /// # Errors
+    ///
+    /// Those of candle.
+    pub fn of(model: &impl Variables) -> Result<Self> {
+        let mut saved = Vec::new();
+        model.for_each(&mut |_, variable| {
+            saved.push((variable.clone(), variable.as_detached_tensor().copy()?));
+            Ok(())
+        })?;
+        Ok(Self(saved))
+    }
+
+    /// Gives the variables the values that they had.
+    ///
+    /// # Errors
+    ///
+    /// Those of candle.
+    pub fn restore(&self) -> Result<()> {
+        self.0.iter().try_for_each(|(variable, values)| variable.set(values))
+    }
+}
