@@ -574,3 +574,147 @@ mod dfdx_models {
         assert!(optimizer.is_finished());
     }
 }
+
+#[cfg(all(feature = "dfdx", feature = "checkpoint"))]
+mod checkpoints {
+    use std::fs;
+    use std::path::Path;
+
+    use cyclic_optim::checkpoint::Difference;
+    use cyclic_optim::training::BestWeights;
+    use cyclic_optim::{Adam, Checkpoint, CheckpointError};
+    use dfdx::nn::{builders, modules};
+    use dfdx::prelude::{AsArray, Cpu, DeviceBuildExt, ZeroGrads};
+
+    use super::*;
+    use crate::support::Folder;
+    use crate::support::digits::{Digits, Mlp, train_step};
+
+    fn fresh(max_lr: f64) -> CyclicOptimizer<Adam<f32, Cpu>> {
+        CyclicOptimizer::new(Adam::default(), Cyclic::triangular(0.001, max_lr, 7).unwrap())
+    }
+
+    /// Trains up to update `end`, from a checkpoint if there is one, and saves at the end.
+    fn train(ranks: &Threads, path: &Path, end: u64) -> Result<(Option<u64>, Vec<u8>), Failure> {
+        let digits = Digits::read();
+        let plan = ShardPlan::new(digits.len(), 32, 5)?;
+        let (mut model, mut optimizer, mut best) = (digits.model(), fresh(0.01), BestWeights::<Mlp>::new());
+        let resumed =
+            Checkpoint::resume_or_start_on(ranks, path, &mut model, &mut optimizer, &mut [("best", &mut best)])?;
+        let mut sum = Accumulator::on(ranks).reproducible(4)?;
+        let mut grads = model.alloc_grads();
+        let done = usize::try_from(optimizer.iterations())?;
+        for batch in (0..).flat_map(|epoch| plan.batches(epoch)).skip(done).take(usize::try_from(end)? - done) {
+            for micro_batch in sum.micro_batches(&batch) {
+                let loss;
+                (loss, grads) = train_step(&mut model, grads, digits.images(micro_batch));
+                sum.add(&model, &mut grads, loss, micro_batch.len())?;
+            }
+            optimizer.apply(&mut model, &mut grads, &mut sum)?;
+        }
+        Checkpoint::write_on(ranks, path, &model, &optimizer, &[("best", &best)])?;
+        Ok((resumed, Checkpoint::to_bytes(&model, &optimizer)?))
+    }
+
+    #[test]
+    fn a_run_resumes_on_another_number_of_ranks_to_the_same_bits() {
+        let folder = Folder::new("parallel-resume");
+        let (whole, parts) = (folder.0.join("whole"), folder.0.join("parts"));
+        let undisturbed = Threads::run(2, |ranks| train(ranks, &whole, 30)).unwrap();
+        for (ranks, end, expected) in [(4, 10, None), (1, 15, Some(10)), (2, 30, Some(15))] {
+            let resumed = Threads::run(ranks, |ranks| train(ranks, &parts, end)).unwrap();
+            for (from, bytes) in &resumed {
+                assert_eq!(*from, expected);
+                assert!(end < 30 || bytes == &undisturbed[0].1);
+            }
+        }
+        assert!(fs::read(whole).unwrap() == fs::read(parts).unwrap());
+    }
+
+    /// What each of three ranks says when rank 1 is made by `other`.
+    fn started<T: Send>(start: impl Fn(&Threads) -> Result<T, CheckpointError> + Sync) -> [Option<CheckpointError>; 3] {
+        let results = Threads::run(3, |ranks| Ok::<_, ()>(start(ranks).err())).unwrap();
+        results.try_into().unwrap()
+    }
+
+    #[test]
+    fn ranks_with_other_configs_or_models_are_named_everywhere() {
+        let errors = started(|ranks| {
+            let max_lr = if ranks.rank() == 1 { 0.02 } else { 0.01 };
+            Checkpoint::share(ranks, &mut Digits::read().model(), &mut fresh(max_lr), &mut [])
+        });
+        let differences = vec![Difference {
+            field: "config.schedule.cyclic.max_lr".into(),
+            saved: "0.01".into(),
+            present: "0.02".into(),
+        }];
+        assert!(
+            matches!(&errors[1], Some(CheckpointError::OtherConfigThanRank0(found)) if *found == differences),
+            "{:?}",
+            errors[1]
+        );
+        for error in [&errors[0], &errors[2]] {
+            assert!(matches!(error, Some(CheckpointError::Ranks(RanksError::Failed { rank: 1, .. }))), "{error:?}");
+            assert_eq!(
+                error.as_ref().unwrap().to_string(),
+                "rank 1: this rank has another config than rank 0: config.schedule.cyclic.max_lr is 0.02 here and 0.01 there"
+            );
+        }
+        let small = |ranks: &Threads| {
+            let device = Cpu::default();
+            let (mut two, mut three): (modules::Linear<2, 1, f32, Cpu>, modules::Linear<3, 1, f32, Cpu>) = (
+                device.build_module::<builders::Linear<2, 1>, f32>(),
+                device.build_module::<builders::Linear<3, 1>, f32>(),
+            );
+            if ranks.rank() == 1 {
+                Checkpoint::share(ranks, &mut three, &mut fresh(0.01), &mut [])
+            } else {
+                Checkpoint::share(ranks, &mut two, &mut fresh(0.01), &mut [])
+            }
+        };
+        let errors = started(small);
+        assert!(matches!(&errors[1], Some(CheckpointError::Tensor { .. })), "{:?}", errors[1]);
+        for error in [&errors[0], &errors[2]] {
+            assert!(matches!(error, Some(CheckpointError::Ranks(RanksError::Failed { rank: 1, .. }))), "{error:?}");
+        }
+        // A file of another model: only rank 0 has read it.
+        let folder = Folder::new("parallel-other");
+        let path = folder.0.join("other");
+        let model = Cpu::default().build_module::<builders::Linear<2, 1>, f32>();
+        Checkpoint::write(&path, &model, &fresh(0.01)).unwrap();
+        let read = |ranks: &Threads| {
+            Checkpoint::resume_or_start_on(ranks, &path, &mut Digits::read().model(), &mut fresh(0.01), &mut [])
+        };
+        let errors = started(read);
+        assert!(matches!(&errors[0], Some(CheckpointError::File { .. })), "{:?}", errors[0]);
+        for error in &errors[1..] {
+            assert!(matches!(error, Some(CheckpointError::Ranks(RanksError::Failed { rank: 0, .. }))), "{error:?}");
+        }
+        // A folder that is not there: only rank 0 has tried to write.
+        let path = folder.0.join("no/such/folder");
+        let errors = started(|ranks| Checkpoint::write_on(ranks, &path, &Digits::read().model(), &fresh(0.01), &[]));
+        assert!(matches!(&errors[0], Some(CheckpointError::Io { .. })), "{:?}", errors[0]);
+        assert!(errors[1..].iter().all(|error| matches!(error, Some(CheckpointError::Ranks(_)))), "{errors:?}");
+    }
+
+    /// Rank 0 has made updates, the others have other weights: all go on with its moments.
+    #[test]
+    fn ranks_start_with_the_moments_of_rank_0() {
+        let shared = Threads::run(2, |ranks| {
+            let digits = Digits::read();
+            let (mut model, mut optimizer) = (digits.model(), fresh(0.01));
+            let mut grads = model.alloc_grads();
+            for _ in 0..3 * (1 - ranks.rank()) {
+                let loss;
+                (loss, grads) = train_step(&mut model, grads, digits.images(&[1, 2, 3]));
+                optimizer.apply(&mut model, &mut grads, loss)?;
+            }
+            let before = model.2.bias.array();
+            Checkpoint::share(ranks, &mut model, &mut optimizer, &mut [])?;
+            Ok::<_, Failure>((before, Checkpoint::to_bytes(&model, &optimizer)?, optimizer.iterations()))
+        })
+        .unwrap();
+        assert!(shared[0].1 == shared[1].1 && shared[1].2 == 3);
+        assert_ne!(shared[0].0, shared[1].0);
+    }
+}

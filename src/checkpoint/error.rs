@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::difference::Difference;
 use crate::error::ConfigError;
+use crate::training::RanksError;
 
 /// The version of the format. Other versions are not read.
 pub(super) const FORMAT: u64 = 1;
@@ -62,6 +63,12 @@ pub enum CheckpointError {
     /// present one.
     #[error("the run was saved with another config: {}", list(.0))]
     OtherConfig(Vec<Difference>),
+    /// This rank was started with another config than rank 0. In each difference, what was saved is that of rank 0.
+    #[error("this rank has another config than rank 0: {}", beside_rank_0(.0))]
+    OtherConfigThanRank0(Vec<Difference>),
+    /// Something went wrong between the ranks, or another rank failed.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
     /// A part of the run, for instance [`BestWeights`](crate::training::BestWeights), cannot be saved or restored.
     #[error("part {name:?} {problem}")]
     Part {
@@ -80,6 +87,13 @@ pub enum CheckpointError {
 
 fn list(differences: &[Difference]) -> String {
     differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn beside_rank_0(differences: &[Difference]) -> String {
+    let texts = differences
+        .iter()
+        .map(|Difference { field, saved, present }| format!("{field} is {present} here and {saved} there"));
+    texts.collect::<Vec<_>>().join("; ")
 }
 
 impl CheckpointError {

@@ -11,6 +11,7 @@ mod history;
 mod model_checkpoint;
 pub(crate) mod number;
 mod part;
+mod ranks;
 mod restore;
 mod saved;
 mod template;

@@ -140,16 +140,12 @@ impl Checkpoint {
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
     ) -> Result<Vec<u8>, CheckpointError> {
-        let Packed { tensors, text } = Packed::run(model, optimizer, &[])?;
-        let mut bytes = Vec::new();
-        // Writing to memory does not fail.
-        tensors.write((ENTRY, &text), &mut bytes).map_err(|error| CheckpointError::Document(error.to_string()))?;
-        Ok(bytes)
+        Packed::run(model, optimizer, &[])?.to_bytes()
     }
 }
 
 /// The contents of a file: the tensors, and the text of the document.
-struct Packed {
+pub(super) struct Packed {
     tensors: Tensors,
     text: String,
 }
@@ -161,7 +157,7 @@ impl Packed {
         Self::new(tensors, None)
     }
 
-    fn run<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
+    pub(super) fn run<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
         parts: &[(&str, &dyn RunPart<M>)],
@@ -190,6 +186,14 @@ impl Packed {
         // A document that cannot be read must not replace one that can.
         Document::from_text(&text, sum)?;
         Ok(Self { tensors, text })
+    }
+
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, CheckpointError> {
+        let mut bytes = Vec::new();
+        // Writing to memory does not fail.
+        let written = self.tensors.write((ENTRY, &self.text), &mut bytes);
+        written.map_err(|error| CheckpointError::Document(error.to_string()))?;
+        Ok(bytes)
     }
 
     fn write(&self, path: &Path) -> Result<(), CheckpointError> {

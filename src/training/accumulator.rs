@@ -178,11 +178,6 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         Ok(Self { reproducible: true, ..self.with_micro_batches(micro_batches)? })
     }
 
-    /// The ranks.
-    pub fn ranks(&self) -> &'r R {
-        self.ranks
-    }
-
     /// The micro-batches of this rank out of a batch of all ranks, without those that have no samples.
     pub fn micro_batches<'a, T>(&self, batch: &'a [T]) -> impl Iterator<Item = &'a [T]> + use<'a, 'r, T, R> {
         let (rank, size) = (self.ranks.rank(), self.ranks.size());

@@ -96,7 +96,6 @@ pub trait Ranks {
     /// # Errors
     ///
     /// See [`RanksError`].
-    #[expect(clippy::needless_pass_by_value, reason = "a number")]
     fn mean(&self, value: impl ToPrimitive, samples: usize) -> Result<f64, RanksError> {
         let (value, weight) = (value.to_f64().unwrap_or(f64::NAN), numeric::float(samples as u64));
         if samples > 0 && self.size() == 1 {

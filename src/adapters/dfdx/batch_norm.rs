@@ -6,9 +6,11 @@ use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
 
-use super::walk::{Item, walk_mut};
+use super::walk::{Item, walk, walk_mut};
 use crate::check;
 use crate::error::ConfigError;
+use crate::numeric;
+use crate::training::{Ranks, RanksError};
 
 /// Recomputes the running statistics of batch normalisation as plain means over the batches.
 ///
@@ -58,6 +60,61 @@ where
         _ => Ok(None),
     });
     check::length("batches", seen.into())
+}
+
+/// Averages the running statistics of batch normalisation over all ranks, for instance before a checkpoint. Each rank has
+/// gathered its own from its shares of the batches.
+///
+/// # Errors
+///
+/// See [`RanksError`].
+///
+/// # Examples
+///
+/// ```
+/// use cyclic_optim::adapters::dfdx::average_batch_norm;
+/// use cyclic_optim::training::{Ranks, Threads};
+/// use dfdx::prelude::*;
+///
+/// let means = Threads::run(2, |ranks| {
+///     let device = Cpu::default();
+///     let mut model = device.build_module::<builders::BatchNorm1D<2>, f32>();
+///     model.running_mean.copy_from(&[ranks.rank() as f32, 5.0]);
+///     average_batch_norm::<_, f32, Cpu>(ranks, &mut model)?;
+///     Ok::<_, cyclic_optim::training::RanksError>(model.running_mean.array())
+/// })
+/// .unwrap();
+/// assert_eq!(means, [[0.5, 5.0]; 2]);
+/// ```
+pub fn average_batch_norm<M, E, D>(ranks: &impl Ranks, model: &mut M) -> Result<(), RanksError>
+where
+    M: TensorCollection<E, D>,
+    E: Dtype,
+    D: Device<E>,
+{
+    let mut mine = Vec::new();
+    let Ok(()) = walk::<_, E, D, Infallible>(model, |name, item| {
+        if let Item::Tensor { tensor, .. } = item {
+            if is_statistic(&name) {
+                mine.extend(tensor.values().into_iter().map(|value| value.to_f64().unwrap_or(f64::NAN)));
+            }
+        }
+        Ok(())
+    });
+    let mut sums = vec![0.0; mine.len()];
+    ranks.sum_f64(&mine, &mut sums)?;
+    let ranks = numeric::float(ranks.size() as u64);
+    let mut means = sums.into_iter().filter_map(|sum| E::from_f64(sum / ranks));
+    let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| {
+        if let Item::Tensor { tensor, .. } = item {
+            if is_statistic(&name) {
+                let values: Vec<E> = means.by_ref().take(tensor.shape().iter().product()).collect();
+                tensor.set(&values);
+            }
+        }
+        Ok(None)
+    });
+    Ok(())
 }
 
 fn is_statistic(name: &str) -> bool {

@@ -42,7 +42,7 @@ mod walk;
 mod watch;
 mod weight_average;
 
-pub use batch_norm::recompute_batch_norm;
+pub use batch_norm::{average_batch_norm, recompute_batch_norm};
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};
 pub use dead_relu::{DeadLayer, DeadRelus};

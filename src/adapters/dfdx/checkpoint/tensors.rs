@@ -96,7 +96,7 @@ where
     fn load_state(&self, model: &M, steps: Steps, saved: &mut SavedTensors) -> Result<Self, CheckpointError> {
         let mut moments: Vec<_> = O::MOMENTS.iter().map(|_| Gradients::leaky()).collect();
         let mut parameters = Vec::new();
-        walk(model, |name, item: Item<&dyn AnyTensor<E, D>>| {
+        walk::<_, E, D, CheckpointError>(model, |name, item| {
             let Item::Tensor { tensor, is_parameter: true } = item else { return Ok(()) };
             parameters.push(tensor.id());
             for (moment, all) in O::MOMENTS.iter().zip(&mut moments) {

@@ -1,0 +1,111 @@
+//! Checkpoints of a run of several ranks.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Checkpoint;
+use super::error::CheckpointError;
+use super::part::RunPart;
+use super::saved::{SavedModel, SavedWith};
+use super::write::Packed;
+use crate::optimizer::CyclicOptimizer;
+use crate::schedule::Schedule;
+use crate::training::Ranks;
+
+impl Checkpoint {
+    /// Starts a run of several ranks: gives all of them the model, the optimizer with its moments, the state, the history and
+    /// the parts of rank 0, and checks that they have the same config. Without it, ranks that were initialised in different
+    /// ways stay different without a sign.
+    ///
+    /// # Errors
+    ///
+    /// On the rank that does not fit: [`OtherConfigThanRank0`](CheckpointError::OtherConfigThanRank0), which names each field;
+    /// its model has other shapes, types or names; its parts are others. On all other ranks: that error's text with the number
+    /// of the rank.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(feature = "dfdx")] {
+    /// use cyclic_optim::training::{Ranks, Threads};
+    /// use cyclic_optim::{Adam, Checkpoint, Constant, CyclicOptimizer};
+    /// use dfdx::prelude::*;
+    ///
+    /// let weights = Threads::run(2, |ranks| {
+    ///     // Each rank has another seed.
+    ///     let device = Cpu::seed_from_u64(ranks.rank() as u64);
+    ///     let mut model = device.build_module::<builders::Linear<3, 1>, f32>();
+    ///     let mut optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), Constant::new(0.1).unwrap());
+    ///     Checkpoint::share(ranks, &mut model, &mut optimizer, &mut [])?;
+    ///     Ok::<_, cyclic_optim::CheckpointError>(model.weight.array())
+    /// });
+    /// let weights = weights.unwrap();
+    /// assert_eq!(weights[0], weights[1]);
+    /// # }
+    /// ```
+    pub fn share<M: SavedModel<F> + Clone, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
+        ranks: &impl Ranks,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+        parts: &mut [(&str, &mut dyn RunPart<M>)],
+    ) -> Result<(), CheckpointError> {
+        let packed = if ranks.is_first() {
+            let parts: Vec<(&str, &dyn RunPart<M>)> = parts.iter().map(|(name, part)| (*name, &**part)).collect();
+            Packed::run(model, optimizer, &parts).and_then(|packed| packed.to_bytes())
+        } else {
+            Ok(Vec::new())
+        };
+        let mut bytes = ranks.agree(packed)?;
+        ranks.broadcast(0, &mut bytes)?;
+        let restored = if ranks.is_first() {
+            Ok(())
+        } else {
+            Self::from_bytes(bytes).and_then(|saved| saved.restore_with(model, optimizer, parts))
+        };
+        ranks.agree(restored.map_err(|error| match error {
+            CheckpointError::OtherConfig(differences) => CheckpointError::OtherConfigThanRank0(differences),
+            error => error,
+        }))
+    }
+
+    /// As [`resume_or_start`](Self::resume_or_start), for a run of several ranks: rank 0 reads the file or writes it, and gives
+    /// its run to all others as [`share`](Self::share) does. So the others need not have the file, and a run can be resumed
+    /// with another number of ranks.
+    ///
+    /// # Errors
+    ///
+    /// As [`resume_or_start`](Self::resume_or_start) and [`share`](Self::share), on every rank.
+    pub fn resume_or_start_on<M: SavedModel<F> + Clone, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
+        ranks: &impl Ranks,
+        path: impl AsRef<Path>,
+        model: &mut M,
+        optimizer: &mut CyclicOptimizer<O, S>,
+        parts: &mut [(&str, &mut dyn RunPart<M>)],
+    ) -> Result<Option<u64>, CheckpointError> {
+        let started = if ranks.is_first() { Self::resume_or_start(path, model, optimizer, parts) } else { Ok(None) };
+        let mut resumed = vec![u8::from(ranks.agree(started)?.is_some())];
+        ranks.broadcast(0, &mut resumed)?;
+        Self::share(ranks, model, optimizer, parts)?;
+        Ok((resumed == [1]).then(|| optimizer.iterations()))
+    }
+
+    /// As [`write_with`](Self::write_with), for a run of several ranks: rank 0 writes the file, and when that fails, every rank
+    /// returns an error.
+    ///
+    /// The statistics of batch normalisation are those of rank 0, unless they are averaged before: dfdx's with
+    /// `adapters::dfdx::average_batch_norm`.
+    ///
+    /// # Errors
+    ///
+    /// As [`write_with`](Self::write_with), on every rank.
+    pub fn write_on<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
+        ranks: &impl Ranks,
+        path: impl AsRef<Path>,
+        model: &M,
+        optimizer: &CyclicOptimizer<O, S>,
+        parts: &[(&str, &dyn RunPart<M>)],
+    ) -> Result<(), CheckpointError> {
+        ranks.agree(if ranks.is_first() { Self::write_with(path, model, optimizer, parts) } else { Ok(()) })
+    }
+}
