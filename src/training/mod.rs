@@ -9,6 +9,8 @@ mod apply;
 mod best_weights;
 pub(crate) mod clip;
 mod gradients;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod ranks;
 mod recovery;
 mod shards;
@@ -20,6 +22,8 @@ pub use accumulator::{Accumulator, AverageError, BatchLoss, LastMicroBatch};
 pub use apply::UpdateError;
 pub use best_weights::BestWeights;
 pub use gradients::{Element, GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
+#[cfg(feature = "mpi")]
+pub use mpi::Mpi;
 pub use ranks::{Alone, Ranks, RanksError};
 pub use recovery::{Outcome, Recovered, Recovery};
 pub use shards::ShardPlan;
