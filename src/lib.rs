@@ -37,6 +37,7 @@ pub mod feedback;
     feature = "plot",
     feature = "checkpoint"
 ))]
+#[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
 pub mod history;
 mod hyper;
