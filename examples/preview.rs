@@ -6,8 +6,9 @@
 //! cargo run --release --example preview -- examples/configs/triangular2.toml --updates 1000 --batches-per-epoch 45
 //! ```
 //!
-//! Look at the three columns: the update, its learning rate, its momentum (empty where it is not cycled). Lines that begin with
-//! `review:` say what the config is going to do over the run that may not be meant.
+//! Look at the columns: the update, its learning rate, its momentum (empty where it is not cycled), and any other
+//! hyper-parameter that the config gives a schedule. Lines that begin with `review:` say what the config is going to do over the
+//! run that may not be meant.
 
 mod support;
 
@@ -17,11 +18,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cyclic_optim::review::Review;
-use cyclic_optim::{ConfigError, Schedule};
+use cyclic_optim::{ConfigError, Hyper, Schedule};
 use support::flags::named;
 use support::output::OutputError;
 
-/// Print the learning rate and the momentum of each update as CSV.
+/// Print the learning rate, the momentum and other scheduled hyper-parameters of each update as CSV.
 #[derive(Parser)]
 struct Args {
     /// Schedule config, JSON or TOML.
@@ -73,10 +74,15 @@ fn main() -> ExitCode {
         }
         let mut out = BufWriter::new(stdout().lock());
         let mut write = || -> std::io::Result<()> {
-            writeln!(out, "step,learning_rate,momentum")?;
+            let own = |hyper: &Hyper| config.hyper().get(*hyper).is_some();
+            let others: Vec<Hyper> = [Hyper::WeightDecay, Hyper::Beta2, Hyper::Eps].into_iter().filter(own).collect();
+            let names: String = others.iter().map(|hyper| format!(",{}", hyper.name())).collect();
+            writeln!(out, "step,learning_rate,momentum{names}")?;
             for applied in config.preview().take(args.steps) {
                 let momentum = applied.momentum.map_or(String::new(), |momentum| momentum.to_string());
-                writeln!(out, "{},{},{momentum}", applied.step, applied.lr)?;
+                let value = |hyper: &Hyper| applied.get(*hyper).map_or(String::new(), |value| value.to_string());
+                let others: String = others.iter().map(|hyper| format!(",{}", value(hyper))).collect();
+                writeln!(out, "{},{},{momentum}{others}", applied.step, applied.lr)?;
             }
             out.flush()
         };

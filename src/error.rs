@@ -124,6 +124,18 @@ pub enum ConfigError {
     /// Cycled momentum needs an inner optimizer with momentum.
     #[error("momentum cannot be cycled: the inner optimizer has no momentum, or it is switched off")]
     NoMomentum,
+    /// A hyper-parameter has two schedules.
+    #[error("{hyper} has two schedules, and can follow only one")]
+    TwoSchedules {
+        /// The hyper-parameter.
+        hyper: &'static str,
+    },
+    /// The inner optimizer lacks a hyper-parameter that has a schedule.
+    #[error("{hyper} cannot be scheduled: the inner optimizer has none, or it is switched off")]
+    NoHyper {
+        /// The hyper-parameter.
+        hyper: &'static str,
+    },
     /// The inner optimizer has no learning rate to schedule.
     #[error("the inner optimizer has no learning rate to schedule")]
     NoLearningRate,

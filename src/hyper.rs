@@ -12,6 +12,27 @@ pub enum Hyper {
     Momentum,
     /// The weight decay, L2 or decoupled as the optimizer defines it.
     WeightDecay,
+    /// The weight of the past in the mean square: beta2 of Adam, alpha of RMSprop (rho in Keras).
+    Beta2,
+    /// The number that keeps a division from becoming one by 0.
+    Eps,
+}
+
+impl Hyper {
+    /// All of them, in the order in which they are reported.
+    pub(crate) const ALL: [Self; 5] = [Self::LearningRate, Self::Momentum, Self::WeightDecay, Self::Beta2, Self::Eps];
+
+    /// The name in config files, histories and messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LearningRate => "learning_rate",
+            Self::Momentum => "momentum",
+            Self::WeightDecay => "weight_decay",
+            Self::Beta2 => "beta2",
+            Self::Eps => "eps",
+        }
+    }
 }
 
 /// The optimizer does not have this hyper-parameter, or it is switched off.
@@ -95,7 +116,7 @@ impl Hyperparameters for RateAndMomentum {
         match hyper {
             Hyper::LearningRate => Some(self.lr),
             Hyper::Momentum => self.momentum,
-            Hyper::WeightDecay => None,
+            _ => None,
         }
     }
 

@@ -59,7 +59,7 @@ mod whole_append;
 pub use adapters::dfdx::{Adam, RMSprop, Sgd};
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointError, ModelCheckpoint};
-pub use config::{Bounds, Clip, ClrConfig, Guard, IntoConfig, MomentumRange};
+pub use config::{Bounds, Clip, ClrConfig, Guard, HyperSchedules, IntoConfig, MomentumRange};
 pub use error::ConfigError;
 pub use history::History;
 pub use hyper::{Hyper, Hyperparameters, RateAndMomentum, Unsupported};

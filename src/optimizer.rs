@@ -98,12 +98,15 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// The config cycles momentum and `inner` has none, or the first rate or momentum of a custom schedule is invalid.
+    /// The config cycles momentum or schedules another hyper-parameter and `inner` has none, or the first rate or momentum of a custom schedule is invalid.
     pub fn try_new(inner: O, config: impl IntoConfig<S>) -> Result<Self, ConfigError> {
         let config = config.into_config();
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
         if config.momentum().is_some() {
             inner.get(Hyper::Momentum).ok_or(ConfigError::NoMomentum)?;
+        }
+        for (hyper, _) in config.hyper().iter() {
+            inner.get(hyper).ok_or(ConfigError::NoHyper { hyper: hyper.name() })?;
         }
         let run = Run::new(&config, ClrState::default());
         run.scheduled().check()?;
@@ -411,6 +414,20 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
                 self.run.without_momentum();
             }
         }
+        if let Some(hypers) = self.run.next_hypers() {
+            self.write_hypers(hypers);
+        }
+    }
+
+    /// Cold, to keep it out of the path of runs without such schedules.
+    #[cold]
+    #[inline(never)]
+    fn write_hypers(&mut self, hypers: impl Iterator<Item = (Hyper, f64)>) {
+        for (hyper, value) in hypers {
+            if self.inner.set(hyper, value).is_err() {
+                self.run.without_hyper(hyper);
+            }
+        }
     }
 
     /// Makes the next update use `lr` instead of the scheduled rate. One that is invalid is refused by
@@ -445,9 +462,14 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.run.next().lr
     }
 
-    /// The momentum that the next update will use, if momentum is cycled.
+    /// The momentum that the next update will use, if momentum is cycled or has a schedule.
     pub fn momentum(&self) -> Option<f64> {
-        self.run.next().momentum
+        self.hyper(Hyper::Momentum)
+    }
+
+    /// The value of a hyper-parameter that the next update will use; `None` for one that has no schedule.
+    pub fn hyper(&self, hyper: Hyper) -> Option<f64> {
+        self.upcoming().get(hyper)
     }
 
     /// What the last update used; `None` before the first one.

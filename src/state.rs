@@ -1,13 +1,15 @@
 //! The state of a run: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that is not in its config.
 
 use crate::check;
+use crate::config::check_value;
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
+use crate::hyper::Hyper;
 use crate::schedule::{LrRange, Schedule};
 
 /// What one update used, from [`last`](crate::CyclicOptimizer::last), or will use, from
 /// [`preview`](crate::CyclicOptimizer::preview).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Applied {
     /// The number of the update in the run, counted from 0.
@@ -17,30 +19,52 @@ pub struct Applied {
     pub step: u64,
     /// The learning rate.
     pub lr: f64,
-    /// The momentum (beta1 for Adam), if it is cycled.
+    /// The momentum (beta1 for Adam), if it is cycled or has a schedule.
     pub momentum: Option<f64>,
+    /// The weight decay, if it has a schedule.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub weight_decay: Option<f64>,
+    /// Adam's beta2 or RMSprop's alpha, if it has a schedule.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub beta2: Option<f64>,
+    /// The eps of the optimizer, if it has a schedule.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub eps: Option<f64>,
     /// The global norm of the gradients before clipping, if it was computed.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub grad_norm: Option<f64>,
 }
 
 impl Applied {
-    pub(crate) const LEARNING_RATE: &str = "learning_rate";
-    pub(crate) const MOMENTUM: &str = "momentum";
+    /// The value of a hyper-parameter that has a schedule; `None` for one that has none.
+    #[must_use]
+    pub fn get(&self, hyper: Hyper) -> Option<f64> {
+        match hyper {
+            Hyper::LearningRate => Some(self.lr),
+            Hyper::Momentum => self.momentum,
+            Hyper::WeightDecay => self.weight_decay,
+            Hyper::Beta2 => self.beta2,
+            Hyper::Eps => self.eps,
+        }
+    }
 
-    /// The metrics of the update, each with its name: `learning_rate`, `momentum` if it is cycled, `grad_norm` if it was taken.
-    /// This is what every [`Recorder`](crate::history::Recorder) records.
+    /// The hyper-parameters that the update used, those that have a schedule.
+    pub(crate) fn hypers(&self) -> impl Iterator<Item = (Hyper, f64)> + '_ {
+        Hyper::ALL.into_iter().filter_map(|hyper| Some((hyper, self.get(hyper)?)))
+    }
+
+    /// The metrics of the update, each with its name: `learning_rate`, those of `momentum`, `weight_decay`, `beta2` and `eps`
+    /// that have a schedule, `grad_norm` if it was taken. This is what every [`Recorder`](crate::history::Recorder) records.
     ///
     /// ```
     /// use cyclic_optim::Applied;
     ///
-    /// let used = Applied { iteration: 7, step: 7, lr: 0.1, momentum: None, grad_norm: Some(2.5) };
+    /// let used = Applied { iteration: 7, step: 7, lr: 0.1, grad_norm: Some(2.5), ..Applied::default() };
     /// assert!(used.metrics().eq([("learning_rate", 0.1), ("grad_norm", 2.5)]));
     /// ```
     pub fn metrics(&self) -> impl Iterator<Item = (&str, f64)> {
-        let all =
-            [(Self::LEARNING_RATE, Some(self.lr)), (Self::MOMENTUM, self.momentum), ("grad_norm", self.grad_norm)];
-        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
+        let hypers = self.hypers().map(|(hyper, value)| (hyper.name(), value));
+        hypers.chain(self.grad_norm.map(|norm| ("grad_norm", norm)))
     }
 }
 
@@ -146,6 +170,7 @@ impl ClrState {
         if let Some(last) = self.last {
             check::rate("last.lr", last.lr)?;
             last.momentum.map_or(Ok(()), |momentum| check::momentum("last.momentum", momentum))?;
+            last.hypers().try_for_each(|(hyper, value)| check_value(hyper, value))?;
             last.grad_norm.map_or(Ok(()), |norm| check::non_negative("last.grad_norm", norm))?;
         }
         if let Some(range) = self.range {

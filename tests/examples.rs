@@ -365,7 +365,7 @@ mod record {
             for (name, per) in [("updates.csv", Per::Update), ("epochs.csv", Per::Epoch)] {
                 let path = out.join(name);
                 let mut log = CsvLog::open(&path, per, &["loss"], Some(0)).unwrap();
-                let used = Applied { iteration: 0, step: 0, lr: 0.1, momentum: None, grad_norm: None };
+                let used = Applied { lr: 0.1, ..Applied::default() };
                 log.update(&used, &[("loss", 1.0)]).unwrap();
                 log.epoch(0, &[("loss", 1.0)]).unwrap();
                 let table = rows(&path);

@@ -11,8 +11,8 @@ mod support;
 
 use cyclic_optim::feedback::Plateau;
 use cyclic_optim::{
-    Applied, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, LrRange, OneCycle, Part, Point,
-    Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, from_fn,
+    Applied, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyper, Hyperparameters, LrRange,
+    OneCycle, Part, Point, Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, from_fn,
 };
 use proptest::prelude::*;
 use support::Remembers;
@@ -232,6 +232,52 @@ proptest! {
             prop_assert_eq!((last.index, last.is_last(), last.length), (index, true, bounds.end - bounds.start));
             prop_assert_eq!(policy.updates_for_cycles(index + 1), Some(bounds.end));
         }
+    }
+
+    /// Hyper-parameters follow their own schedules, update by update, after seeking and after a state was read.
+    #[test]
+    fn hypers_follow_their_schedules(rate in support::policy(), own in prop::collection::vec((0..4_usize, support::policy()), 1..4), k in 0..400_u64, n in 1..40_u64) {
+        let hypers = [Hyper::WeightDecay, Hyper::Eps, Hyper::Beta2, Hyper::Momentum];
+        let mut config = ClrConfig::new(rate);
+        let mut scheduled: Vec<(Hyper, Policy)> = Vec::new();
+        for (pick, policy) in own {
+            let hyper = hypers[pick];
+            let with = config.clone().with_hyper(hyper, policy.clone());
+            let twice = scheduled.iter().any(|(other, _)| *other == hyper);
+            let too_high = matches!(hyper, Hyper::Beta2 | Hyper::Momentum) && policy.peak() >= 1.0;
+            prop_assert_eq!(with.is_err(), twice || too_high);
+            if let Ok(with) = with {
+                config = with;
+                scheduled.push((hyper, policy));
+            }
+        }
+        let mut through = CyclicOptimizer::new(support::RemembersAll::default(), config.clone());
+        for _ in 0..k {
+            through.update_with(|_| Ok::<_, ()>(())).unwrap();
+        }
+        let mut sought = CyclicOptimizer::new(support::RemembersAll::default(), config.clone());
+        sought.seek(k);
+        let mut restored = CyclicOptimizer::new(support::RemembersAll::default(), config);
+        restored.restore(through.state()).unwrap();
+        for step in k..k + n {
+            for optimizer in [&mut through, &mut sought, &mut restored] {
+                let held = optimizer.update_with(|inner| Ok::<_, ()>(inner.clone())).unwrap();
+                let last = optimizer.last().unwrap();
+                for (hyper, schedule) in &scheduled {
+                    let expected = Some(bits(schedule.value_at(step)));
+                    prop_assert_eq!((held.get(*hyper).map(bits), last.get(*hyper).map(bits)), (expected, expected));
+                    let next = optimizer.hyper(*hyper);
+                    prop_assert_eq!(next.map(bits), Some(bits(schedule.value_at(step + 1))));
+                    prop_assert_eq!(next, optimizer.get_ref().get(*hyper));
+                    prop_assert_eq!(next, optimizer.preview(1).next().unwrap().get(*hyper));
+                }
+                // No other is touched.
+                for hyper in hypers {
+                    prop_assert_eq!(last.get(hyper).is_some(), scheduled.iter().any(|(own, _)| *own == hyper));
+                }
+            }
+        }
+        prop_assert_eq!(restored.state(), through.state());
     }
 
     /// After every operation the inner optimizer holds what `lr` and `momentum` return. The next update uses that, and `last`

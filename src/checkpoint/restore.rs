@@ -10,6 +10,7 @@ use super::file::SavedTensors;
 use super::part::{PartCounts, RunPart};
 use super::saved::{MODEL, OPTIMIZER, SavedModel, SavedOptimizer, SavedWith, Steps};
 use super::{Checkpoint, history, part_prefix};
+use crate::hyper::Hyper;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 
@@ -123,13 +124,24 @@ impl Checkpoint {
         let mut found = Vec::new();
         compare("optimizer", Some(&run.optimizer.clone().into()), Some(&O::KIND.into()), &mut found);
         let scheduled = |name: &str| {
-            name == "lr" || (optimizer.config().momentum().is_some() && matches!(name, "beta1" | "momentum"))
+            let hyper = match name {
+                "lr" => Hyper::LearningRate,
+                "beta1" | "momentum" => Hyper::Momentum,
+                "weight_decay" => Hyper::WeightDecay,
+                "beta2" | "alpha" | "rho" => Hyper::Beta2,
+                "eps" => Hyper::Eps,
+                _ => return false,
+            };
+            optimizer.config().is_scheduled(hyper)
         };
-        // The value of a scheduled hyper-parameter is not a difference, but its presence is.
+        // The value of a scheduled hyper-parameter is not a difference, but its presence is, and the kind of a weight decay.
         let own = |mut all: Map<String, Value>| {
             for (name, value) in &mut all {
-                if scheduled(name) && !value.is_null() {
-                    *value = "scheduled".into();
+                match value {
+                    _ if !scheduled(name) => {}
+                    Value::Object(kinds) => kinds.values_mut().for_each(|value| *value = "scheduled".into()),
+                    Value::Null => {}
+                    _ => *value = "scheduled".into(),
                 }
             }
             Value::from(all)

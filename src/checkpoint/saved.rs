@@ -117,8 +117,8 @@ pub trait SavedOptimizer: Hyperparameters {
     /// The kind of optimizer, as the file names it. A run is only restored to an optimizer of the same kind.
     const KIND: &'static str;
 
-    /// The hyper-parameters. A run is only restored to an optimizer with the same ones. A scheduled learning rate (`lr`) and a
-    /// scheduled momentum (`momentum` or `beta1`) may differ.
+    /// The hyper-parameters. A run is only restored to an optimizer with the same ones. Those that are scheduled may differ:
+    /// the learning rate (`lr`), the momentum (`momentum` or `beta1`), `weight_decay`, `beta2` (also `alpha` or `rho`), `eps`.
     fn hyperparameters(&self) -> Map<String, Value>;
 
     /// The number of updates, and what else the optimizer knows of them.

@@ -1,9 +1,15 @@
 //! What the user asks for: a schedule, and the options around it.
 
+mod hyper;
+
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
+use crate::hyper::Hyper;
 use crate::schedule::{IntoPolicy, LrRange, Policy, Schedule, for_each_schedule};
+
+pub use hyper::HyperSchedules;
+pub(crate) use hyper::check_value;
 
 serde_checked! {
     /// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
@@ -18,6 +24,7 @@ serde_checked! {
     /// value    = schedule over (base, max_lr) at clr_iterations
     /// lr       = clamp(value multiplier, floor, ceiling)        for the multiplier see ClrState
     /// momentum = max_momentum - (max_momentum - base_momentum) height (amplitude)
+    /// others   = their own schedules at clr_iterations
     /// ```
     ///
     /// A run never changes its config. What it changes is in [`ClrState`](crate::ClrState).
@@ -26,6 +33,7 @@ serde_checked! {
     /// |---|---|---|---|
     /// | `schedule` | required | the learning rate of each update | |
     /// | [`with_momentum`](Self::with_momentum) | none | momentum, inverse to the rate | 0 <= base <= max < 1 |
+    /// | [`with_hyper`](Self::with_hyper) | none | weight decay, beta2, eps or momentum on a schedule of its own | |
     /// | [`with_decay`](Self::with_decay) | 0 | decay of the base | [0, inf) |
     /// | [`with_bounds`](Self::with_bounds) | none | limits of the applied rate | 0 <= floor <= ceiling |
     /// | [`with_plateau`](Self::with_plateau) | none | a smaller rate when the metric stops improving | [`Plateau`] |
@@ -70,6 +78,8 @@ serde_checked! {
         guard: Guard,
         #[cfg_attr(feature = "serde", serde(default))]
         clip: Clip,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "HyperSchedules::is_empty"))]
+        hyper: HyperSchedules,
     }
 }
 
@@ -139,6 +149,7 @@ impl<S: Schedule> ClrConfig<S> {
             early_stopping: None,
             guard: Guard::default(),
             clip: Clip::default(),
+            hyper: HyperSchedules::default(),
         }
     }
 
@@ -160,6 +171,34 @@ impl<S: Schedule> ClrConfig<S> {
     /// See [`with_momentum`](Self::with_momentum).
     pub fn with_scaled_momentum(mut self, base_momentum: f64, max_momentum: f64) -> Result<Self, ConfigError> {
         self.momentum = Some(MomentumRange { base_momentum, max_momentum, scaled: true });
+        self.check()
+    }
+
+    /// Gives a hyper-parameter other than the learning rate a schedule of its own. It is asked for the step, as the schedule
+    /// of the rate is; what such a schedule calls a rate is the value of the hyper-parameter.
+    ///
+    /// Scale, plateau, bounds and [`set_range`](crate::CyclicOptimizer::set_range) act on the learning rate alone.
+    ///
+    /// ```
+    /// use cyclic_optim::{ClrConfig, CosineDecay, Cyclic, Hyper, LinearDecay, Part, Sequence};
+    ///
+    /// // Weight decay that fades out, and RMSprop's alpha (Adam's beta2) against the rate: down while it rises, then up.
+    /// let down = LinearDecay::new(0.95, 0.85, 100)?;
+    /// let against = Sequence::new([Part::new(down, 100), Part::endless(Cyclic::triangular(0.85, 0.95, 100)?)])?;
+    /// let config = ClrConfig::new(Cyclic::triangular(0.001, 0.006, 100)?)
+    ///     .with_hyper(Hyper::WeightDecay, CosineDecay::new(0.01, 0.0, 400)?)?
+    ///     .with_hyper(Hyper::Beta2, against)?;
+    /// let at_peak = config.preview().nth(100).unwrap();
+    /// assert_eq!((at_peak.lr, at_peak.beta2), (0.006, Some(0.85)));
+    /// assert_eq!(config.preview().nth(200).unwrap().weight_decay, Some(0.005));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A second schedule for the same hyper-parameter (the learning rate has one already), a momentum or beta2 of 1 or above.
+    pub fn with_hyper(mut self, hyper: Hyper, schedule: impl IntoPolicy) -> Result<Self, ConfigError> {
+        self.hyper = self.hyper.insert(hyper, schedule.into_policy())?;
         self.check()
     }
 
@@ -250,6 +289,20 @@ impl<S: Schedule> ClrConfig<S> {
         self.momentum
     }
 
+    /// Whether a run sets this hyper-parameter at each update.
+    pub fn is_scheduled(&self, hyper: Hyper) -> bool {
+        match hyper {
+            Hyper::LearningRate => true,
+            Hyper::Momentum if self.momentum.is_some() => true,
+            _ => self.hyper.get(hyper).is_some(),
+        }
+    }
+
+    /// The schedules of hyper-parameters other than the learning rate.
+    pub fn hyper(&self) -> &HyperSchedules {
+        &self.hyper
+    }
+
     /// The decay of the base.
     #[inline]
     pub fn decay(&self) -> f64 {
@@ -308,6 +361,9 @@ impl<S: Schedule> ClrConfig<S> {
             check::momentum("max_momentum", max_momentum)?;
             check::ordered(("base_momentum", base_momentum), ("max_momentum", max_momentum))?;
             self.schedule.point_at(0, None).height.ok_or(ConfigError::NoHeight)?;
+            if self.hyper.get(Hyper::Momentum).is_some() {
+                return Err(ConfigError::TwoSchedules { hyper: Hyper::Momentum.name() });
+            }
         }
         if let Some(plateau) = self.plateau {
             plateau.check()?;

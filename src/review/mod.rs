@@ -277,7 +277,7 @@ struct Rates {
 impl Rates {
     fn of<S: Schedule>(config: &ClrConfig<S>, updates: u64) -> Self {
         let mut used = config.preview().take(usize::try_from(updates.min(LOOKED_AT)).unwrap_or(usize::MAX));
-        let first = used.next().unwrap_or(Applied { iteration: 0, step: 0, lr: 0.0, momentum: None, grad_norm: None });
+        let first = used.next().unwrap_or_default();
         used.fold(Self { first, lowest: first, highest: first }, |found, used| Self {
             lowest: if used.lr < found.lowest.lr { used } else { found.lowest },
             highest: if used.lr > found.highest.lr { used } else { found.highest },

@@ -16,15 +16,20 @@
 //! Ramps and cursor belong to the room `schedule`, because schedules make ramps and [`Values`](crate::schedule::Values)
 //! walks over them.
 
+mod hypers;
 mod preview;
 mod rates;
 mod report;
 
+use alloc::boxed::Box;
+
+use hypers::Hypers;
 pub use preview::Preview;
 pub(crate) use rates::Rates;
 
 use crate::config::ClrConfig;
 use crate::feedback::Stop;
+use crate::hyper::Hyper;
 use crate::schedule::{Cursor, Cycle, Schedule};
 use crate::state::{Applied, ClrState};
 
@@ -46,6 +51,8 @@ pub(crate) struct Run {
     next: Rates,
     /// The rate that was set for the next update alone.
     set_lr: Option<f64>,
+    /// The same two of further hyper-parameters, if any has a schedule.
+    hypers: Option<Box<(Hypers, Hypers)>>,
 }
 
 impl Run {
@@ -55,7 +62,11 @@ impl Run {
         let multiplier = config.multiplier(&state);
         let next = config.rates(&state, &cursor, 0, multiplier);
         let serves_for = if state.refusals > 0 { 1 } else { cursor.serves_for() };
-        Self { state, cursor, made: 0, serves_for, multiplier, used: next, next, set_lr: None }
+        let hypers = (!config.hyper().is_empty()).then(|| {
+            let next = Hypers::at(config.hyper(), state.clr_iterations);
+            Box::new((next, next))
+        });
+        Self { state, cursor, made: 0, serves_for, multiplier, used: next, next, hypers, set_lr: None }
     }
 
     /// Counts an update that used the next rates.
@@ -63,10 +74,24 @@ impl Run {
     pub(crate) fn count<S: Schedule>(&mut self, config: &ClrConfig<S>) {
         self.used = self.next;
         self.made += 1;
+        if self.hypers.is_some() {
+            self.count_hypers(config);
+        }
         if self.made >= self.serves_for {
             self.renew(config);
         }
         self.next = config.rates(&self.state, &self.cursor, self.made, self.multiplier);
+    }
+
+    /// Cold, to keep it out of the path of runs without such schedules.
+    #[cold]
+    #[inline(never)]
+    fn count_hypers<S: Schedule>(&mut self, config: &ClrConfig<S>) {
+        let step = self.clr_iterations();
+        if let Some(hypers) = &mut self.hypers {
+            let (used, next) = &mut **hypers;
+            *used = core::mem::replace(next, Hypers::at(config.hyper(), step));
+        }
     }
 
     /// Cold, to keep it out of the path of most updates.
@@ -153,16 +178,31 @@ impl Run {
         self.next.momentum = None;
     }
 
+    /// The further hyper-parameters that the next update will use.
+    #[inline]
+    pub(crate) fn next_hypers(&self) -> Option<impl Iterator<Item = (Hyper, f64)> + use<>> {
+        self.hypers.as_ref().map(|hypers| hypers.1.values())
+    }
+
+    /// Reports no value of a further hyper-parameter for the next update.
+    pub(crate) fn without_hyper(&mut self, hyper: Hyper) {
+        if let Some(hypers) = &mut self.hypers {
+            hypers.1.without(hyper);
+        }
+    }
+
     /// What the next update will use, with its iteration and step.
     pub(crate) fn upcoming(&self) -> Applied {
-        applied(self.next(), self.iterations(), self.clr_iterations())
+        let applied = applied(self.next(), self.iterations(), self.clr_iterations());
+        self.hypers.as_ref().map_or(applied, |hypers| hypers.1.within(applied))
     }
 
     /// What the last update used.
     pub(crate) fn last(&self) -> Option<Applied> {
         let Some(before) = self.made.checked_sub(1) else { return self.state.last };
         let (iterations, step) = (self.state.iterations, self.state.clr_iterations);
-        Some(applied(self.used.usable(), iterations.saturating_add(before), step.saturating_add(before)))
+        let applied = applied(self.used.usable(), iterations.saturating_add(before), step.saturating_add(before));
+        Some(self.hypers.as_ref().map_or(applied, |hypers| hypers.0.within(applied)))
     }
 
     pub(crate) fn iterations(&self) -> u64 {
@@ -183,5 +223,5 @@ impl Run {
 }
 
 fn applied(rates: Rates, iteration: u64, step: u64) -> Applied {
-    Applied { iteration, step, lr: rates.lr, momentum: rates.momentum, grad_norm: None }
+    Applied { iteration, step, lr: rates.lr, momentum: rates.momentum, ..Applied::default() }
 }

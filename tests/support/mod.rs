@@ -65,6 +65,21 @@ impl Hyperparameters for Remembers {
     }
 }
 
+/// An optimizer that remembers all hyper-parameters, by name.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct RemembersAll(pub(crate) std::collections::BTreeMap<&'static str, f64>);
+
+impl Hyperparameters for RemembersAll {
+    fn get(&self, hyper: Hyper) -> Option<f64> {
+        Some(self.0.get(hyper.name()).copied().unwrap_or(0.5))
+    }
+
+    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
+        self.0.insert(hyper.name(), value);
+        Ok(())
+    }
+}
+
 /// A schedule together with what its documentation promises about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Promised {

@@ -12,6 +12,8 @@ impl Hyperparameters for AdamW {
             Hyper::LearningRate => params.lr,
             Hyper::Momentum => params.beta1,
             Hyper::WeightDecay => params.weight_decay,
+            Hyper::Beta2 => params.beta2,
+            Hyper::Eps => params.eps,
         })
     }
 
@@ -22,6 +24,8 @@ impl Hyperparameters for AdamW {
             Hyper::LearningRate => ParamsAdamW { lr: value, ..params },
             Hyper::Momentum => ParamsAdamW { beta1: value, ..params },
             Hyper::WeightDecay => ParamsAdamW { weight_decay: value, ..params },
+            Hyper::Beta2 => ParamsAdamW { beta2: value, ..params },
+            Hyper::Eps => ParamsAdamW { eps: value, ..params },
         });
         Ok(())
     }

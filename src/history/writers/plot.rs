@@ -2,11 +2,11 @@
 
 use crate::config::ClrConfig;
 use crate::history::{History, LOSS, Table};
+use crate::hyper::Hyper;
 use crate::numeric;
 use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw};
 use crate::schedule::Schedule;
 use crate::smoothing::{Smoothing, winsorised};
-use crate::state::Applied;
 
 /// How losses are drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,14 +44,13 @@ impl History {
         draw("Loss", "update", vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines, ..Chart::default() }])
     }
 
-    /// Draws the learning rate and the momentum of each update as SVG.
+    /// Draws the learning rate of each update as SVG, and the momentum and other hyper-parameters that have a schedule.
     ///
     /// # Errors
     ///
     /// [`PlotError::Nothing`] if nothing was recorded.
     pub fn rates_to_svg(&self) -> Result<String, PlotError> {
-        let series = |name| vec![("this run".into(), points(self.updates(), name))];
-        rates("Learning rate", series(Applied::LEARNING_RATE), series(Applied::MOMENTUM))
+        hypers(|hyper| vec![("this run".into(), points(self.updates(), hyper.name()))])
     }
 
     /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`.
@@ -82,7 +81,8 @@ impl Table {
 }
 
 impl<S: Schedule> ClrConfig<S> {
-    /// Draws what the first `updates` updates of a run will use as SVG: the learning rate and, if it is cycled, the momentum.
+    /// Draws what the first `updates` updates of a run will use as SVG: the learning rate, and the momentum and other
+    /// hyper-parameters that have a schedule.
     ///
     /// # Errors
     ///
@@ -109,20 +109,21 @@ impl<S: Schedule> ClrConfig<S> {
 ///
 /// [`PlotError::Nothing`] if there are no schedules, or if `updates` is 0.
 pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates: usize) -> Result<String, PlotError> {
-    let lines = |value: fn(Applied) -> Option<f64>| {
-        let line = move |&(name, config): &(&str, &ClrConfig<S>)| {
+    hypers(|hyper| {
+        let line = |&(name, config): &(&str, &ClrConfig<S>)| {
             let used = config.preview().take(updates);
-            let points = used.filter_map(|used| Some((numeric::float(used.iteration), value(used)?)));
+            let points = used.filter_map(|used| Some((numeric::float(used.iteration), used.get(hyper)?)));
             (name.to_owned(), points.collect())
         };
         configs.iter().map(line).collect()
-    };
-    rates("Learning rate", lines(|applied| Some(applied.lr)), lines(|applied| applied.momentum))
+    })
 }
 
-fn rates(title: &str, lr: Vec<(String, Points)>, momentum: Vec<(String, Points)>) -> Result<String, PlotError> {
-    let chart = |y, lines| Chart { y, lines: Line::colored(lines), ..Chart::default() };
-    draw(title, "update", vec![chart("learning rate", lr), chart("momentum", momentum)])
+/// A chart of each hyper-parameter, one above the other. Those without points are left out.
+fn hypers(lines: impl Fn(Hyper) -> Vec<(String, Points)>) -> Result<String, PlotError> {
+    let labels = Hyper::ALL.map(|hyper| (hyper, hyper.name().replace('_', " ")));
+    let chart = |(hyper, y)| Chart { y, lines: Line::colored(lines(hyper)), ..Chart::default() };
+    draw("Learning rate", "update", labels.iter().map(|(hyper, label)| chart((*hyper, label.as_str()))).collect())
 }
 
 /// The finite values of a series.

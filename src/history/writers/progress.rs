@@ -91,6 +91,8 @@ impl<S: Schedule> TrainingBar<S> {
         parts.extend(values(metrics));
         parts.push(format!("lr {:.2e}", used.lr));
         parts.extend(used.momentum.map(|momentum| format!("momentum {momentum:.4}")));
+        let others = [("weight decay", used.weight_decay), ("beta2", used.beta2), ("eps", used.eps)];
+        parts.extend(others.into_iter().filter_map(|(name, value)| Some(format!("{name} {:.2e}", value?))));
         parts.extend(cycle.map(|cycle| format!("cycle {} {}/{}", cycle.index + 1, cycle.place + 1, cycle.length)));
         parts.join("  ")
     }

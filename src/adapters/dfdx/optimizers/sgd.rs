@@ -76,6 +76,7 @@ impl Fields for SgdConfig {
                 Momentum::Classic(momentum) | Momentum::Nesterov(momentum) => Some(momentum),
             },
             Hyper::WeightDecay => strength(&mut self.weight_decay),
+            Hyper::Beta2 | Hyper::Eps => None,
         }
     }
 }
