@@ -73,7 +73,7 @@ impl History {
     }
 
     /// A history from its parts.
-    #[cfg(feature = "serde")]
+    #[cfg(feature = "checkpoint")]
     pub(crate) fn from_parts(every: u64, updates: Table, epochs: Table) -> Result<Self, ConfigError> {
         Self { every, updates, epochs }.check()
     }

@@ -69,7 +69,7 @@ impl Table {
     }
 
     /// A table from its parts.
-    #[cfg(feature = "serde")]
+    #[cfg(feature = "checkpoint")]
     pub(crate) fn from_parts(per: Per, index: Vec<u64>, series: Vec<Series>) -> Result<Self, &'static str> {
         Self { per, index, series }.check()
     }
