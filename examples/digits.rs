@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use cyclic_optim::RunLength;
 use dfdx::optim::AdamConfig;
 use support::digits::{Data, Runs, Task, summary};
 use support::output::say;
@@ -40,7 +41,7 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let epochs = args.runs.run.epochs;
     let updates = u64::from(epochs) * data.batches_per_epoch();
     let config = match &args.config {
-        Some(file) => support::config_file::read(file)?,
+        Some(file) => support::config_file::read(file, &RunLength::new(data.batches_per_epoch(), epochs.into())?)?,
         None => support::config_file::one_cycle(updates)?,
     };
     let mut runs = Vec::new();

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cyclic_optim::review::Review;
-use cyclic_optim::{ConfigError, Hyper, Schedule};
+use cyclic_optim::{ConfigError, Hyper, RunLength, Schedule};
 use support::flags::named;
 use support::output::OutputError;
 
@@ -30,10 +30,10 @@ struct Args {
     /// Number of updates.
     #[arg(long, default_value_t = 100)]
     steps: usize,
-    /// Updates of the run, for the review [default: those of the schedule; without an end there is no review].
+    /// Updates of the run, for the review and for lengths in % [default of the review: those of the schedule].
     #[arg(long)]
     updates: Option<u64>,
-    /// Updates of an epoch, for the review.
+    /// Updates of an epoch, for the review and for lengths in epochs; adds the column `epoch`, and draws over epochs.
     #[arg(long)]
     batches_per_epoch: Option<u64>,
     /// The highest usable rate that a range test has found, for the review.
@@ -49,6 +49,17 @@ struct Args {
 }
 
 impl Args {
+    fn run(&self) -> Result<RunLength, ConfigError> {
+        let mut run = RunLength::default();
+        if let Some(batches) = self.batches_per_epoch {
+            run = run.with_batches_per_epoch(batches)?;
+        }
+        match self.updates {
+            Some(updates) => run.with_total(updates),
+            None => Ok(run),
+        }
+    }
+
     fn review(&self, updates: u64) -> Result<Review, ConfigError> {
         let mut review = Review::new(updates)?.with_snapshots(self.snapshots);
         if let Some(batches) = self.batches_per_epoch {
@@ -63,13 +74,17 @@ impl Args {
 
 fn main() -> ExitCode {
     support::run(|args: Args| {
-        let config = support::config_file::read(&args.config)?;
+        let run = args.run().map_err(named("--"))?;
+        let config = support::config_file::read(&args.config, &run)?;
         if let Some(updates) = args.updates.or_else(|| config.schedule().horizon()) {
             support::review::print(args.review(updates).map_err(named("--"))?, &config);
         }
         #[cfg(feature = "plot")]
         if let Some(file) = &args.svg {
-            let svg = config.to_svg(args.steps)?;
+            let svg = match args.batches_per_epoch {
+                Some(batches) => config.to_svg_over_epochs(args.steps, batches)?,
+                None => config.to_svg(args.steps)?,
+            };
             return Ok(support::files::write(file, svg)?);
         }
         let mut out = BufWriter::new(stdout().lock());
@@ -77,12 +92,14 @@ fn main() -> ExitCode {
             let own = |hyper: &Hyper| config.hyper().get(*hyper).is_some();
             let others: Vec<Hyper> = [Hyper::WeightDecay, Hyper::Beta2, Hyper::Eps].into_iter().filter(own).collect();
             let names: String = others.iter().map(|hyper| format!(",{}", hyper.name())).collect();
-            writeln!(out, "step,learning_rate,momentum{names}")?;
+            let epoch = if run.batches_per_epoch().is_some() { ",epoch" } else { "" };
+            writeln!(out, "step,learning_rate,momentum{names}{epoch}")?;
             for applied in config.preview().take(args.steps) {
                 let momentum = applied.momentum.map_or(String::new(), |momentum| momentum.to_string());
                 let value = |hyper: &Hyper| applied.get(*hyper).map_or(String::new(), |value| value.to_string());
                 let others: String = others.iter().map(|hyper| format!(",{}", value(hyper))).collect();
-                writeln!(out, "{},{},{momentum}{others}", applied.step, applied.lr)?;
+                let epoch = run.epochs_after(applied.step).map_or(String::new(), |epoch| format!(",{epoch}"));
+                writeln!(out, "{},{},{momentum}{others}{epoch}", applied.step, applied.lr)?;
             }
             out.flush()
         };

@@ -18,7 +18,7 @@ use std::time::Duration;
 use clap::Parser;
 use cyclic_optim::adapters::dfdx::{DeadRelus, named_parameters};
 use cyclic_optim::history::{CsvLog, Per, Recorder, RemoteMonitor, TensorBoard, TrainingBar, schedules_to_svg};
-use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, WarmRestarts};
+use cyclic_optim::{Adam, ClrConfig, Cyclic, CyclicOptimizer, History, OneCycle, Policy, RunLength, WarmRestarts};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use support::digits::{Data, Run, Task, train_step};
 use support::output::say;
@@ -57,7 +57,7 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let (epochs, batches) = (u64::from(args.run.epochs), data.batches_per_epoch());
     let updates = epochs * batches;
     let config = match &args.config {
-        Some(file) => support::config_file::read(file)?,
+        Some(file) => support::config_file::read(file, &RunLength::new(batches, epochs)?)?,
         None => support::config_file::one_cycle(updates)?,
     };
     let folder = args.pictures.as_ref().unwrap_or(&args.out);

@@ -51,6 +51,7 @@ mod run;
 pub mod schedule;
 mod smoothing;
 mod state;
+pub mod time;
 pub mod training;
 #[cfg(any(feature = "csv", feature = "tensorboard"))]
 mod whole_append;
@@ -75,4 +76,5 @@ pub use schedule::{
 };
 pub use smoothing::{Smoothing, winsorised, winsorising_bounds};
 pub use state::{Applied, ClrState};
+pub use time::{RunLength, Time, TimeError};
 pub use training::UpdateError;

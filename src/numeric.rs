@@ -50,6 +50,13 @@ pub(crate) fn ceil(x: f64) -> u64 {
     libm::ceil(x) as u64
 }
 
+/// The whole number nearest to `x`, halves up; `None` if `u64` cannot hold it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "inside the range of u64")]
+pub(crate) fn nearest(x: f64) -> Option<u64> {
+    let rounded = libm::round(x);
+    (0.0..18_446_744_073_709_551_616.0).contains(&rounded).then_some(rounded as u64)
+}
+
 /// Binary logarithm.
 pub(crate) fn log2(x: f64) -> f64 {
     libm::log2(x)

@@ -73,6 +73,24 @@ fn preview_reviews_the_run() {
 }
 
 #[test]
+fn lengths_in_epochs_are_read_and_previewed() {
+    let preview = |arguments: &[&str]| example("preview").arg("examples/configs/epochs.toml").args(arguments).output();
+    let output = preview(&["--updates", "900", "--batches-per-epoch", "45", "--steps", "900"]).unwrap();
+    assert_eq!(text(&output.stderr), "");
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!((lines[0], lines[1]), ("step,learning_rate,momentum,epoch", "0,0.0001,,0"));
+    // The warm-up ends after 2 epochs; the first peak comes 3.5 epochs, 158 updates, later.
+    assert_eq!((lines[91], lines[91 + 158]), ("90,0.001,,2", "248,0.02,,5.511111111111111"));
+    let unknown = "steps: 2 epochs cannot be turned into updates: the number of batches in an epoch is not known";
+    assert_one_line_error(&preview(&[]).unwrap(), unknown);
+    let unknown = "steps: 70 % cannot be turned into updates: the number of updates of the run is not known";
+    assert_one_line_error(&preview(&["--batches-per-epoch", "45"]).unwrap(), unknown);
+    let digits =
+        example("digits").args(["--config", "examples/configs/epochs.toml", "--epochs", "10"]).output().unwrap();
+    assert!(digits.status.success(), "{}", text(&digits.stderr));
+}
+
+#[test]
 fn preview_names_what_is_wrong_with_a_config() {
     let folder = Folder::new("configs");
     for (name, content, expected) in [

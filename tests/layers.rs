@@ -8,6 +8,7 @@ const ROOMS: &[&str] = &[
     "error",
     "check",
     "numeric",
+    "time",
     "atomic_file",
     "whole_append",
     "csv_number",

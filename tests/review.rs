@@ -7,7 +7,7 @@ use cyclic_optim::review::{Finding, Review};
 use cyclic_optim::schedule::Point;
 use cyclic_optim::{
     ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, ExponentialDecay, LinearDecay, LrRange, MultiStepDecay,
-    OneCycle, Part, Schedule, Sequence, WarmRestarts,
+    OneCycle, Part, RunLength, Schedule, Sequence, WarmRestarts,
 };
 
 type Result<T> = core::result::Result<T, ConfigError>;
@@ -309,7 +309,12 @@ fn the_examples_have_no_findings() -> core::result::Result<(), Box<dyn std::erro
         let path = entry?.path();
         let text = std::fs::read_to_string(&path)?;
         let toml = path.extension().is_some_and(|extension| extension == "toml");
-        let config: ClrConfig = if toml { toml::from_str(&text)? } else { serde_json::from_str(&text)? };
+        let run = RunLength::new(45, 20)?;
+        let config: ClrConfig = if toml {
+            ClrConfig::deserialize_for(&run, toml::Deserializer::parse(&text)?)?
+        } else {
+            ClrConfig::deserialize_for(&run, &mut serde_json::Deserializer::from_str(&text))?
+        };
         assert_eq!(review.findings(&config), [], "{}", path.display());
         files += 1;
     }

@@ -16,6 +16,7 @@ pub(crate) fn named<E: Display>(prefix: &str) -> impl Fn(E) -> String {
             }
             "lr" => format!("{prefix}max-lr"),
             "t_0" => format!("{prefix}step-size"),
+            "total" => format!("{prefix}updates"),
             "floor" => format!("{prefix}min-lr"),
             word => word.into(),
         };

@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, ValueEnum};
 use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau};
 use cyclic_optim::review::Review;
-use cyclic_optim::{ClrConfig, ConfigError, Constant, Cyclic, OneCycle, Policy, WarmRestarts};
+use cyclic_optim::{ClrConfig, ConfigError, Constant, Cyclic, OneCycle, Policy, RunLength, WarmRestarts};
 
 use crate::support::config_file;
 use crate::support::digits::Run;
@@ -316,7 +316,7 @@ impl Arguments {
     ) -> Result<(ClrConfig, Monitors), Box<dyn Error>> {
         let flags = &self.schedule;
         let mut config = match &flags.config {
-            Some(file) => config_file::read(file)?,
+            Some(file) => config_file::read(file, &RunLength::new(batches_per_epoch, self.run.epochs.into())?)?,
             None => ClrConfig::new(self.policy(batches_per_epoch, found)?),
         };
         if let (Some(base), Some(max)) = (flags.base_momentum, flags.max_momentum) {

@@ -1,5 +1,7 @@
 //! What the user asks for: a schedule, and the options around it.
 
+#[cfg(feature = "serde")]
+mod file;
 mod hyper;
 
 use crate::check::{self, serde_checked};
@@ -41,6 +43,7 @@ serde_checked! {
     /// | [`with_watch`](Self::with_watch) | every report | which reports are judged | [`Watch`] |
     /// | [`with_guard`](Self::with_guard) | loss only | which updates are refused | [`Guard`] |
     /// | [`with_clip`](Self::with_clip) | none | clipping of gradients | above 0 |
+    /// | [`with_batches_per_epoch`](Self::with_batches_per_epoch) | none | what the config was made for | >= 1 |
     ///
     /// # Examples
     ///
@@ -80,6 +83,8 @@ serde_checked! {
         clip: Clip,
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "HyperSchedules::is_empty"))]
         hyper: HyperSchedules,
+        #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+        batches_per_epoch: Option<u64>,
     }
 }
 
@@ -150,6 +155,7 @@ impl<S: Schedule> ClrConfig<S> {
             guard: Guard::default(),
             clip: Clip::default(),
             hyper: HyperSchedules::default(),
+            batches_per_epoch: None,
         }
     }
 
@@ -277,6 +283,17 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
+    /// The number of updates in an epoch that the lengths of this config were made for. It changes no rate, but a checkpoint is
+    /// not continued with another number by accident: that is a difference of the config.
+    ///
+    /// # Errors
+    ///
+    /// 0 batches.
+    pub fn with_batches_per_epoch(mut self, batches_per_epoch: u64) -> Result<Self, ConfigError> {
+        self.batches_per_epoch = Some(batches_per_epoch);
+        self.check()
+    }
+
     /// The schedule.
     #[inline]
     pub fn schedule(&self) -> &S {
@@ -341,6 +358,11 @@ impl<S: Schedule> ClrConfig<S> {
         self.clip
     }
 
+    /// The number of updates in an epoch that the lengths were made for, if it was given.
+    pub fn batches_per_epoch(&self) -> Option<u64> {
+        self.batches_per_epoch
+    }
+
     /// The rate that a plateau's floor is compared with.
     pub(crate) fn plateau_reference(&self, range: Option<LrRange>) -> f64 {
         range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
@@ -378,6 +400,7 @@ impl<S: Schedule> ClrConfig<S> {
         if self.watch == Watch::CycleEnds {
             self.schedule.cycle_start(0).ok_or(ConfigError::NoCycles)?;
         }
+        self.batches_per_epoch.map_or(Ok(()), |batches| check::length("batches_per_epoch", batches))?;
         self.guard.max_refusals.map_or(Ok(()), |refusals| check::length("max_refusals", refusals))?;
         self.clip.norm.map_or(Ok(()), |norm| check::positive("clip.norm", norm))?;
         self.clip.value.map_or(Ok(()), |value| check::positive("clip.value", value))?;

@@ -50,7 +50,7 @@ impl History {
     ///
     /// [`PlotError::Nothing`] if nothing was recorded.
     pub fn rates_to_svg(&self) -> Result<String, PlotError> {
-        hypers(|hyper| vec![("this run".into(), points(self.updates(), hyper.name()))])
+        hypers("update", |hyper| vec![("this run".into(), points(self.updates(), hyper.name()))])
     }
 
     /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`.
@@ -90,6 +90,25 @@ impl<S: Schedule> ClrConfig<S> {
     pub fn to_svg(&self, updates: usize) -> Result<String, PlotError> {
         schedules_to_svg(&[("this schedule", self)], updates)
     }
+
+    /// Draws the same over epochs of `batches_per_epoch` updates.
+    ///
+    /// ```
+    /// use cyclic_optim::{ClrConfig, OneCycle, PlotError};
+    ///
+    /// let config = ClrConfig::new(OneCycle::new(0.02, 900)?);
+    /// assert!(config.to_svg_over_epochs(900, 45)?.contains("epoch"));
+    /// assert_eq!(config.to_svg_over_epochs(900, 0), Err(PlotError::Nothing));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError::Nothing`] if `updates` or `batches_per_epoch` is 0.
+    pub fn to_svg_over_epochs(&self, updates: usize, batches_per_epoch: u64) -> Result<String, PlotError> {
+        let epochs = |update| numeric::fraction(update, batches_per_epoch);
+        preview_to_svg(&[("this schedule", self)], updates, "epoch", epochs)
+    }
 }
 
 /// Draws several schedules in one SVG picture, to compare them.
@@ -109,10 +128,20 @@ impl<S: Schedule> ClrConfig<S> {
 ///
 /// [`PlotError::Nothing`] if there are no schedules, or if `updates` is 0.
 pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates: usize) -> Result<String, PlotError> {
-    hypers(|hyper| {
+    preview_to_svg(configs, updates, "update", numeric::float)
+}
+
+/// `time` is the place of an update on the x axis, which is called `x`.
+fn preview_to_svg<S: Schedule>(
+    configs: &[(&str, &ClrConfig<S>)],
+    updates: usize,
+    x: &str,
+    time: impl Fn(u64) -> f64,
+) -> Result<String, PlotError> {
+    hypers(x, |hyper| {
         let line = |&(name, config): &(&str, &ClrConfig<S>)| {
             let used = config.preview().take(updates);
-            let points = used.filter_map(|used| Some((numeric::float(used.iteration), used.get(hyper)?)));
+            let points = used.filter_map(|used| Some((time(used.iteration), used.get(hyper)?)));
             (name.to_owned(), points.collect())
         };
         configs.iter().map(line).collect()
@@ -120,10 +149,10 @@ pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates:
 }
 
 /// A chart of each hyper-parameter, one above the other. Those without points are left out.
-fn hypers(lines: impl Fn(Hyper) -> Vec<(String, Points)>) -> Result<String, PlotError> {
+fn hypers(x: &str, lines: impl Fn(Hyper) -> Vec<(String, Points)>) -> Result<String, PlotError> {
     let labels = Hyper::ALL.map(|hyper| (hyper, hyper.name().replace('_', " ")));
     let chart = |(hyper, y)| Chart { y, lines: Line::colored(lines(hyper)), ..Chart::default() };
-    draw("Learning rate", "update", labels.iter().map(|(hyper, label)| chart((*hyper, label.as_str()))).collect())
+    draw("Learning rate", x, labels.iter().map(|(hyper, label)| chart((*hyper, label.as_str()))).collect())
 }
 
 /// The finite values of a series.
