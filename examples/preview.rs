@@ -91,16 +91,24 @@ fn main() -> ExitCode {
         let mut write = || -> std::io::Result<()> {
             let own = |hyper: &Hyper| config.hyper().get(*hyper).is_some();
             let others: Vec<Hyper> = [Hyper::WeightDecay, Hyper::Beta2, Hyper::Eps].into_iter().filter(own).collect();
-            let names: String = others.iter().map(|hyper| format!(",{}", hyper.name())).collect();
-            let epoch = if run.batches_per_epoch().is_some() { ",epoch" } else { "" };
-            writeln!(out, "step,learning_rate,momentum{names}{epoch}")?;
-            for applied in config.preview().take(args.steps) {
-                let momentum = applied.momentum.map_or(String::new(), |momentum| momentum.to_string());
-                let value = |hyper: &Hyper| applied.get(*hyper).map_or(String::new(), |value| value.to_string());
-                let others: String = others.iter().map(|hyper| format!(",{}", value(hyper))).collect();
-                let epoch = run.epochs_after(applied.step).map_or(String::new(), |epoch| format!(",{epoch}"));
-                writeln!(out, "{},{},{momentum}{others}{epoch}", applied.step, applied.lr)?;
+            write!(out, "step,learning_rate,momentum")?;
+            for hyper in &others {
+                write!(out, ",{}", hyper.name())?;
             }
+            if run.batches_per_epoch().is_some() {
+                write!(out, ",epoch")?;
+            }
+            for applied in config.preview().take(args.steps) {
+                let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
+                write!(out, "\n{},{},{}", applied.step, applied.lr, number(applied.momentum))?;
+                for &hyper in &others {
+                    write!(out, ",{}", number(applied.get(hyper)))?;
+                }
+                if let Some(epoch) = run.epochs_after(applied.step) {
+                    write!(out, ",{epoch}")?;
+                }
+            }
+            writeln!(out)?;
             out.flush()
         };
         Ok(write().map_err(OutputError::from)?)

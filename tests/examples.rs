@@ -91,6 +91,20 @@ fn lengths_in_epochs_are_read_and_previewed() {
 }
 
 #[test]
+fn preview_prints_other_hyper_parameters() {
+    let folder = Folder::new("hyper");
+    let file = folder.0.join("config.toml");
+    fs::write(
+        &file,
+        "[schedule.constant]\nlr = 0.5\n[hyper.weight_decay.linear_decay]\nstart_lr = 1\nend_lr = 0\nsteps = 4\n",
+    )
+    .unwrap();
+    let output = example("preview").arg(&file).args(["--steps", "2"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed, "step,learning_rate,momentum,weight_decay\n0,0.5,,1\n1,0.5,,0.75\n");
+}
+
+#[test]
 fn preview_names_what_is_wrong_with_a_config() {
     let folder = Folder::new("configs");
     for (name, content, expected) in [
