@@ -70,7 +70,7 @@ pub use picture::PlotError;
 pub use run::Preview;
 pub use schedule::{
     Amplitude, Constant, CosineDecay, Curve, Cycle, Cyclic, Dialect, ExponentialDecay, FromFn, IntoPolicy,
-    InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Point, Policy,
+    InverseSqrtDecay, InverseTimeDecay, LinearDecay, LrRange, MultiStepDecay, OneCycle, Part, Place, Point, Policy,
     PolynomialDecay, Product, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, StepDecay, WarmRestarts,
     from_fn,
 };

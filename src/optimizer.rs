@@ -1,5 +1,6 @@
 //! The wrapper around an inner optimizer. It alone counts updates.
 
+use alloc::boxed::Box;
 use core::mem;
 
 use num_traits::ToPrimitive;
@@ -11,7 +12,7 @@ use crate::feedback::{Observation, Stop};
 use crate::history::{History, LOSS};
 use crate::hyper::{Hyper, Hyperparameters};
 use crate::run::{Preview, Run};
-use crate::schedule::{Cycle, LrRange, Policy, Schedule};
+use crate::schedule::{Amplitude, Cycle, Cyclic, IntoPolicy, LrRange, Place, Policy, Schedule};
 use crate::state::{Applied, ClrState};
 
 /// An optimizer with its learning-rate schedule inside. It counts its own updates, and each update uses the rate and the
@@ -249,6 +250,42 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.restore(ClrState { range, ..self.state() })
     }
 
+    /// Follows another schedule from the next update on; `place` says where it begins. Moments, `iterations`, scale and feedback
+    /// stay. A range that was set before is dropped, because the new schedule brings its own.
+    ///
+    /// The schedule is kept in the [state](Self::state), so it is saved and restored with the run, and the config stays what
+    /// it was. To go back to the config's, restore a state whose `schedule` is `None`.
+    ///
+    /// ```
+    /// use cyclic_optim::{Constant, Cyclic, CyclicOptimizer, Place, RateAndMomentum};
+    ///
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), Cyclic::triangular(0.0, 1.0, 10)?);
+    /// optimizer.seek(25);
+    /// assert_eq!(optimizer.lr(), 0.5);
+    /// // A quarter into the second cycle, which is 40 updates long now.
+    /// optimizer.set_schedule(Cyclic::triangular(0.0, 4.0, 20)?, Place::Keep)?;
+    /// assert_eq!((optimizer.lr(), optimizer.clr_iterations()), (2.0, 50));
+    /// optimizer.set_schedule(Constant::new(0.1)?, Place::Start)?;
+    /// assert_eq!((optimizer.lr(), optimizer.clr_iterations(), optimizer.iterations()), (0.1, 0, 25));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The config has an option that this schedule does not support, or the scale makes its highest rate infinite. On an error
+    /// nothing changes.
+    pub fn set_schedule(&mut self, schedule: impl IntoPolicy, place: Place) -> Result<(), ConfigError> {
+        self.follow(schedule.into_policy(), None, place)
+    }
+
+    /// Follows `schedule` over `range`.
+    fn follow(&mut self, schedule: Policy, range: Option<LrRange>, place: Place) -> Result<(), ConfigError> {
+        let state = self.state();
+        let present = state.in_force(self.config.schedule());
+        let clr_iterations = place.step_in(&schedule, &present, state.clr_iterations);
+        self.restore(ClrState { schedule: Some(Box::new(schedule)), clr_iterations, range, ..self.state() })
+    }
+
     /// Multiplies every rate by `scale` from the next update on, before the bounds are applied.
     ///
     /// # Errors
@@ -445,6 +482,56 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 }
 
+impl<O: Hyperparameters> CyclicOptimizer<O> {
+    /// Changes half the length of the cycles from the next update on; `place` says where in them. A range that was set stays.
+    ///
+    /// With [`Place::Start`] this is `_reset(new_step_size=..)` of the Keras callbacks, except that the very next update uses the
+    /// first rate of the cycle.
+    ///
+    /// ```
+    /// use cyclic_optim::{Cyclic, CyclicOptimizer, Place, RateAndMomentum};
+    ///
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), Cyclic::triangular(0.0, 1.0, 10)?);
+    /// optimizer.seek(15);
+    /// optimizer.set_step_size(100, Place::Keep)?;
+    /// assert_eq!((optimizer.lr(), optimizer.clr_iterations()), (0.5, 150));
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The schedule is not a [`Cyclic`](crate::Cyclic), its length is fixed by `total_steps` or divided by a `step_divisor`, or
+    /// `step_size` is 0 or too large. On an error nothing changes.
+    pub fn set_step_size(&mut self, step_size: u64, place: Place) -> Result<(), ConfigError> {
+        self.change_cyclic("step_size", place, |cyclic| cyclic.with_step_sizes(step_size, step_size))
+    }
+
+    /// Changes how the peaks shrink or grow from the next update on; a new gamma is `Amplitude::Gamma(gamma)`. The place in the
+    /// cycle and a range that was set stay.
+    ///
+    /// # Errors
+    ///
+    /// The schedule is not a [`Cyclic`](crate::Cyclic), or the amplitude is out of range. On an error nothing changes.
+    pub fn set_amplitude(&mut self, amplitude: Amplitude) -> Result<(), ConfigError> {
+        self.change_cyclic("amplitude", Place::Keep, |cyclic| cyclic.with_amplitude(amplitude))
+    }
+
+    /// Follows what `change` makes of the present schedule, which must be a [`Cyclic`].
+    fn change_cyclic(
+        &mut self,
+        field: &'static str,
+        place: Place,
+        change: impl FnOnce(Cyclic) -> Result<Cyclic, ConfigError>,
+    ) -> Result<(), ConfigError> {
+        let state = self.state();
+        let Policy::Cyclic(cyclic) = state.schedule.as_deref().unwrap_or(self.config.schedule()) else {
+            let problem = "can only be changed in a cyclic schedule; set a whole schedule instead";
+            return Err(ConfigError::Conflict { field, problem });
+        };
+        self.follow(change(cyclic.clone())?.into(), state.range, place)
+    }
+}
+
 impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// Checks the rate and the momentum of the next update.
     #[inline]
@@ -509,7 +596,8 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
 
     /// The number of updates until the schedule reaches its horizon; `None` for an endless schedule.
     pub fn remaining(&self) -> Option<u64> {
-        self.config.schedule().horizon().map(|horizon| horizon.saturating_sub(self.clr_iterations()))
+        let state = self.run.settled();
+        state.in_force(self.config.schedule()).horizon().map(|horizon| horizon.saturating_sub(self.clr_iterations()))
     }
 
     /// What the next `n` updates will use if no report, reset or new range comes in between.
@@ -517,7 +605,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.config.preview_from(self.state()).take(n)
     }
 
-    /// The config.
+    /// The config. A schedule that was set in mid-run is not in it but in the state.
     pub fn config(&self) -> &ClrConfig<S> {
         &self.config
     }

@@ -1,11 +1,13 @@
 //! The state of a run: everything about a [`CyclicOptimizer`](crate::CyclicOptimizer) that is not in its config.
 
+use alloc::boxed::Box;
+
 use crate::check;
 use crate::config::check_value;
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
 use crate::hyper::Hyper;
-use crate::schedule::{LrRange, Schedule};
+use crate::schedule::{InForce, LrRange, Policy, Schedule};
 
 /// What one update used, from [`last`](crate::CyclicOptimizer::last), or will use, from
 /// [`preview`](crate::CyclicOptimizer::preview).
@@ -102,6 +104,9 @@ pub struct ClrState {
     pub iterations: u64,
     /// The number of updates since the last reset.
     pub clr_iterations: u64,
+    /// The schedule that replaces the config's, if one was set.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub schedule: Option<Box<Policy>>,
     /// The range that replaces the schedule's own, if one was set.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub range: Option<LrRange>,
@@ -143,6 +148,7 @@ impl Default for ClrState {
         Self {
             iterations: 0,
             clr_iterations: 0,
+            schedule: None,
             range: None,
             scale: 1.0,
             envelope: 1.0,
@@ -158,6 +164,15 @@ impl Default for ClrState {
 }
 
 impl ClrState {
+    /// The schedule that a run follows from here, if its config has `schedule`.
+    #[inline]
+    pub(crate) fn in_force<'a, S>(&'a self, schedule: &'a S) -> InForce<'a, S> {
+        match &self.schedule {
+            None => InForce::Config(schedule),
+            Some(set) => InForce::Set(set),
+        }
+    }
+
     /// Checks the numbers, and that they fit the schedule.
     pub(crate) fn check<S: Schedule>(&self, schedule: &S) -> Result<(), ConfigError> {
         check::non_negative("scale", self.scale)?;

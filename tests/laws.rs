@@ -12,7 +12,7 @@ mod support;
 use cyclic_optim::feedback::Plateau;
 use cyclic_optim::{
     Applied, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyper, Hyperparameters, LrRange,
-    OneCycle, Part, Point, Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, from_fn,
+    OneCycle, Part, Place, Point, Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, from_fn,
 };
 use proptest::prelude::*;
 use support::Remembers;
@@ -278,6 +278,54 @@ proptest! {
             }
         }
         prop_assert_eq!(restored.state(), through.state());
+    }
+
+    /// A schedule that is set in mid-run: from its start it runs as in a run of its own, at the same place as after seeking
+    /// there, and a run that is saved and restored goes on with it.
+    #[test]
+    fn a_schedule_is_set_in_mid_run(config in support::config(), other in support::policy(), k in 0..300_u64, n in 1..60_u64, keep in any::<bool>()) {
+        let place = if keep { Place::Keep } else { Place::Start };
+        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config.clone());
+        for _ in 0..k {
+            update(&mut optimizer);
+        }
+        let own = config.schedule().clone();
+        let before = (optimizer.state(), bits(optimizer.lr()));
+        if let Err(error) = optimizer.set_schedule(other.clone(), place) {
+            prop_assert!(matches!(error, ConfigError::NoRange { .. } | ConfigError::NoHeight), "{}", error);
+            prop_assert_eq!((optimizer.state(), bits(optimizer.lr())), before);
+            return Ok(());
+        }
+        let step = optimizer.clr_iterations();
+        prop_assert_eq!((optimizer.iterations(), optimizer.last()), (k, before.0.last));
+        match (own.cycle_at(k), other.cycle_at(step)) {
+            _ if !keep => prop_assert_eq!(step, 0),
+            (Some(old), Some(new)) if other.cycle_start(old.index).is_some() => {
+                prop_assert_eq!(new.index, old.index);
+                let share = u128::from(old.place) * u128::from(new.length) / u128::from(old.length);
+                prop_assert_eq!(u128::from(new.place), share);
+            }
+            (Some(old), _) if other.cycle_start(old.index).is_some() => {}
+            _ => prop_assert_eq!(step, k),
+        }
+        let mut restored = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        restored.restore(optimizer.state()).unwrap();
+        for step in step..step + n {
+            if optimizer.config().decay() == 0.0 {
+                let value = other.value_at(step);
+                let bounds = optimizer.config().bounds();
+                let expected = bounds.map_or(value, |bounds| value.clamp(bounds.floor, bounds.ceiling));
+                prop_assert_eq!(bits(optimizer.lr()), bits(expected));
+            }
+            prop_assert_eq!(optimizer.cycle(), other.cycle_at(step));
+            prop_assert_eq!(optimizer.remaining(), other.horizon().map(|horizon| horizon.saturating_sub(step)));
+            prop_assert_eq!(format!("{:?}", update(&mut restored)), format!("{:?}", update(&mut optimizer)));
+        }
+        prop_assert_eq!(restored.state(), optimizer.state());
+        // The same schedule at the same place changes nothing.
+        let lr = optimizer.lr();
+        optimizer.set_schedule(other, Place::Keep).unwrap();
+        prop_assert_eq!((bits(optimizer.lr()), optimizer.state()), (bits(lr), restored.state()));
     }
 
     /// After every operation the inner optimizer holds what `lr` and `momentum` return. The next update uses that, and `last`

@@ -8,7 +8,7 @@ use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
 use crate::hyper::Hyper;
-use crate::schedule::{IntoPolicy, LrRange, Policy, Schedule, for_each_schedule};
+use crate::schedule::{IntoPolicy, Policy, Schedule, for_each_schedule};
 
 pub use hyper::HyperSchedules;
 pub(crate) use hyper::check_value;
@@ -363,16 +363,8 @@ impl<S: Schedule> ClrConfig<S> {
         self.batches_per_epoch
     }
 
-    /// The rate that a plateau's floor is compared with.
-    pub(crate) fn plateau_reference(&self, range: Option<LrRange>) -> f64 {
-        range.map_or_else(|| self.schedule.peak(), |range| range.max_lr)
-    }
-
     fn check(mut self) -> Result<Self, ConfigError> {
         check::non_negative("decay", self.decay)?;
-        if self.decay > 0.0 && self.schedule.range().is_none() {
-            return Err(ConfigError::NoRange { asked: "decay" });
-        }
         if let Some(Bounds { floor, ceiling }) = &mut self.bounds {
             check::schedule_rate("floor", floor)?;
             check::schedule_rate("ceiling", ceiling)?;
@@ -382,29 +374,42 @@ impl<S: Schedule> ClrConfig<S> {
             check::momentum("base_momentum", base_momentum)?;
             check::momentum("max_momentum", max_momentum)?;
             check::ordered(("base_momentum", base_momentum), ("max_momentum", max_momentum))?;
-            self.schedule.point_at(0, None).height.ok_or(ConfigError::NoHeight)?;
             if self.hyper.get(Hyper::Momentum).is_some() {
                 return Err(ConfigError::TwoSchedules { hyper: Hyper::Momentum.name() });
             }
         }
         if let Some(plateau) = self.plateau {
             plateau.check()?;
-            if plateau.scope == Scope::Peak {
-                self.schedule.range().ok_or(ConfigError::NoRange { asked: "a plateau on the peak" })?;
-            }
-            check::ordered(("floor", plateau.floor), ("the reference rate", self.plateau_reference(None)))?;
         }
         if let Some(early_stopping) = self.early_stopping {
             early_stopping.check()?;
-        }
-        if self.watch == Watch::CycleEnds {
-            self.schedule.cycle_start(0).ok_or(ConfigError::NoCycles)?;
         }
         self.batches_per_epoch.map_or(Ok(()), |batches| check::length("batches_per_epoch", batches))?;
         self.guard.max_refusals.map_or(Ok(()), |refusals| check::length("max_refusals", refusals))?;
         self.clip.norm.map_or(Ok(()), |norm| check::positive("clip.norm", norm))?;
         self.clip.value.map_or(Ok(()), |value| check::positive("clip.value", value))?;
+        self.check_schedule(&self.schedule)?;
         Ok(self)
+    }
+
+    /// Checks that a schedule has what the options need.
+    pub(crate) fn check_schedule<T: Schedule>(&self, schedule: &T) -> Result<(), ConfigError> {
+        if self.decay > 0.0 && schedule.range().is_none() {
+            return Err(ConfigError::NoRange { asked: "decay" });
+        }
+        if self.momentum.is_some() {
+            schedule.point_at(0, None).height.ok_or(ConfigError::NoHeight)?;
+        }
+        if let Some(plateau) = self.plateau {
+            if plateau.scope == Scope::Peak {
+                schedule.range().ok_or(ConfigError::NoRange { asked: "a plateau on the peak" })?;
+            }
+            check::ordered(("floor", plateau.floor), ("the reference rate", schedule.peak()))?;
+        }
+        if self.watch == Watch::CycleEnds {
+            schedule.cycle_start(0).ok_or(ConfigError::NoCycles)?;
+        }
+        Ok(())
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Run {
 impl Run {
     /// A run that continues from `state`.
     pub(crate) fn new<S: Schedule>(config: &ClrConfig<S>, state: ClrState) -> Self {
-        let cursor = Cursor::new(config.schedule(), state.clr_iterations, config.range(&state));
+        let cursor = Cursor::new(&state.in_force(config.schedule()), state.clr_iterations, config.range(&state));
         let multiplier = config.multiplier(&state);
         let next = config.rates(&state, &cursor, 0, multiplier);
         let serves_for = if state.refusals > 0 { 1 } else { cursor.serves_for() };
@@ -104,7 +104,8 @@ impl Run {
             self.state.refusals = 0;
             self.state.stop = self.state.stop.filter(|&stop| stop != Stop::TooManyRefusals);
         }
-        if self.cursor.renew(config.schedule(), self.made, config.range(&self.state)) {
+        let schedule = self.state.in_force(config.schedule());
+        if self.cursor.renew(&schedule, self.made, config.range(&self.state)) {
             (self.state.at_cycle_end, self.state.unjudged_cycle_end) = (true, true);
         }
         self.made = 0;

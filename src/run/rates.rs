@@ -43,7 +43,7 @@ impl<S: Schedule> ClrConfig<S> {
         let point = if self.decay() > 0.0 {
             self.decayed(state, cursor, made)
         } else {
-            cursor.point(self.schedule(), made, || self.range(state))
+            cursor.point(&state.in_force(self.schedule()), made, || self.range(state))
         };
         let scaled = point.value * multiplier;
         let momentum = self.momentum().map(|momentum| {
@@ -58,11 +58,12 @@ impl<S: Schedule> ClrConfig<S> {
 
     /// The point over the decayed base.
     fn decayed(&self, state: &ClrState, cursor: &Cursor, made: u64) -> Point {
-        let range = self.range(state).or_else(|| self.schedule().range()).map(|LrRange { base_lr, max_lr }| LrRange {
+        let schedule = state.in_force(self.schedule());
+        let range = self.range(state).or_else(|| schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
             base_lr: inverse_time(base_lr, self.decay(), state.iterations.saturating_add(made)),
             max_lr,
         });
-        cursor.point_over(self.schedule(), made, range)
+        cursor.point_over(&schedule, made, range)
     }
 
     /// The product of all that multiplies the whole rate; see the table of [`ClrState`].
@@ -81,14 +82,18 @@ impl<S: Schedule> ClrConfig<S> {
         if !shrinks {
             return state.range;
         }
-        let LrRange { base_lr, max_lr } = state.range.or_else(|| self.schedule().range())?;
+        let LrRange { base_lr, max_lr } = state.range.or_else(|| state.in_force(self.schedule()).range())?;
         Some(LrRange { base_lr, max_lr: (max_lr * state.plateau.envelope).max(base_lr) })
     }
 
     /// Checks that a run can continue from `state`, and that every rate stays finite.
     pub(crate) fn check_state(&self, state: &ClrState) -> Result<(), ConfigError> {
-        state.check(self.schedule())?;
-        let highest = state.range.map_or_else(|| self.schedule().peak(), |range| self.schedule().peak_over(range));
+        let schedule = state.in_force(self.schedule());
+        state.check(&schedule)?;
+        if state.schedule.is_some() {
+            self.check_schedule(&schedule)?;
+        }
+        let highest = state.range.map_or_else(|| schedule.peak(), |range| schedule.peak_over(range));
         let scaled = highest * self.multiplier(state);
         if self.bounds().map_or(scaled, |bounds| scaled.min(bounds.ceiling)) == f64::INFINITY {
             return Err(ConfigError::Rate { field: "the highest rate times the scale", value: scaled });

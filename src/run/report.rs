@@ -20,9 +20,10 @@ impl<S: Schedule> ClrConfig<S> {
         state.unjudged_cycle_end = false;
         let mut observation = Observation { judged, ..ignored };
         if let Some(plateau) = self.plateau() {
-            let reference = self.plateau_reference(state.range);
+            let schedule = state.in_force(self.schedule());
+            let reference = state.range.map_or_else(|| schedule.peak(), |range| range.max_lr);
             // A peak cannot fall below the base.
-            let base = state.range.or_else(|| self.schedule().range()).map_or(0.0, |range| range.base_lr);
+            let base = state.range.or_else(|| schedule.range()).map_or(0.0, |range| range.base_lr);
             let lowest = if plateau.scope == Scope::Peak { base } else { 0.0 };
             (observation.improved, observation.scaled) =
                 plateau.judge(&mut state.plateau, for_plateau, reference, lowest);

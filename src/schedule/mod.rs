@@ -24,6 +24,7 @@ mod custom;
 mod cycles;
 mod cyclic;
 mod decay;
+mod in_force;
 mod one_cycle;
 mod policy;
 mod product;
@@ -46,6 +47,8 @@ pub use decay::{
     Constant, CosineDecay, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay,
     PolynomialDecay, StepDecay,
 };
+pub(crate) use in_force::InForce;
+pub use in_force::Place;
 pub use one_cycle::{Dialect, OneCycle};
 pub(crate) use policy::for_each_schedule;
 pub use policy::{IntoPolicy, Policy};

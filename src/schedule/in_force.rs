@@ -1,0 +1,91 @@
+//! The schedule that a run follows: that of its config, or one that was set later.
+
+use super::{Cycle, LrRange, Point, Policy, Position, Ramp, Schedule};
+
+/// The schedule in force.
+#[derive(Debug)]
+pub(crate) enum InForce<'a, S> {
+    /// That of the config.
+    Config(&'a S),
+    /// One that was set in mid-run.
+    Set(&'a Policy),
+}
+
+/// Where a schedule that is set in mid-run begins. `clr_iterations` becomes the step there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// At its step 0, as after [`reset_cycle`](crate::CyclicOptimizer::reset_cycle).
+    Start,
+    /// In the same cycle, after the same share of it, rounded down to a whole update. Where one of the two schedules has no such
+    /// cycle, at the same step.
+    Keep,
+}
+
+impl Place {
+    /// The step of `new` at which it takes over from `old`, which is at `step`.
+    pub(crate) fn step_in(self, new: &impl Schedule, old: &impl Schedule, step: u64) -> u64 {
+        let same_share = || {
+            let cycle = old.cycle_at(step)?;
+            let start = new.cycle_start(cycle.index)?;
+            let length = new.cycle_at(start)?.length;
+            let place = u128::from(cycle.place) * u128::from(length) / u128::from(cycle.length.max(1));
+            start.checked_add(u64::try_from(place).ok()?)
+        };
+        match self {
+            Self::Start => 0,
+            Self::Keep => same_share().unwrap_or(step),
+        }
+    }
+}
+
+macro_rules! of_either {
+    ($self:ident, $schedule:ident => $answer:expr) => {
+        match $self {
+            Self::Config($schedule) => $answer,
+            Self::Set($schedule) => $answer,
+        }
+    };
+}
+
+impl<S: Schedule> Schedule for InForce<'_, S> {
+    #[inline]
+    fn value_at(&self, step: u64) -> f64 {
+        of_either!(self, schedule => schedule.value_at(step))
+    }
+
+    fn horizon(&self) -> Option<u64> {
+        of_either!(self, schedule => schedule.horizon())
+    }
+
+    #[inline]
+    fn range(&self) -> Option<LrRange> {
+        of_either!(self, schedule => schedule.range())
+    }
+
+    fn peak(&self) -> f64 {
+        of_either!(self, schedule => schedule.peak())
+    }
+
+    fn peak_over(&self, range: LrRange) -> f64 {
+        of_either!(self, schedule => schedule.peak_over(range))
+    }
+
+    #[inline]
+    fn cycle_at(&self, step: u64) -> Option<Cycle> {
+        of_either!(self, schedule => schedule.cycle_at(step))
+    }
+
+    fn cycle_start(&self, index: u64) -> Option<u64> {
+        of_either!(self, schedule => schedule.cycle_start(index))
+    }
+
+    #[inline]
+    fn point_at(&self, step: u64, range: Option<LrRange>) -> Point {
+        of_either!(self, schedule => schedule.point_at(step, range))
+    }
+
+    #[inline]
+    fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
+        of_either!(self, schedule => schedule.ramp_at(position, range))
+    }
+}
