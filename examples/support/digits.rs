@@ -103,6 +103,16 @@ impl Data {
         Ok(Self { train, test, brightest: self.brightest })
     }
 
+    /// The number of training images.
+    pub(crate) fn training_images(&self) -> usize {
+        self.train.labels.len()
+    }
+
+    /// Pixels of an image.
+    pub(crate) fn pixels(&self) -> usize {
+        self.train.pixels
+    }
+
     /// Updates of one pass over the training images.
     pub(crate) fn batches_per_epoch(&self) -> u64 {
         self.train.labels.len().div_ceil(BATCH) as u64
@@ -144,6 +154,11 @@ pub(crate) struct Fitted {
 impl<'a> Task<'a> {
     pub(crate) fn new(data: &'a Data, seed: u64) -> Self {
         Self { data, seed, device: Cpu::seed_from_u64(seed) }
+    }
+
+    /// The device, whose generator begins with the seed.
+    pub(crate) fn device(&self) -> Cpu {
+        self.device.clone()
     }
 
     /// A network with fresh weights.
@@ -213,6 +228,11 @@ impl<'a> Task<'a> {
         let correct = values.chunks_exact(10).zip(&self.data.test.labels).filter(|&pair| recognised(pair)).count();
         let labels = self.batch(&self.data.test, &all).1;
         Score { loss: cross_entropy_with_logits_loss(logits.clone(), labels).array().into(), correct, of: all.len() }
+    }
+
+    /// Some of the training images.
+    pub(crate) fn training_batch(&self, indices: &[usize]) -> Batch {
+        self.batch(&self.data.train, indices)
     }
 
     fn all_tests(&self) -> Vec<usize> {

@@ -1,7 +1,6 @@
 //! Processes that talk over MPI.
 
 use core::fmt::{self, Display};
-use std::error::Error;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
@@ -50,11 +49,11 @@ impl Mpi {
     /// fn main() -> std::process::ExitCode {
     ///     Mpi::run(|ranks| {
     ///         println!("rank {} of {}", ranks.rank(), ranks.size());
-    ///         Ok(())
+    ///         Ok::<(), Box<dyn std::error::Error>>(())
     ///     })
     /// }
     /// ```
-    pub fn run(main: impl FnOnce(&Self) -> Result<(), Box<dyn Error>>) -> ExitCode {
+    pub fn run<E: Display>(main: impl FnOnce(&Self) -> Result<(), E>) -> ExitCode {
         // Only this thread talks to MPI; the framework may have others.
         let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
             tell("MPI has already been started in this process: call Mpi::run once");
@@ -69,7 +68,7 @@ impl Mpi {
                 core::mem::forget(ends_job);
                 ExitCode::SUCCESS
             }
-            Err(error) => ranks.end_job(&format_args!("error: {error}")),
+            Err(error) => ranks.end_job(&error),
         }
     }
 
