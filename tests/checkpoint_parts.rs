@@ -194,3 +194,44 @@ fn contents_that_do_not_fit_are_refused() {
         assert_eq!((own.0.len(), own.1.averaged), (models, averaged));
     }
 }
+
+/// An exponential mean is resumed to the same bits, and is no mean of equal weights.
+#[test]
+fn an_exponential_mean_is_resumed() {
+    let folder = Folder::new("exponential-mean");
+    let exponential = || WeightAverage::<Model, f32, Cpu>::exponential(0.9).unwrap().with_warm_up();
+    let train = |model: &mut Model,
+                 optimizer: &mut CyclicOptimizer<Adam<f32, Cpu>>,
+                 average: &mut WeightAverage<_, _, _>,
+                 until| {
+        while optimizer.iterations() < until {
+            let x: Tensor<Rank2<4, 3>, f32, _> = Cpu::seed_from_u64(optimizer.iterations()).sample_normal();
+            let loss = model.forward(x.leaky_trace()).square().mean();
+            let value = loss.array();
+            optimizer.apply(model, &mut loss.backward(), value).unwrap();
+            average.add(model).unwrap();
+        }
+    };
+    let new = || CyclicOptimizer::new(Adam::default(), WarmRestarts::new(0.0, 0.1, 7).unwrap());
+    let (mut whole, mut through, mut averaged) = (model(1), new(), exponential());
+    train(&mut whole, &mut through, &mut averaged, 20);
+    for stop in [0, 1, 9] {
+        let (mut first, mut before, mut average) = (model(1), new(), exponential());
+        train(&mut first, &mut before, &mut average, stop);
+        let parts: [(&str, &dyn RunPart<Model>); 1] = [("ema", &average)];
+        let file = folder.0.join(format!("{stop}.safetensors"));
+        Checkpoint::write_with(&file, &first, &before, &parts).unwrap();
+        let saved = Checkpoint::read(&file).unwrap();
+        let (mut resumed, mut after, mut average) = (model(2), new(), exponential());
+        let mut parts: [(&str, &mut dyn RunPart<Model>); 1] = [("ema", &mut average)];
+        saved.restore_with(&mut resumed, &mut after, &mut parts).unwrap();
+        train(&mut resumed, &mut after, &mut average, 20);
+        assert_eq!(average.models(), 20);
+        let weight = |average: &WeightAverage<Model, _, _>| average.model().unwrap().weight.array();
+        assert_eq!(weight(&average), weight(&averaged), "resumed at {stop}");
+        let mut equal = WeightAverage::<Model, f32, Cpu>::new();
+        let mut parts: [(&str, &mut dyn RunPart<Model>); 1] = [("ema", &mut equal)];
+        let error = saved.restore_with(&mut model(3), &mut new(), &mut parts).unwrap_err().to_string();
+        assert!(error.contains("was saved as exponential_weight_average and is weight_average"), "{error}");
+    }
+}

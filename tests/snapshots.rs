@@ -196,6 +196,43 @@ mod average {
         assert_eq!(resumed.model().unwrap().array(), [4.0, -4.0]);
     }
 
+    /// Keras 3.15.1: `SGD(0.1, use_ema=True, ema_momentum=0.9)` in f64, gradient 2 v, v from 1. Its `ema` after each update.
+    #[test]
+    fn exponential_as_in_keras() {
+        let mut average = WeightAverage::<_, f64, Cpu>::exponential(0.9).unwrap();
+        for (model, expected) in [
+            (0.8, 0.8),
+            (0.64, 0.784),
+            (0.512, 0.7568),
+            (0.4096, 0.72208),
+            (0.32768, 0.6826400000000001),
+            (0.26214400000000004, 0.6405904000000001),
+        ] {
+            let model: Tensor<Rank0, f64, Cpu> = Cpu::default().tensor(model);
+            average.add(&model).unwrap();
+            assert!((average.model().unwrap().array() - expected).abs() < 1e-15);
+        }
+        assert_eq!(average.models(), 6);
+    }
+
+    #[test]
+    fn a_warm_up_soon_forgets_the_first_models() {
+        let mut average = WeightAverage::<_, f64, Cpu>::exponential(0.9).unwrap().with_warm_up();
+        let mut expected = 0.0;
+        for n in 0..200 {
+            let value = f64::from(n % 7);
+            let model: Tensor<Rank0, f64, Cpu> = Cpu::default().tensor(value);
+            average.add(&model).unwrap();
+            let decay = if n == 0 { 0.0 } else { f64::min(0.9, (1.0 + f64::from(n)) / (10.0 + f64::from(n))) };
+            expected = decay * expected + (1.0 - decay) * value;
+            assert!((average.model().unwrap().array() - expected).abs() < 1e-13, "{n}");
+        }
+        for decay in [1.0, -0.1, f64::NAN] {
+            let error = WeightAverage::<Weights, f32, Cpu>::exponential(decay).unwrap_err().to_string();
+            assert!(error.starts_with("decay must lie in [0, 1), got "), "{error}");
+        }
+    }
+
     #[test]
     fn taken_at_the_ends_of_cycles() {
         let schedule = WarmRestarts::snapshots(0.1, 10, 3).unwrap();

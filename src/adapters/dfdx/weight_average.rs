@@ -7,11 +7,12 @@ use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::tensor_ops::Device;
 
 use super::walk::{Item, walk, walk_mut};
+use crate::check;
 use crate::error::ConfigError;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 
-/// The running mean of models, parameter by parameter: stochastic weight averaging.
+/// The running mean of models, parameter by parameter: stochastic weight averaging, or an exponential moving average (EMA).
 ///
 /// The mean of models from different minima can be worse than each of them; [`verdict`](Self::verdict) measures that.
 /// [`SnapshotEnsemble`](super::SnapshotEnsemble) averages predictions instead.
@@ -19,8 +20,12 @@ use crate::schedule::Schedule;
 /// # Formula
 ///
 /// ```text
-/// average <- average + (model - average) / n        for the n-th model, in the precision of the model
+/// average <- average + (model - average) / n              new: the mean of all models, for the n-th
+/// average <- average + (model - average) (1 - decay)      exponential: recent models weigh more
 /// ```
+///
+/// Both begin with the first model itself and calculate in the precision of the model. Add a model at the end of each cycle
+/// ([`after_update`](Self::after_update)) to the one, and after each update ([`add`](Self::add)) to the other.
 ///
 /// The statistics of batch normalisation are averaged, too, and are then wrong for the averaged weights. Recompute them with
 /// [`recompute_batch_norm`](super::recompute_batch_norm).
@@ -43,9 +48,11 @@ use crate::schedule::Schedule;
 ///
 /// # References
 ///
-/// P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018, arXiv:1803.05407.
+/// P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018, arXiv:1803.05407. The
+/// exponential mean is that of Keras' `use_ema` and of PyTorch's `AveragedModel` with `get_ema_multi_avg_fn`.
 #[derive(Debug, Clone)]
 pub struct WeightAverage<M, E, D> {
+    weighting: Weighting,
     pub(super) average: Option<M>,
     pub(super) models: usize,
     /// The number of updates when a model was last added at the end of a cycle.
@@ -55,7 +62,72 @@ pub struct WeightAverage<M, E, D> {
 
 impl<M, E, D> Default for WeightAverage<M, E, D> {
     fn default() -> Self {
-        Self { average: None, models: 0, taken_at: None, of: PhantomData }
+        Self { weighting: Weighting::Equal, average: None, models: 0, taken_at: None, of: PhantomData }
+    }
+}
+
+/// How much each model weighs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Weighting {
+    /// All the same.
+    Equal,
+    /// Each less than the next.
+    Exponential { decay: f64, warm_up: bool },
+}
+
+impl Weighting {
+    /// The share that the next model gets, if there are `models` in the mean.
+    #[expect(clippy::cast_precision_loss, reason = "a count of models")]
+    fn share<E: Dtype>(self, models: usize) -> E {
+        match self {
+            Self::Equal => E::from_usize(models + 1).map_or(E::ONE, |models| E::ONE / models),
+            Self::Exponential { decay, warm_up } => {
+                let most = if warm_up { (1.0 + models as f64) / (10.0 + models as f64) } else { 1.0 };
+                E::from_f64(1.0 - decay.min(most)).unwrap_or(E::ONE)
+            }
+        }
+    }
+}
+
+impl<M, E, D> WeightAverage<M, E, D> {
+    /// An exponential mean of no models, in which the past weighs `decay`: 0.99 in Keras, 0.999 in PyTorch.
+    ///
+    /// ```
+    /// use cyclic_optim::adapters::dfdx::WeightAverage;
+    /// use dfdx::prelude::*;
+    ///
+    /// let device = Cpu::default();
+    /// let mut average = WeightAverage::<_, f32, Cpu>::exponential(0.5)?;
+    /// for value in [1.0, 2.0, 6.0] {
+    ///     let model: Tensor<Rank0, f32, _> = device.tensor(value);
+    ///     average.add(&model)?;
+    /// }
+    /// assert_eq!(average.model().unwrap().array(), 3.75);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A decay outside [0, 1).
+    pub fn exponential(decay: f64) -> Result<Self, ConfigError> {
+        check::weight("decay", decay)?;
+        Ok(Self { weighting: Weighting::Exponential { decay, warm_up: false }, ..Self::default() })
+    }
+
+    /// Begins with a smaller decay, so that the first models are soon forgotten: `min(decay, (1 + n) / (10 + n))` with n models
+    /// in the mean, as TensorFlow's `ExponentialMovingAverage` has it. Does nothing to a mean of equal weights.
+    #[must_use]
+    pub fn with_warm_up(mut self) -> Self {
+        if let Weighting::Exponential { warm_up, .. } = &mut self.weighting {
+            *warm_up = true;
+        }
+        self
+    }
+
+    /// Whether recent models weigh more.
+    #[cfg(feature = "checkpoint")]
+    pub(super) fn is_exponential(&self) -> bool {
+        self.weighting != Weighting::Equal
     }
 }
 
@@ -87,7 +159,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         Self::default()
     }
 
-    /// Continues a saved mean of `models` models.
+    /// Continues a saved mean of `models` models, all of the same weight.
     #[must_use]
     pub fn resumed(average: M, models: usize) -> Self {
         Self { average: Some(average), models, ..Self::default() }
@@ -112,7 +184,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
                 })?;
                 let mut values = values.into_iter();
                 let mut average = average.clone();
-                let share = E::from_usize(models).map_or(E::ONE, |models| E::ONE / models);
+                let share: E = self.weighting.share(self.models);
                 walk_mut::<_, E, D, D::Err>(&mut average, |_, item| {
                     if let (Item::Tensor { tensor, .. }, Some(towards)) = (item, values.next()) {
                         let mut numbers = tensor.values();

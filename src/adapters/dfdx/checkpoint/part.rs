@@ -23,7 +23,7 @@ impl<M> RunPart<M> for SnapshotEnsemble<M> {
 
 impl<M, E, D> RunPart<M> for WeightAverage<M, E, D> {
     fn kind(&self) -> &'static str {
-        "weight_average"
+        if self.is_exponential() { "exponential_weight_average" } else { "weight_average" }
     }
 
     fn models(&self) -> Vec<&M> {
