@@ -34,11 +34,13 @@ mod loss_curve;
 mod plot;
 #[cfg(feature = "progress")]
 mod progress;
+mod recommendation;
 mod suggestion;
 mod sweep;
 
 pub use grid::{BestPair, GridEntry, GridError, WeightDecayGrid};
 pub use into_result::IntoResult;
 pub use loss_curve::{LossCurve, LossPoint, StopReason};
+pub use recommendation::{Confidence, Doubt, Recommended};
 pub use suggestion::{NoSuggestion, SmithRange, Suggested, Suggestion};
 pub use sweep::{Interrupted, RangeTest};

@@ -1,4 +1,4 @@
-//! The usual rules that find a rate on a loss curve.
+//! fastai's rules that find a rate on a loss curve, and Smith's range. What this crate recommends is in `recommendation`.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,10 @@ use crate::error::ConfigError;
 use crate::numeric;
 use crate::schedule::{Cyclic, OneCycle};
 
-/// A rule that finds one learning rate on a [`LossCurve`].
+/// One of fastai's four rules that find a learning rate on a [`LossCurve`], exactly as fastai has it, for comparison.
+///
+/// They look at the whole curve, so their rate may lie beyond the minimum of the loss, where training fails; slide's often does.
+/// To choose a rate use [`LossCurve::recommended`], or better a [`PeakSearch`](super::PeakSearch).
 ///
 /// The rules use the points with a finite loss and a rate above 0, as they are: smooth a noisy curve first. With the rates `lr` and
 /// the losses `y` of these points:
@@ -73,7 +76,7 @@ pub struct Suggested {
 }
 
 /// Why there is no suggestion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Error)]
 #[non_exhaustive]
 pub enum NoSuggestion {
     /// Too few points have a finite loss.
@@ -87,6 +90,12 @@ pub enum NoSuggestion {
     /// The loss never falls.
     #[error("no suggestion, because the loss never falls")]
     NeverFalls,
+    /// The fall of the loss may be chance.
+    #[error("no suggestion, because the loss falls by only {deviations:.1} times its noise")]
+    TooNoisy {
+        /// The fall in standard deviations of the noise.
+        deviations: f64,
+    },
 }
 
 /// The range of rates in which a model learns, by Smith's rule.
@@ -122,7 +131,7 @@ impl SmithRange {
 type Point = (usize, f64, f64);
 
 impl LossCurve {
-    /// The rate that a rule suggests.
+    /// The rate that one of fastai's rules suggests; for comparison. [`recommended`](Self::recommended) is the one to use.
     ///
     /// # Errors
     ///
