@@ -6,12 +6,14 @@ use crate::smoothing::Smoothing;
 
 /// One step of a range test.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct LossPoint {
     /// The learning rate.
     pub lr: f64,
     /// The mean training loss of the batches of the step.
     pub loss: f64,
     /// The validation loss at the end of the step, if there is one.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub validation: Option<f64>,
 }
 
@@ -25,6 +27,7 @@ impl LossPoint {
 
 /// Why a range test stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum StopReason {
     /// Every rate has been tried.
@@ -44,7 +47,10 @@ pub enum StopReason {
 }
 
 /// The loss as a function of the learning rate: the result of [`RangeTest::run`](super::RangeTest::run).
+///
+/// JSON has no number for a loss that is not finite, which the last point may have: it cannot be read back from there.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct LossCurve {
     points: Vec<LossPoint>,
     stop_reason: StopReason,

@@ -25,11 +25,15 @@
 //! L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, arXiv:1506.01186, section 3.3; the finders of
 //! fastai, nupam/keras-callbacks and `psklight/keras_one_cycle_clr`.
 
+#[cfg(feature = "plot")]
+mod choice_plot;
 #[cfg(feature = "csv")]
 mod csv;
 mod grid;
 mod into_result;
 mod loss_curve;
+mod peak_choice;
+mod peak_search;
 #[cfg(feature = "plot")]
 mod plot;
 #[cfg(feature = "progress")]
@@ -41,6 +45,8 @@ mod sweep;
 pub use grid::{BestPair, GridEntry, GridError, WeightDecayGrid};
 pub use into_result::IntoResult;
 pub use loss_curve::{LossCurve, LossPoint, StopReason};
+pub use peak_choice::{Candidate, PeakChoice};
+pub use peak_search::{PeakSearch, PeakSearchError, SearchCost, Trial};
 pub use recommendation::{Confidence, Doubt, Recommended};
 pub use suggestion::{NoSuggestion, SmithRange, Suggested, Suggestion};
 pub use sweep::{Interrupted, RangeTest};

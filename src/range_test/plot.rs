@@ -63,7 +63,7 @@ impl WeightDecayGrid {
     }
 }
 
-fn points(curve: &LossCurve) -> Points {
+pub(super) fn points(curve: &LossCurve) -> Points {
     curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss)).collect()
 }
 
@@ -85,7 +85,7 @@ fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
 }
 
 /// Draws a chart over a logarithmic axis of rates, without the losses far above the first ones.
-fn draw_cut(title: &str, mut chart: Chart) -> Result<String, PlotError> {
+pub(super) fn draw_cut(title: &str, mut chart: Chart) -> Result<String, PlotError> {
     let firsts = chart.lines.iter().filter_map(|line| line.points.first()).map(|point| point.1);
     let first = firsts.fold(f64::NEG_INFINITY, f64::max);
     let all = chart.lines.iter().flat_map(|line| &line.points);

@@ -2,9 +2,11 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::RangeTest;
+use super::{PeakSearch, RangeTest};
 
 const TEMPLATE: &str = "range test {wide_bar} {pos}/{len} {eta}";
+
+const SEARCH_TEMPLATE: &str = "choosing the peak {wide_bar} {pos}/{len} {eta}";
 
 impl RangeTest {
     /// A progress bar over the updates of `sweeps` sweeps. Wrap it around the batches: `bar.wrap_iter(batches)`.
@@ -21,6 +23,21 @@ impl RangeTest {
     }
 }
 
+impl PeakSearch {
+    /// A progress bar over the usual number of updates of the search. Move it on by `bar.inc(1)` in the closure that trains.
+    ///
+    /// It is drawn on stderr, but only if stderr is a terminal. A search may end before the bar does, or go on after it.
+    #[must_use]
+    pub fn progress_bar(&self) -> ProgressBar {
+        let bar = ProgressBar::new(self.cost().typical);
+        match ProgressStyle::with_template(SEARCH_TEMPLATE) {
+            Ok(style) => bar.with_style(style),
+            // The template is fixed, and a test checks it.
+            Err(_) => bar,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,6 +45,8 @@ mod tests {
     #[test]
     fn the_bar_counts_updates() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        assert!(ProgressStyle::with_template(SEARCH_TEMPLATE).is_ok());
+        assert_eq!(PeakSearch::new(1800).unwrap().progress_bar().length(), Some(80 + 3 * 100));
         let test = RangeTest::linear(0.0, 1.0, 5).unwrap().with_batches_per_step(2).unwrap();
         let bar = test.progress_bar(3);
         assert_eq!(bar.length(), Some(30));

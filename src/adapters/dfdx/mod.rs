@@ -29,6 +29,7 @@
 mod batch_norm;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+mod choose_peak;
 mod dead_relu;
 mod gradients;
 mod missing;
@@ -45,6 +46,7 @@ mod weight_average;
 pub use batch_norm::{average_batch_norm, recompute_batch_norm};
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};
+pub use choose_peak::{TrialError, choose_peak};
 pub use dead_relu::{DeadLayer, DeadRelus};
 pub use optimizers::{Adam, RMSprop, Sgd};
 pub use parameters::named_parameters;

@@ -1,0 +1,35 @@
+//! Draws what a search for a peak rate has found.
+
+use super::PeakChoice;
+use super::plot::{draw_cut, points};
+use crate::picture::{COLORS, Chart, Line, Mark, PALE, PlotError};
+
+impl PeakChoice {
+    /// Draws the search as SVG: the losses of the sweep, the losses of the candidates, and the peak. A candidate that diverged is
+    /// drawn at the upper edge.
+    ///
+    /// # Errors
+    ///
+    /// [`PlotError::Nothing`] if there is no point to draw, for a choice from a file that was changed.
+    pub fn to_svg(&self) -> Result<String, PlotError> {
+        let sweep = points(&self.curve);
+        let highest = sweep.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
+        let tried: Vec<(f64, f64)> =
+            self.candidates.iter().map(|candidate| (candidate.lr, candidate.loss.unwrap_or(highest))).collect();
+        let lowest = tried.iter().map(|point| point.1).fold(f64::INFINITY, f64::min);
+        let candidates = tried.iter().zip(&self.candidates).map(|(&at, candidate)| {
+            let label = match candidate.loss {
+                Some(loss) => format!("{:.2e}: {loss:.3}", candidate.lr),
+                None => format!("{:.2e}: diverged", candidate.lr),
+            };
+            Mark { label, at, color: COLORS[0] }
+        });
+        let peak = Mark { label: format!("peak: {:.2e}", self.peak), at: (self.peak, lowest), color: COLORS[1] };
+        let lines = vec![
+            Line { label: "sweep".into(), points: sweep, color: PALE, width: 2 },
+            Line { label: "short runs".into(), points: tried.clone(), color: COLORS[0], width: 2 },
+        ];
+        let chart = Chart { y: "loss", lines, marks: candidates.chain([peak]).collect(), ..Chart::default() };
+        draw_cut("Choice of the peak rate", chart)
+    }
+}

@@ -1,0 +1,75 @@
+//! What a search for a peak rate has found.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::LossCurve;
+use crate::error::ConfigError;
+use crate::schedule::{Amplitude, Cyclic, OneCycle};
+
+/// The peak rate that a [`PeakSearch`](super::PeakSearch) has chosen, and all that it was chosen from. Displays as one line.
+///
+/// With the feature `serde` it is plain data: save it with the run, and a resumed run need not search again.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct PeakChoice {
+    /// The updates of the run that the peak is for.
+    pub total_updates: u64,
+    /// The peak for a one-cycle schedule.
+    pub peak: f64,
+    /// The rate at which the model learns fastest in a short run.
+    pub rate: f64,
+    /// The rates that were tried, rising.
+    pub candidates: Vec<Candidate>,
+    /// The sweep that gave the first guess, without a loss that is not finite.
+    pub curve: LossCurve,
+    /// The updates that the search made.
+    pub updates: u64,
+}
+
+/// A rate that was tried.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+pub struct Candidate {
+    /// The rate.
+    pub lr: f64,
+    /// The mean training loss of the second half of the short run; `None` if it diverged and was given up.
+    pub loss: Option<f64>,
+}
+
+impl PeakChoice {
+    /// The one-cycle schedule of the run.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OneCycle::new`], for a choice from a file that was changed.
+    pub fn one_cycle(&self) -> Result<OneCycle, ConfigError> {
+        OneCycle::new(self.peak, self.total_updates)
+    }
+
+    /// The `triangular2` schedule of the run: four cycles, or as many as it has updates, each with half the height of the one
+    /// before, over a base of a twentieth of the peak.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Cyclic::over_total`], for a choice from a file that was changed.
+    pub fn triangular2(&self) -> Result<Cyclic, ConfigError> {
+        let cycles = self.total_updates.min(4);
+        Cyclic::over_total(self.peak / 20.0, self.peak, self.total_updates, cycles, 0.5)?
+            .with_amplitude(Amplitude::Halving)
+    }
+}
+
+impl fmt::Display for PeakChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peak {:.2e} after {} updates; tried", self.peak, self.updates)?;
+        for (n, Candidate { lr, loss }) in self.candidates.iter().enumerate() {
+            write!(f, "{} {lr:.1e}: ", if n == 0 { "" } else { "," })?;
+            match loss {
+                Some(loss) => write!(f, "loss {loss:.3}")?,
+                None => f.write_str("diverged")?,
+            }
+        }
+        Ok(())
+    }
+}
