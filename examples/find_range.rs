@@ -4,6 +4,7 @@
 //! cargo run --release --features full --example find_range -- --out target/find_range
 //! cargo run --release --features full --example find_range -- --weight-decays 0,0.01,0.1,1
 //! cargo run --release --features full --example find_range -- --seeds 10
+//! cargo run --release --features full --example find_range -- --verbose --max-loss-factor 10 --logarithmic-loss --smoothing 0.9
 //! ```
 //!
 //! Look at `loss_curve.svg` in the folder: the loss falls, has a valley, and blows up. Each suggestion is a point of it.
@@ -17,8 +18,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cyclic_optim::adapters::dfdx::{range_test, weight_decay_grid};
-use cyclic_optim::range_test::{RangeTest, Suggestion};
-use cyclic_optim::{Adam, ClrConfig, Smoothing};
+use cyclic_optim::range_test::{CurvePlot, RangeTest, Suggestion};
+use cyclic_optim::{Adam, ClrConfig, ConfigError, Smoothing};
 use dfdx::optim::{AdamConfig, WeightDecay};
 use support::digits::{Data, Fitted, Runs, Task, summary, train_step};
 use support::output::say;
@@ -35,6 +36,49 @@ struct Args {
     /// Decoupled weight decays to try beside the rates, separated by commas; the best one is used.
     #[arg(long, value_delimiter = ',')]
     weight_decays: Vec<f64>,
+    /// Print a line for each rate.
+    #[arg(long)]
+    verbose: bool,
+    /// Stop the sweep at so many times the first loss, too.
+    #[arg(long, value_name = "FACTOR")]
+    max_loss_factor: Option<f64>,
+    #[command(flatten)]
+    picture: PictureArgs,
+}
+
+/// How the curve is drawn. With any of these nothing is cut off, and Smith's range is not shaded.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Picture")]
+struct PictureArgs {
+    /// A linear axis of rates.
+    #[arg(long, conflicts_with = "weight_decays")]
+    linear_rate: bool,
+    /// A logarithmic axis of losses.
+    #[arg(long, conflicts_with = "weight_decays")]
+    logarithmic_loss: bool,
+    /// Clip the losses to their 2.5 % and 97.5 % quantiles.
+    #[arg(long, conflicts_with = "weight_decays")]
+    winsorised: bool,
+    /// Weight of the past in the smoothed losses, which start from the first one; 0 for none [default: 0.8, without a bias towards
+    /// the first loss].
+    #[arg(long, value_name = "ALPHA", conflicts_with = "weight_decays")]
+    smoothing: Option<f64>,
+}
+
+impl PictureArgs {
+    /// The options; `None` if there are none.
+    fn plot(&self) -> Result<Option<CurvePlot>, ConfigError> {
+        let Self { linear_rate, logarithmic_loss, winsorised, smoothing } = *self;
+        if !(linear_rate || logarithmic_loss || winsorised || smoothing.is_some()) {
+            return Ok(None);
+        }
+        let mut plot =
+            CurvePlot { logarithmic_rate: !linear_rate, logarithmic_loss, winsorised, ..CurvePlot::default() };
+        if let Some(alpha) = smoothing {
+            plot.smoothing = Some(Smoothing::exponential_from_first(alpha)?);
+        }
+        Ok(Some(plot))
+    }
 }
 
 fn main() -> ExitCode {
@@ -56,7 +100,15 @@ fn main() -> ExitCode {
 fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn Error>> {
     let task = Task::new(data, seed);
     let model = task.model();
-    let test = RangeTest::logarithmic(1e-5, 1.0, 200)?;
+    let mut test = RangeTest::logarithmic(1e-5, 1.0, 200)?;
+    if let Some(factor) = args.max_loss_factor {
+        test = test.with_max_loss_factor(factor).map_err(flags::named("--"))?;
+    }
+    if args.verbose {
+        // A closed stdout ends the example where it prints its results.
+        test = test.with_report(|point| _ = say!("{point}"));
+    }
+    let picture = args.picture.plot().map_err(flags::named("--"))?;
     let smoothing = Smoothing::exponential(0.8)?;
     let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step(model, grads, batch));
     let (csv, svg) = (args.out.join("loss_curve.csv"), args.out.join("loss_curve.svg"));
@@ -70,7 +122,11 @@ fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn E
         let mut table = Vec::new();
         curve.write_csv(&mut table)?;
         files::write(&csv, table)?;
-        files::write(&svg, curve.to_svg(&smoothing)?)?;
+        let drawn = match &picture {
+            Some(plot) => curve.to_svg_with(plot)?,
+            None => curve.to_svg(&smoothing)?,
+        };
+        files::write(&svg, drawn)?;
         (curve.smoothed(&smoothing), adam)
     } else {
         let bar = test.progress_bar(args.weight_decays.len() as u64);

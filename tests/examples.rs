@@ -148,6 +148,34 @@ fn digits_trains() {
 
 #[cfg(all(feature = "csv", feature = "plot", feature = "progress"))]
 #[test]
+fn find_range_has_the_options_of_older_finders() {
+    let folder = Folder::new("find_range_options");
+    let run = |arguments: &[&str]| {
+        let mut command = example("find_range");
+        command.arg("--out").arg(&folder.0).args(["--epochs", "1"]).args(arguments).output().unwrap()
+    };
+    let output =
+        run(&["--verbose", "--max-loss-factor", "1.5", "--logarithmic-loss", "--winsorised", "--smoothing", "0.9"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines: Vec<&str> = text(&output.stdout).lines().take_while(|line| line.starts_with("lr ")).collect();
+    let rows = fs::read_to_string(folder.0.join("loss_curve.csv")).unwrap().lines().count() - 1;
+    // A line for each rate. The last loss is the first one above 1.5 times the first.
+    assert_eq!(lines.len(), rows);
+    let losses: Vec<f64> = lines.iter().map(|line| line.split("loss ").nth(1).unwrap().parse().unwrap()).collect();
+    let above = losses.iter().position(|loss| *loss > 1.5 * losses[0]);
+    assert!(above.is_none_or(|above| above + 1 == rows), "{losses:?}");
+    assert!(fs::read_to_string(folder.0.join("loss_curve.svg")).unwrap().contains("smoothed"));
+    for (arguments, expected) in [
+        (["--smoothing", "1"], "--smoothing must lie in [0, 1), got 1"),
+        (["--max-loss-factor", "1"], "--max-loss-factor must lie in (1, inf), got 1"),
+    ] {
+        assert_one_line_error(&run(&arguments), expected);
+    }
+    assert!(text(&run(&["--linear-rate", "--weight-decays", "0"]).stderr).contains("cannot be used with"));
+}
+
+#[cfg(all(feature = "csv", feature = "plot", feature = "progress"))]
+#[test]
 fn find_range_writes_its_curve_and_trains() {
     let folder = Folder::new("find_range");
     let run = |arguments: &[&str]| {

@@ -16,6 +16,8 @@ pub(crate) fn named<E: Display>(prefix: &str) -> impl Fn(E) -> String {
             }
             "lr" => format!("{prefix}max-lr"),
             "t_0" => format!("{prefix}step-size"),
+            "max_loss_factor" => format!("{prefix}max-loss-factor"),
+            "alpha" => format!("{prefix}smoothing"),
             "total" => format!("{prefix}updates"),
             "floor" => format!("{prefix}min-lr"),
             word => word.into(),

@@ -1,6 +1,7 @@
 //! The result of a range test: the loss at each rate, and why the test stopped.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::smoothing::Smoothing;
 
@@ -25,6 +26,14 @@ impl LossPoint {
     }
 }
 
+/// One line of text, without an end of line: `lr 1.00e-3  loss 0.4312  val_loss 0.5000`.
+impl fmt::Display for LossPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lr {:.2e}  loss {:.4}", self.lr, self.loss)?;
+        self.validation.map_or(Ok(()), |validation| write!(f, "  val_loss {validation:.4}"))
+    }
+}
+
 /// Why a range test stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
@@ -38,7 +47,7 @@ pub enum StopReason {
     NotFinite,
     /// The loss of the last point is too far above the best one.
     Diverged,
-    /// The loss of the last point is above the absolute limit.
+    /// The loss of the last point is above an absolute limit, or above a multiple of the first loss.
     MaxLoss,
     /// The limit of the number of steps was reached.
     MaxSteps,
@@ -104,9 +113,18 @@ impl LossCurve {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
     use alloc::vec;
 
     use super::*;
+
+    #[test]
+    fn a_point_is_a_line() {
+        let mut point = LossPoint { lr: 1e-3, loss: 0.43123, validation: None };
+        assert_eq!(point.to_string(), "lr 1.00e-3  loss 0.4312");
+        point.validation = Some(f64::NAN);
+        assert_eq!(point.to_string(), "lr 1.00e-3  loss 0.4312  val_loss NaN");
+    }
 
     #[test]
     fn both_losses_are_smoothed_and_gaps_stay() {

@@ -29,6 +29,8 @@
 mod choice_plot;
 #[cfg(feature = "csv")]
 mod csv;
+#[cfg(feature = "plot")]
+mod curve_plot;
 mod grid;
 mod into_result;
 mod loss_curve;
@@ -42,6 +44,8 @@ mod recommendation;
 mod suggestion;
 mod sweep;
 
+#[cfg(feature = "plot")]
+pub use curve_plot::{CurvePlot, Losses};
 pub use grid::{BestPair, GridEntry, GridError, WeightDecayGrid};
 pub use into_result::IntoResult;
 pub use loss_curve::{LossCurve, LossPoint, StopReason};

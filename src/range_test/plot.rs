@@ -68,7 +68,7 @@ pub(super) fn points(curve: &LossCurve) -> Points {
 }
 
 /// The position of a suggestion on the curve. Its rate may lie between two points, or left of all of them.
-fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
+pub(super) fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
     let points = points(curve);
     let lr = suggested.lr;
     let loss = match points.iter().position(|point| point.0 >= lr) {

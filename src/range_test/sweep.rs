@@ -42,7 +42,9 @@ use crate::numeric;
 /// | [`with_divergence`](Self::with_divergence) | 5 | see above | (1, inf), or [off](Self::without_divergence) |
 /// | [`with_divergence_smoothing`](Self::with_divergence_smoothing) | 0.9 | weight of the past losses | [0, 1), 0 = none |
 /// | [`with_max_loss`](Self::with_max_loss) | none | absolute limit | not NaN |
+/// | [`with_max_loss_factor`](Self::with_max_loss_factor) | none (nupam: 10) | limit as a multiple of the first loss | (1, inf) |
 /// | [`with_max_steps`](Self::with_max_steps) | none | limit of the number of steps | >= 1 |
+/// | [`with_report`](Self::with_report) | none | called after each step, for instance to print it | |
 ///
 /// # Errors
 ///
@@ -67,7 +69,19 @@ pub struct RangeTest {
     divergence: Option<f64>,
     divergence_alpha: f64,
     max_loss: Option<f64>,
+    max_loss_factor: Option<f64>,
     max_steps: Option<u64>,
+    report: Option<Report>,
+}
+
+/// What is called after each step.
+#[derive(Debug, Clone, Copy)]
+struct Report(fn(&LossPoint));
+
+impl PartialEq for Report {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::fn_addr_eq(self.0, other.0)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -108,7 +122,9 @@ impl RangeTest {
             divergence: Some(5.0),
             divergence_alpha: 0.9,
             max_loss: None,
+            max_loss_factor: None,
             max_steps: None,
+            report: None,
         })
     }
 
@@ -202,6 +218,35 @@ impl RangeTest {
         check::number("max_loss", max_loss)?;
         self.max_loss = Some(max_loss);
         Ok(self)
+    }
+
+    /// Stops after a loss above `factor` times the loss of the first step: `first + (factor - 1) |first|`. A first loss of 0 sets
+    /// no limit. The finder of nupam/keras-callbacks has a factor of 10 by default; after a negative first loss it would stop at
+    /// once.
+    ///
+    /// ```
+    /// use cyclic_optim::range_test::{RangeTest, StopReason};
+    /// let test = RangeTest::logarithmic(1e-4, 1.0, 41)?.without_divergence().with_max_loss_factor(10.0)?;
+    /// let curve = test.run(|lr| Some(2.0 + 100.0 * lr))?;
+    /// let last = curve.points().last().unwrap();
+    /// assert!(curve.stop_reason() == StopReason::MaxLoss && last.loss > 20.0 && last.lr < 0.3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `factor` is not above 1.
+    pub fn with_max_loss_factor(mut self, factor: f64) -> Result<Self, ConfigError> {
+        check::factor("max_loss_factor", factor)?;
+        self.max_loss_factor = Some(factor);
+        Ok(self)
+    }
+
+    /// Calls `report` after each step, for instance to print a line for each rate: `.with_report(|point| println!("{point}"))`.
+    #[must_use]
+    pub fn with_report(mut self, report: fn(&LossPoint)) -> Self {
+        self.report = Some(Report(report));
+        self
     }
 
     /// Stops after `max_steps` steps.
@@ -303,12 +348,18 @@ impl RangeTest {
                 }
             };
             points.push(point);
+            if let Some(Report(report)) = self.report {
+                report(&point);
+            }
             let judged = point.judged();
             if !point.loss.is_finite() || !judged.is_finite() {
                 stop = StopReason::NotFinite;
                 break;
             }
-            if self.max_loss.is_some_and(|max_loss| judged > max_loss) {
+            let first = points[0].judged();
+            let relative =
+                self.max_loss_factor.filter(|_| first != 0.0).map(|factor| first + (factor - 1.0) * first.abs());
+            if [self.max_loss, relative].into_iter().flatten().any(|limit| judged > limit) {
                 stop = StopReason::MaxLoss;
                 break;
             }
@@ -437,6 +488,39 @@ mod tests {
         assert_eq!(stop_of(&test, &[1.0; 9]), (2, StopReason::MaxSteps));
     }
 
+    /// The default of nupam/keras-callbacks: ten times the first loss.
+    #[test]
+    fn a_multiple_of_the_first_loss_ends_the_test() {
+        let test = RangeTest::linear(0.0, 1.0, 4).unwrap().without_divergence().with_max_loss_factor(10.0).unwrap();
+        assert_eq!(stop_of(&test, &[0.5, 5.0, 5.1, 0.1]), (3, StopReason::MaxLoss));
+        assert_eq!(stop_of(&test, &[0.5, 0.1, 4.9, 5.0]), (4, StopReason::EndOfRange));
+        assert_eq!(stop_of(&test, &[-0.5, -0.4, 4.0, 4.1]), (4, StopReason::MaxLoss));
+        assert_eq!(stop_of(&test, &[-0.5, -0.4, 4.0, 4.0]), (4, StopReason::EndOfRange));
+        assert_eq!(stop_of(&test, &[0.0, 1.0, 1e9, 0.0]), (4, StopReason::EndOfRange));
+        // Both limits hold.
+        let test = test.with_max_loss(2.0).unwrap();
+        assert_eq!(stop_of(&test, &[0.5, 2.1, 0.5, 0.5]), (2, StopReason::MaxLoss));
+        assert_eq!(stop_of(&test, &[0.1, 1.1, 0.5, 0.5]), (2, StopReason::MaxLoss));
+    }
+
+    #[test]
+    fn every_step_is_reported_as_it_is_made() {
+        use std::cell::RefCell;
+        std::thread_local! {
+            static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+        }
+        let test = RangeTest::linear(1.0, 3.0, 3).unwrap();
+        let test = test.with_report(|point| LINES.with_borrow_mut(|lines| lines.push(point.to_string())));
+        let mut losses = [0.5, f64::NAN].into_iter();
+        test.run(|_| {
+            LINES.with_borrow_mut(|lines| lines.push("step".into()));
+            losses.next()
+        })
+        .unwrap();
+        let lines = LINES.with_borrow(Clone::clone);
+        assert_eq!(lines, ["step", "lr 1.00e0  loss 0.5000", "step", "lr 2.00e0  loss NaN"]);
+    }
+
     #[test]
     fn a_step_is_the_mean_of_its_batches_and_always_complete() {
         let test = RangeTest::linear(1.0, 2.0, 3).unwrap().with_batches_per_step(2).unwrap();
@@ -536,6 +620,7 @@ mod tests {
         assert!(matches!(good().with_divergence_smoothing(1.0), Err(OutOfRange { field: "alpha", .. })));
         for bad in [1.0, 0.0, f64::NAN] {
             assert!(matches!(good().with_divergence(bad), Err(OutOfRange { field: "divergence", .. })));
+            assert!(matches!(good().with_max_loss_factor(bad), Err(OutOfRange { field: "max_loss_factor", .. })));
         }
     }
 }
