@@ -533,6 +533,33 @@ fn config_with_feedback() -> impl Strategy<Value = ClrConfig> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// A metric that falls steadily, with a jump of any size at any place: a patience of the window never reduces the rate, in
+    /// either counting, whatever the window.
+    #[test]
+    fn a_jump_alone_never_reduces(
+        window in 4..20_u64,
+        falls in prop::collection::vec(1e-6..1.0_f64, 1..60),
+        at in 0..60_usize,
+        jump in 0.0..1e6_f64,
+        max: bool,
+    ) {
+        let (direction, sign) = if max { (Direction::Max, -1.0) } else { (Direction::Min, 1.0) };
+        let improvement = Improvement::new(direction, MinDelta::default()).unwrap();
+        let mut level = 0.0;
+        let metrics: Vec<f64> = falls
+            .iter()
+            .enumerate()
+            .map(|(report, fall)| {
+                level += if report == at { jump } else { -fall };
+                sign * level
+            })
+            .collect();
+        for plateau in [Plateau::keras(0.5, window), Plateau::pytorch(0.5, window - 1)] {
+            let plateau = plateau.and_then(|plateau| plateau.with_improvement(improvement)?.with_trend_window(window));
+            prop_assert_eq!(reductions(plateau.unwrap(), metrics.iter().copied()), Vec::<usize>::new());
+        }
+    }
+
     /// After every report the inner optimizer holds what `lr` returns. That is within the bounds and is used next.
     #[test]
     fn the_invariant_and_the_bounds(config in config_with_feedback(), metrics in prop::collection::vec(metric(), 1..80)) {
