@@ -16,9 +16,9 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use cyclic_optim::adapters::dfdx::{range_test, weight_decay_grid};
-use cyclic_optim::range_test::{CurvePlot, RangeTest, Suggestion};
+use cyclic_optim::range_test::{CurvePlot, Losses, RangeTest, Suggestion};
 use cyclic_optim::{Adam, ClrConfig, ConfigError, Smoothing};
 use dfdx::optim::{AdamConfig, WeightDecay};
 use support::digits::{Data, Fitted, Runs, Task, summary, train_step};
@@ -50,6 +50,9 @@ struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Picture")]
 struct PictureArgs {
+    /// The losses that are drawn. For those of the validation, a tenth of the training images is held out of the sweep.
+    #[arg(long, value_enum, conflicts_with = "weight_decays")]
+    losses: Option<Kind>,
     /// A linear axis of rates.
     #[arg(long, conflicts_with = "weight_decays")]
     linear_rate: bool,
@@ -65,15 +68,33 @@ struct PictureArgs {
     smoothing: Option<f64>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Training,
+    Validation,
+    Both,
+}
+
 impl PictureArgs {
+    /// Whether there have to be validation losses.
+    fn validates(&self) -> bool {
+        matches!(self.losses, Some(Kind::Validation | Kind::Both))
+    }
+
     /// The options; `None` if there are none.
     fn plot(&self) -> Result<Option<CurvePlot>, ConfigError> {
-        let Self { linear_rate, logarithmic_loss, winsorised, smoothing } = *self;
-        if !(linear_rate || logarithmic_loss || winsorised || smoothing.is_some()) {
+        let Self { losses, linear_rate, logarithmic_loss, winsorised, smoothing } = *self;
+        if !(linear_rate || logarithmic_loss || winsorised || losses.is_some() || smoothing.is_some()) {
             return Ok(None);
         }
+        let losses = match losses {
+            None => Losses::Judged,
+            Some(Kind::Training) => Losses::Training,
+            Some(Kind::Validation) => Losses::Validation,
+            Some(Kind::Both) => Losses::Both,
+        };
         let mut plot =
-            CurvePlot { logarithmic_rate: !linear_rate, logarithmic_loss, winsorised, ..CurvePlot::default() };
+            CurvePlot { losses, logarithmic_rate: !linear_rate, logarithmic_loss, winsorised, ..CurvePlot::default() };
         if let Some(alpha) = smoothing {
             plot.smoothing = Some(Smoothing::exponential_from_first(alpha)?);
         }
@@ -116,8 +137,11 @@ fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn E
     let (curve, adam) = if args.weight_decays.is_empty() {
         let bar = test.progress_bar(1);
         let adam = AdamConfig::default();
-        let batches = bar.wrap_iter(task.all_batches());
-        let curve = range_test(&model, &Adam::new(adam), &test, batches, step, |_| Ok(None))?;
+        let split = args.picture.validates().then(|| data.hold_out(0.1)).transpose()?;
+        let swept = split.as_ref().map_or(Task::new(data, seed), |split| Task::new(split, seed));
+        let batches = bar.wrap_iter(swept.all_batches());
+        let validate = |model: &_| Ok(split.is_some().then(|| swept.test(model).loss));
+        let curve = range_test(&model, &Adam::new(adam), &test, batches, step, validate)?;
         bar.finish_and_clear();
         let mut table = Vec::new();
         curve.write_csv(&mut table)?;

@@ -165,6 +165,11 @@ fn find_range_has_the_options_of_older_finders() {
     let above = losses.iter().position(|loss| *loss > 1.5 * losses[0]);
     assert!(above.is_none_or(|above| above + 1 == rows), "{losses:?}");
     assert!(fs::read_to_string(folder.0.join("loss_curve.svg")).unwrap().contains("smoothed"));
+    let both = run(&["--losses", "both"]);
+    assert!(both.status.success(), "{}", text(&both.stderr));
+    assert!(fs::read_to_string(folder.0.join("loss_curve.svg")).unwrap().contains("validation loss, smoothed"));
+    let row = fs::read_to_string(folder.0.join("loss_curve.csv")).unwrap().lines().nth(1).unwrap().to_owned();
+    assert!(row.split(',').nth(2).unwrap().parse::<f64>().unwrap() > 0.0, "{row}");
     for (arguments, expected) in [
         (["--smoothing", "1"], "--smoothing must lie in [0, 1), got 1"),
         (["--max-loss-factor", "1"], "--max-loss-factor must lie in (1, inf), got 1"),
