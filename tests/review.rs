@@ -287,7 +287,6 @@ fn runs_of_any_length_are_reviewed() -> Result<()> {
     for config in [
         ClrConfig::new(Cyclic::triangular(0.001, 0.02, u64::MAX / 2)?),
         ClrConfig::new(Cyclic::triangular2(0.001, 0.02, 90)?).with_decay(1e-4)?,
-        ClrConfig::new(OneCycle::new(0.02, u64::MAX)?),
         ClrConfig::new(Constant::new(0.1)?),
     ] {
         let names = names(longest, &config);

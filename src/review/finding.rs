@@ -8,8 +8,8 @@ use core::fmt;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The run ends before a cycle does, at a rate that is still high: more than 2 % of the range above the end of the cycle.
-    /// The weights are not settled there.
+    /// The run ends before a cycle does, at a rate that is still high: more than 2 % of the way from the end of the cycle up to the
+    /// highest rate of the run. The weights are not settled there.
     EndsInMidCycle {
         /// The cycle, counted from 0.
         cycle: u64,
@@ -22,12 +22,12 @@ pub enum Finding {
         /// The rate of the last update of the cycle.
         cycle_end_lr: f64,
     },
-    /// No update of the run has 99 % of the peak: the run is too short, or a bound cuts the peak off. It is not reported for runs
-    /// of more than 1,048,576 updates.
+    /// No update of the run has 99 % of the highest rate that the schedule has up to its horizon, or up to the end of the cycle in
+    /// which the run ends: the run is too short, or a bound cuts the peak off.
     PeakNeverReached {
         /// The highest rate of the run.
         highest: f64,
-        /// The peak of the cycle that has it, or of the schedule.
+        /// The highest rate of the schedule.
         peak: f64,
         /// The number of updates of the run.
         updates: u64,

@@ -40,7 +40,7 @@ use crate::state::{Applied, ClrState};
 /// | [`with_constant_momentum`](Self::with_constant_momentum) | no | leaves out [`Finding::MomentumNotCycled`] |
 ///
 /// A review computes the rate of each update, or of the first 1,048,576 of a longer run: some milliseconds. What lies behind
-/// them cannot cause a [`Finding::AboveLimit`] or a [`Finding::MomentumRisesWithRate`].
+/// them cannot cause a finding about the highest rate.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ const LOOKED_AT: u64 = 1 << 20;
 /// The part of the peak that counts as reached: a turn may lie between two updates.
 const REACHED: f64 = 0.99;
 
-/// The part of the range above the end of a cycle at which a cut cycle does not matter.
+/// The part of the way from the end of a cycle up to the highest rate at which a cut cycle does not matter.
 const NEARLY_ENDED: f64 = 0.02;
 
 /// The part of the run by which a horizon may miss its end.
@@ -121,9 +121,9 @@ impl Review {
     pub fn findings<S: Schedule>(&self, config: &ClrConfig<S>) -> Vec<Finding> {
         let rates = Rates::of(config, self.updates);
         [
-            self.ends_in_mid_cycle(config),
+            self.ends_in_mid_cycle(config, &rates),
             self.peak_never_reached(config, &rates),
-            self.horizon_before_end(config),
+            self.horizon_before_end(config, &rates),
             self.horizon_after_end(config),
             self.step_size_out_of_range(config),
             Self::first_update_at_zero(config, &rates),
@@ -144,11 +144,11 @@ impl Review {
         self.updates - 1
     }
 
-    fn ends_in_mid_cycle<S: Schedule>(&self, config: &ClrConfig<S>) -> Option<Finding> {
+    fn ends_in_mid_cycle<S: Schedule>(&self, config: &ClrConfig<S>, rates: &Rates) -> Option<Finding> {
         let cycle = config.schedule().cycle_at(self.last())?;
         let cycle_end = self.updates.saturating_add(cycle.remaining()).saturating_sub(2);
         let (lr, cycle_end_lr) = (lr_at(config, self.last()), lr_at(config, cycle_end));
-        let matters = lr - cycle_end_lr > NEARLY_ENDED * (config.schedule().peak() - cycle_end_lr);
+        let matters = lr - cycle_end_lr > NEARLY_ENDED * (rates.highest.lr - cycle_end_lr);
         let Cycle { index, place, length } = cycle;
         (!cycle.is_last() && matters).then_some(Finding::EndsInMidCycle {
             cycle: index,
@@ -160,13 +160,12 @@ impl Review {
     }
 
     fn peak_never_reached<S: Schedule>(&self, config: &ClrConfig<S>, rates: &Rates) -> Option<Finding> {
-        let (schedule, highest) = (config.schedule(), rates.highest);
-        // The peaks of later cycles may be lower: what counts is the peak of the cycle with the highest rate.
-        let base_lr = schedule.range().map_or(0.0, |range| range.base_lr);
-        let amplitude = schedule.point_at(highest.step, None).amplitude;
-        let peak = numeric::between(base_lr, schedule.peak(), amplitude);
-        let missed = self.updates <= LOOKED_AT && highest.lr < REACHED * peak;
-        missed.then_some(Finding::PeakNeverReached { highest: highest.lr, peak, updates: self.updates })
+        let schedule = config.schedule();
+        let cycle_end = || Some(self.last().saturating_add(schedule.cycle_at(self.last())?.remaining()));
+        let end = schedule.horizon().or_else(cycle_end).unwrap_or(0).max(self.last());
+        let (_, peak) = schedule.extremes(0..end.saturating_add(1).min(LOOKED_AT))?.max;
+        let highest = rates.highest.lr;
+        (highest < REACHED * peak).then_some(Finding::PeakNeverReached { highest, peak, updates: self.updates })
     }
 
     /// How many updates the run and the schedule may differ by.
@@ -174,12 +173,12 @@ impl Review {
         numeric::nearest_step(HORIZON_TOLERANCE, self.updates)
     }
 
-    fn horizon_before_end<S: Schedule>(&self, config: &ClrConfig<S>) -> Option<Finding> {
+    fn horizon_before_end<S: Schedule>(&self, config: &ClrConfig<S>, rates: &Rates) -> Option<Finding> {
         let horizon = config.schedule().horizon()?;
         let held = self.updates.checked_sub(horizon)?;
         let held_lr = lr_at(config, horizon);
         // A schedule that rises to a constant rate is meant to hold it.
-        let falls = held_lr < config.schedule().peak();
+        let falls = held_lr < rates.highest.lr;
         (held > self.tolerance() && falls).then_some(Finding::HorizonBeforeEnd {
             horizon,
             updates: self.updates,
@@ -219,7 +218,7 @@ impl Review {
         let cycle = schedule.cycle_at(0)?;
         let one_cycle = schedule.horizon() == Some(cycle.length) && schedule.height_at(0)? < 0.5;
         let constant = rates.first.momentum.is_none() && !self.constant_momentum;
-        (one_cycle && constant).then_some(Finding::MomentumNotCycled { max_lr: schedule.peak() })
+        (one_cycle && constant).then_some(Finding::MomentumNotCycled { max_lr: rates.highest.lr })
     }
 
     fn plateau_judges_every_report<S: Schedule>(&self, config: &ClrConfig<S>) -> Option<Finding> {
