@@ -322,7 +322,7 @@ fn reductions(plateau: Plateau, metrics: impl IntoIterator<Item = f64>) -> Vec<u
     scaled.enumerate().filter(|(_, scaled)| *scaled).map(|(report, _)| report).collect()
 }
 
-/// The loss of PyTorch issue 30873: it falls, jumps far above its record, falls steadily without reaching the record for
+/// The loss that was reported to PyTorch in 2019: it falls, jumps far above its record, falls steadily without reaching it for
 /// longer than the patience, and at last stays where it is.
 #[test]
 fn a_steady_fall_after_a_spike_is_no_plateau() {

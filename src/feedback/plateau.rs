@@ -247,7 +247,8 @@ impl Plateau {
     /// # References
     ///
     /// H. B. Mann, *Nonparametric tests against trend*, 1945; M. G. Kendall, *Rank Correlation Methods*, 1975. D. King's learning
-    /// rate scheduling in dlib also judges a trend, by the slope of a line. A record and a spike: PyTorch issue 30873.
+    /// rate scheduling in dlib also judges a trend, by the slope of a line. That a record takes a steady fall after a spike for a
+    /// plateau was reported to PyTorch in 2019.
     ///
     /// # Errors
     ///
