@@ -37,6 +37,8 @@ const SPACING: f64 = 0.5;
 const MOST_CANDIDATES: u64 = 8;
 /// Updates in which the rate of a candidate rises.
 const RISE: u64 = 4;
+/// The share of the best fall by which a candidate's weight falls to 1 / e.
+const SHARPNESS: f64 = 0.2;
 /// A candidate is given up when its smoothed loss is so many times the starting loss above it.
 const DIVERGED: f64 = 1.0;
 const SMOOTHING: f64 = 0.8;
@@ -83,7 +85,8 @@ pub trait Trial {
 /// 3. Probes of `n` updates from the initial weights and the warmed moments, all over the same batches, each at one rate after a
 ///    rise of four updates. A probe's loss is the mean over its second half; none is worse than no training at all. Candidates are
 ///    the first guess and its neighbours in steps of a factor of sqrt(10), then the neighbours of the best, at most eight.
-/// 4. A parabola through the best candidate and its neighbours gives the rate `r` at which the model learns fastest.
+/// 4. The rate `r` at which the model learns fastest is the geometric mean of the candidates, each with the weight
+///    `exp(-(loss - best) / (0.2 (start - best)))`.
 /// 5. The peak of a one-cycle schedule is `r / (1.05 (T / 18 n)^(1/4))`: the shorter a probe is beside the run, the more it favours
 ///    high rates.
 ///
@@ -404,22 +407,21 @@ impl Probes {
         (0..self.candidates.len()).fold(0, |best, n| if self.score(n) < self.score(best) { n } else { best })
     }
 
-    /// The vertex of a parabola over the logarithm of the rate, through the best and its neighbours.
+    /// The geometric mean of the candidates, each with the weight `exp(-(loss - best) / (0.2 (start - best)))`. A single lucky run
+    /// moves it less than it would move the best candidate.
     fn best_rate<E>(&self) -> Result<f64, PeakSearchError<E>> {
-        let (best, last) = (self.best(), self.candidates.len() - 1);
-        let (Candidate { lr, .. }, least) = (self.candidates[best], self.score(best));
+        let least = self.score(self.best());
         if least >= self.start {
-            let (lowest, highest) = (self.candidates[0].lr, self.candidates[last].lr);
+            let (lowest, highest) = (self.candidates[0].lr, self.candidates[self.candidates.len() - 1].lr);
             return Err(PeakSearchError::NeverFalls { lowest, highest, start: self.start });
         }
-        if best == 0 || best == last {
-            return Ok(lr);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (n, candidate) in self.candidates.iter().enumerate() {
+            let behind = (self.score(n) - least) / (SHARPNESS * (self.start - least));
+            let weight = numeric::exp2(-behind * core::f64::consts::LOG2_E);
+            sum += weight * numeric::log2(candidate.lr);
+            weights += weight;
         }
-        // The logarithm of what is left of the loss, where as much again as was learnt is taken to be in reach.
-        let left = |n: usize| numeric::log2(self.score(n) - least + (self.start - least));
-        let (below, here, above) = (left(best - 1), left(best), left(best + 1));
-        let bend = below - 2.0 * here + above;
-        let offset = if bend > 0.0 { 0.5 * (below - above) / bend } else { 0.0 };
-        Ok(lr * numeric::real_power(10.0, SPACING * offset.clamp(-0.5, 0.5)))
+        Ok(numeric::exp2(sum / weights))
     }
 }
