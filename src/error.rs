@@ -1,5 +1,7 @@
 //! The errors of parameters: one variant for each precondition, with the numbers that break it.
 
+use alloc::string::String;
+
 use thiserror::Error;
 
 /// A parameter of a schedule, a config or a state is invalid.
@@ -136,6 +138,21 @@ pub enum ConfigError {
         /// The hyper-parameter.
         hyper: &'static str,
     },
+    /// A prefix of parameter names is there twice.
+    #[error("groups must have different prefixes, got {prefix:?} twice")]
+    SamePrefix {
+        /// The prefix.
+        prefix: String,
+    },
+    /// No parameter belongs to a group.
+    #[error("no parameter has a name that begins with {prefix:?}, the prefix of a group")]
+    UnknownPrefix {
+        /// The prefix.
+        prefix: String,
+    },
+    /// The inner optimizer cannot treat groups of parameters differently.
+    #[error("groups need an inner optimizer that has groups of parameters, and this one does not")]
+    NoGroups,
     /// The inner optimizer has no learning rate to schedule.
     #[error("the inner optimizer has no learning rate to schedule")]
     NoLearningRate,

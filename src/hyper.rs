@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::groups::{Groups, NoGroups};
+
 /// A hyper-parameter that can be read and set between two updates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -87,6 +89,15 @@ pub trait Hyperparameters {
     ///
     /// [`Unsupported`] exactly if [`get`](Self::get) returns `None`. Nothing is switched on silently.
     fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported>;
+
+    /// Sets the groups of parameters, which all later updates follow. By default there can be none.
+    ///
+    /// # Errors
+    ///
+    /// The optimizer has no groups.
+    fn set_groups(&mut self, groups: &Groups) -> Result<(), NoGroups> {
+        if groups.is_empty() { Ok(()) } else { Err(NoGroups) }
+    }
 }
 
 /// An inner optimizer that is only a learning rate and a momentum. It serves frameworks whose rate is set from outside, and

@@ -39,6 +39,7 @@ pub mod feedback;
 ))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
+mod groups;
 pub mod history;
 mod hyper;
 mod numeric;
@@ -62,6 +63,7 @@ pub use adapters::dfdx::{Adam, RMSprop, Sgd};
 pub use checkpoint::{Checkpoint, CheckpointError, ModelCheckpoint};
 pub use config::{Bounds, Clip, ClrConfig, Guard, HyperSchedules, IntoConfig, MomentumRange};
 pub use error::ConfigError;
+pub use groups::{Group, Groups, NoGroups};
 pub use history::History;
 pub use hyper::{Hyper, Hyperparameters, RateAndMomentum, Unsupported};
 pub use optimizer::CyclicOptimizer;

@@ -1,6 +1,7 @@
 //! The wrapper around an inner optimizer. It alone counts updates.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::mem;
 
 use num_traits::ToPrimitive;
@@ -9,6 +10,7 @@ use crate::check;
 use crate::config::{ClrConfig, IntoConfig};
 use crate::error::ConfigError;
 use crate::feedback::{Observation, Stop};
+use crate::groups::{Groups, NoGroups};
 use crate::history::{History, LOSS};
 use crate::hyper::{Hyper, Hyperparameters};
 use crate::run::{Preview, Run};
@@ -100,7 +102,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// # Errors
     ///
     /// The config cycles momentum or schedules another hyper-parameter and `inner` has none, or the first rate or momentum of a custom schedule is invalid.
-    pub fn try_new(inner: O, config: impl IntoConfig<S>) -> Result<Self, ConfigError> {
+    pub fn try_new(mut inner: O, config: impl IntoConfig<S>) -> Result<Self, ConfigError> {
         let config = config.into_config();
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
         if config.momentum().is_some() {
@@ -108,6 +110,9 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
         for (hyper, _) in config.hyper().iter() {
             inner.get(hyper).ok_or(ConfigError::NoHyper { hyper: hyper.name() })?;
+        }
+        if !config.groups().is_empty() {
+            inner.set_groups(config.groups()).map_err(|NoGroups| ConfigError::NoGroups)?;
         }
         let run = Run::new(&config, ClrState::default());
         run.scheduled().check()?;
@@ -151,13 +156,24 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     #[expect(clippy::needless_pass_by_value, reason = "a number")]
     pub fn record(&mut self, loss: impl ToPrimitive) {
         let loss = loss.to_f64().unwrap_or(f64::NAN);
-        let (Some(used), Some(history)) = (self.run.last(), &mut self.history) else { return };
-        if history.updates().index().last() == Some(&used.iteration) {
-            // The same update, or the same iteration again after `restore` or `seek`.
-            history.replace_last(&used, &[(LOSS, loss)]);
+        let (Some(used), Some(history)) = (self.run.last(), &self.history) else { return };
+        // The same update, or the same iteration again after `restore` or `seek`.
+        let again = history.updates().index().last() == Some(&used.iteration);
+        self.keep_record(used, loss, if again { History::replace_last } else { History::record });
+    }
+
+    /// Records an update in the history, if there is one.
+    fn keep_record(&mut self, used: Applied, loss: f64, keep: fn(&mut History, &Applied, &[(&str, f64)])) {
+        let Some(mut history) = self.history.take() else { return };
+        if self.groups().is_empty() {
+            keep(&mut history, &used, &[(LOSS, loss)]);
         } else {
-            history.record(&used, &[(LOSS, loss)]);
+            let rates: Vec<_> = self.groups().rates(used.lr).collect();
+            let mut metrics: Vec<_> = rates.iter().map(|(name, rate)| (name.as_str(), *rate)).collect();
+            metrics.push((LOSS, loss));
+            keep(&mut history, &used, &metrics);
         }
+        self.history = Some(history);
     }
 
     /// Makes one update: `step` gets the inner optimizer, which holds the scheduled rate and momentum, and steps it.
@@ -205,6 +221,10 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         if self.touched {
             self.touched = false;
             self.write();
+            if !self.groups().is_empty() {
+                // The inner optimizer had them, so it can take them.
+                let _ = self.write_groups();
+            }
         }
     }
 
@@ -218,9 +238,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Like [`finish`](Self::finish), for an update by `apply`: also records it.
     pub(crate) fn finish_applied(&mut self, used: Applied, loss: f64) {
         self.finish();
-        if let Some(history) = &mut self.history {
-            history.record(&used, &[(LOSS, loss)]);
-        }
+        self.keep_record(used, loss, History::record);
         if used.grad_norm.is_some() {
             self.run.change(&self.config, |state| state.last = Some(used));
         }
@@ -276,6 +294,16 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// nothing changes.
     pub fn set_schedule(&mut self, schedule: impl IntoPolicy, place: Place) -> Result<(), ConfigError> {
         self.follow(schedule.into_policy(), None, place)
+    }
+
+    /// Sets other groups of parameters from the next update on: layers that were frozen thaw, rates move apart. They are kept
+    /// in the [state](Self::state), so they are saved and restored with the run.
+    ///
+    /// # Errors
+    ///
+    /// The inner optimizer has no groups. On an error nothing changes.
+    pub fn set_groups(&mut self, groups: Groups) -> Result<(), ConfigError> {
+        self.restore(ClrState { groups: Some(groups), ..self.state() })
     }
 
     /// Follows `schedule` over `range`.
@@ -412,9 +440,23 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// An invalid number, such as a scale or a range; a range for a schedule without base and peak; a scale that makes the
     /// highest rate infinite; a step at which a custom schedule gives an invalid rate. On an error nothing changes.
     pub fn restore(&mut self, state: ClrState) -> Result<(), ConfigError> {
-        self.run = self.located(state)?;
+        let run = self.located(state)?;
+        let before = core::mem::replace(&mut self.run, run);
+        if self.run.settled().groups != before.settled().groups {
+            if let Err(error) = self.write_groups() {
+                self.run = before;
+                return Err(error);
+            }
+        }
         self.write();
         Ok(())
+    }
+
+    /// Gives the inner optimizer the groups in force.
+    fn write_groups(&mut self) -> Result<(), ConfigError> {
+        // Not by `groups`, which would borrow all of the optimizer.
+        let groups = self.run.settled().groups.as_ref().unwrap_or(self.config.groups());
+        self.inner.set_groups(groups).map_err(|NoGroups| ConfigError::NoGroups)
     }
 
     /// The run that continues from `state`, checked.
@@ -429,12 +471,14 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     #[cfg(feature = "checkpoint")]
     pub(crate) fn continue_from(
         &mut self,
-        inner: O,
+        mut inner: O,
         state: ClrState,
         history: Option<History>,
     ) -> Result<(), ConfigError> {
-        self.run = self.located(state)?;
-        self.inner = inner;
+        let run = self.located(state)?;
+        let groups = run.settled().groups.as_ref().unwrap_or(self.config.groups());
+        inner.set_groups(groups).map_err(|NoGroups| ConfigError::NoGroups)?;
+        (self.run, self.inner) = (run, inner);
         self.history = history.or(self.history.take());
         self.write();
         Ok(())
@@ -557,6 +601,11 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
     /// The value of a hyper-parameter that the next update will use; `None` for one that has no schedule.
     pub fn hyper(&self, hyper: Hyper) -> Option<f64> {
         self.upcoming().get(hyper)
+    }
+
+    /// The groups of parameters in force. `groups().rates(used.lr)` are the rates of the groups in an update.
+    pub fn groups(&self) -> &Groups {
+        self.run.settled().groups.as_ref().unwrap_or(self.config.groups())
     }
 
     /// What the last update used; `None` before the first one.

@@ -6,6 +6,7 @@ use crate::check;
 use crate::config::check_value;
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStoppingState, PlateauState, Stop};
+use crate::groups::Groups;
 use crate::hyper::Hyper;
 use crate::schedule::{InForce, LrRange, Policy, Schedule};
 
@@ -107,6 +108,9 @@ pub struct ClrState {
     /// The schedule that replaces the config's, if one was set.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub schedule: Option<Box<Policy>>,
+    /// The groups of parameters that replace the config's, if any were set.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub groups: Option<Groups>,
     /// The range that replaces the schedule's own, if one was set.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub range: Option<LrRange>,
@@ -149,6 +153,7 @@ impl Default for ClrState {
             iterations: 0,
             clr_iterations: 0,
             schedule: None,
+            groups: None,
             range: None,
             scale: 1.0,
             envelope: 1.0,

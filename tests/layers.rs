@@ -16,6 +16,7 @@ const ROOMS: &[&str] = &[
     "smoothing",
     "schedule",
     "feedback",
+    "groups",
     "hyper",
     "config",
     "state",

@@ -7,6 +7,7 @@ mod hyper;
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
+use crate::groups::Groups;
 use crate::hyper::Hyper;
 use crate::schedule::{IntoPolicy, Policy, Schedule, for_each_schedule};
 
@@ -44,6 +45,7 @@ serde_checked! {
     /// | [`with_guard`](Self::with_guard) | loss only | which updates are refused | [`Guard`] |
     /// | [`with_clip`](Self::with_clip) | none | clipping of gradients | above 0 |
     /// | [`with_batches_per_epoch`](Self::with_batches_per_epoch) | none | what the config was made for | >= 1 |
+    /// | [`with_groups`](Self::with_groups) | none | rates and weight decays by name of the parameters | [`Groups`] |
     ///
     /// # Examples
     ///
@@ -85,6 +87,8 @@ serde_checked! {
         hyper: HyperSchedules,
         #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
         batches_per_epoch: Option<u64>,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Groups::is_empty"))]
+        groups: Groups,
     }
 }
 
@@ -156,6 +160,7 @@ impl<S: Schedule> ClrConfig<S> {
             clip: Clip::default(),
             hyper: HyperSchedules::default(),
             batches_per_epoch: None,
+            groups: Groups::default(),
         }
     }
 
@@ -294,6 +299,16 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
+    /// Gives groups of parameters rates and weight decays of their own, as factors of the scheduled ones.
+    ///
+    /// # Errors
+    ///
+    /// None: [`Groups`] are checked when they are made. Whether each prefix fits a parameter is found at the first update.
+    pub fn with_groups(mut self, groups: Groups) -> Result<Self, ConfigError> {
+        self.groups = groups;
+        self.check()
+    }
+
     /// The schedule.
     #[inline]
     pub fn schedule(&self) -> &S {
@@ -351,6 +366,11 @@ impl<S: Schedule> ClrConfig<S> {
     /// When an update is refused.
     pub fn guard(&self) -> Guard {
         self.guard
+    }
+
+    /// The groups of parameters.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
     }
 
     /// How gradients are clipped.

@@ -52,6 +52,9 @@ pub enum UpdateError<Err> {
         /// The update, counted from 0 over the whole run.
         iteration: u64,
     },
+    /// No parameter has a name that begins with the prefix of a group. Nothing has changed.
+    #[error("no parameter has a name that begins with {0:?}, the prefix of a group")]
+    UnknownPrefix(String),
     /// These parameters have no gradient. All others have moved, the gradients are zeroed, and the update counts.
     #[error("these parameters have no gradient: {}", .0.join(", "))]
     MissingGradients(Vec<String>),
@@ -182,6 +185,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
         match self.step(|inner| inner.update_in_place(model, gradients)) {
             Err(UpdateFailure::Failed(error)) => Err(UpdateError::Device(error)),
+            Err(UpdateFailure::UnknownPrefix(prefix)) => Err(UpdateError::UnknownPrefix(prefix)),
             Err(UpdateFailure::MissingGradients(parameters)) => {
                 self.all_present = false;
                 self.finish_applied(used, loss);

@@ -142,6 +142,8 @@ pub trait UpdateInPlace<M, G> {
 pub enum UpdateFailure<Err> {
     /// These parameters have no gradient. All others have moved, the gradients are zeroed, and the update counts.
     MissingGradients(Vec<String>),
+    /// No parameter has a name that begins with this prefix of a group. Nothing has changed.
+    UnknownPrefix(String),
     /// The framework failed. The update does not count; some parameters may have moved.
     Failed(Err),
 }

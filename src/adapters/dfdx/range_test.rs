@@ -38,7 +38,7 @@ pub enum RangeTestError<Err, DeviceErr> {
     /// The optimizer has no hyper-parameter of this kind, or it is switched off.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The weight decays make no grid.
+    /// The weight decays make no grid, or the prefix of a group fits no parameter.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -205,6 +205,9 @@ where
         StepError::Closure(error) => RangeTestError::Closure { error, curve },
         StepError::Update(UpdateFailure::Failed(error)) => RangeTestError::Device(error),
         StepError::Update(UpdateFailure::MissingGradients(parameters)) => RangeTestError::MissingGradients(parameters),
+        StepError::Update(UpdateFailure::UnknownPrefix(prefix)) => {
+            RangeTestError::Config(ConfigError::UnknownPrefix { prefix })
+        }
         StepError::Unsupported(unsupported) => RangeTestError::Unsupported(unsupported),
     })
 }

@@ -50,7 +50,14 @@ impl History {
     ///
     /// [`PlotError::Nothing`] if nothing was recorded.
     pub fn rates_to_svg(&self) -> Result<String, PlotError> {
-        hypers("update", |hyper| vec![("this run".into(), points(self.updates(), hyper.name()))])
+        let groups = || self.updates().names().filter(|name| name.starts_with("learning_rate/"));
+        hypers("update", |hyper| {
+            let mut lines = vec![("this run".into(), points(self.updates(), hyper.name()))];
+            if hyper == Hyper::LearningRate {
+                lines.extend(groups().map(|name| (name.into(), points(self.updates(), name))));
+            }
+            lines
+        })
     }
 
     /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`.
