@@ -256,9 +256,8 @@ mod tests {
                     );
                 }
                 Err(NoSuggestion::TooNoisy { .. } | NoSuggestion::NeverFalls | NoSuggestion::TooFewPoints { .. }) => {
-                    noisy += 1
+                    noisy += 1;
                 }
-                Err(other) => panic!("{other}"),
             }
         }
         assert!(found > 400 && noisy > 200, "{found} found, {noisy} not");

@@ -115,6 +115,8 @@ pub fn range_test<M: Variables, O: Optimizer + Hyperparameters, B>(
                 optimizer.update_in_place(&mut model, &mut loss.backward()?).map_err(|failure| match failure {
                     UpdateFailure::Failed(error) => StepError::Candle(error),
                     UpdateFailure::MissingGradients(names) => StepError::MissingGradients(names),
+                    // candle's optimizers have no groups.
+                    UpdateFailure::UnknownPrefix(prefix) => StepError::Candle(Error::msg(prefix)),
                 })?;
             }
             Ok(Some(value))

@@ -9,6 +9,7 @@ use num_traits::ToPrimitive;
 use thiserror::Error;
 
 use super::InPlace;
+use crate::error::ConfigError;
 use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::range_test::{IntoResult, PeakChoice, PeakSearch, PeakSearchError, Trial};
 use crate::training::UpdateFailure;
@@ -29,6 +30,9 @@ pub enum TrialError<Err, DeviceErr> {
     /// The optimizer has no learning rate.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// The prefix of a group fits no parameter.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// Chooses the peak rate of a run by trial, on clones of `model` and `optimizer`. The originals do not change by a bit. See
@@ -167,5 +171,6 @@ fn failed<Err, DeviceErr>(failure: UpdateFailure<DeviceErr>) -> TrialError<Err, 
     match failure {
         UpdateFailure::Failed(error) => TrialError::Device(error),
         UpdateFailure::MissingGradients(parameters) => TrialError::MissingGradients(parameters),
+        UpdateFailure::UnknownPrefix(prefix) => TrialError::Config(ConfigError::UnknownPrefix { prefix }),
     }
 }
