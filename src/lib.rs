@@ -29,6 +29,7 @@ mod config;
 mod csv_number;
 mod error;
 pub mod feedback;
+mod groups;
 #[cfg(all(
     any(doc, doctest),
     feature = "dfdx",
@@ -39,7 +40,6 @@ pub mod feedback;
 ))]
 #[cfg_attr(docsrs, doc(auto_cfg = false))]
 pub mod guide;
-mod groups;
 pub mod history;
 mod hyper;
 mod numeric;
