@@ -14,7 +14,7 @@
 //! ```
 //!
 //! In a config file every length in updates can be such a text, if the file is read by
-//! [`ClrConfig::deserialize_for`](crate::ClrConfig::deserialize_for). An integer is always a number of updates.
+//! `ClrConfig::deserialize_for` (feature `serde`). An integer is always a number of updates.
 //!
 //! # Rounding
 //!
