@@ -505,20 +505,20 @@ mod tests {
 
     #[test]
     fn every_step_is_reported_as_it_is_made() {
-        use std::cell::RefCell;
-        std::thread_local! {
-            static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-        }
+        use core::sync::atomic::{AtomicU64, Ordering};
+        // The bits of the rate that was reported last.
+        static REPORTED: AtomicU64 = AtomicU64::new(0);
+        let reported = || f64::from_bits(REPORTED.load(Ordering::Relaxed));
         let test = RangeTest::linear(1.0, 3.0, 3).unwrap();
-        let test = test.with_report(|point| LINES.with_borrow_mut(|lines| lines.push(point.to_string())));
+        let test = test.with_report(|point| REPORTED.store(point.lr.to_bits(), Ordering::Relaxed));
         let mut losses = [0.5, f64::NAN].into_iter();
-        test.run(|_| {
-            LINES.with_borrow_mut(|lines| lines.push("step".into()));
-            losses.next()
-        })
-        .unwrap();
-        let lines = LINES.with_borrow(Clone::clone);
-        assert_eq!(lines, ["step", "lr 1.00e0  loss 0.5000", "step", "lr 2.00e0  loss NaN"]);
+        let curve = test
+            .run(|lr| {
+                assert_eq!(reported(), lr - 1.0, "the step before this one");
+                losses.next()
+            })
+            .unwrap();
+        assert_eq!((curve.stop_reason(), reported()), (StopReason::NotFinite, 2.0), "the last point, too");
     }
 
     #[test]
