@@ -27,7 +27,7 @@ use std::time::Instant;
 use cyclic_optim::adapters::dfdx::range_test;
 use cyclic_optim::history::Recorder;
 use cyclic_optim::range_test::RangeTest;
-use cyclic_optim::training::UpdateInPlace;
+use cyclic_optim::training::{Accumulator, UpdateInPlace};
 use cyclic_optim::{Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, ScheduleExt, Sgd};
 use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
 use dfdx::prelude::{
@@ -489,6 +489,40 @@ fn checkpoints<const N: usize>(bench: &Bench) {
     fs::remove_dir_all(folder).unwrap();
 }
 
+/// What an accumulator adds to the update of a run of one process, with one micro-batch and with four.
+fn accumulated<const N: usize>(bench: &Bench) {
+    let (parameters, gradients) = model::<N>();
+    let optimizer = CyclicOptimizer::new(Adam::default(), triangular());
+    let on = &mut (parameters, gradients, optimizer);
+    let mut sum = Accumulator::new();
+    bench.compare_on(
+        &format!("accumulator, run of one, with / without, {N}"),
+        Some(1.01),
+        on,
+        |(parameters, gradients, optimizer)| {
+            optimizer.apply(parameters, gradients, 1.0).unwrap();
+        },
+        |(parameters, gradients, optimizer)| {
+            optimizer.apply(parameters, gradients, sum.with(1.0, 32)).unwrap();
+        },
+    );
+    let mut sum = Accumulator::new();
+    bench.compare_on(
+        &format!("accumulator, 4 micro-batches with / without, {N}"),
+        None,
+        on,
+        |(parameters, gradients, optimizer)| {
+            optimizer.apply(parameters, gradients, 1.0).unwrap();
+        },
+        |(parameters, gradients, optimizer)| {
+            for _ in 0..3 {
+                sum.add(parameters, gradients, 1.0, 8).unwrap();
+            }
+            optimizer.apply(parameters, gradients, sum.with(1.0, 8)).unwrap();
+        },
+    );
+}
+
 fn main() -> ExitCode {
     let bench = &Bench::from_arguments();
     // The updates of a bench drive moments into the denormal numbers, whose slowness would hide everything else.
@@ -499,6 +533,7 @@ fn main() -> ExitCode {
     clipped::<10_000>(bench);
     clipped::<1_000_000>(bench);
     recorded::<10_000>(bench);
+    accumulated::<10_000>(bench);
     #[cfg(feature = "checkpoint")]
     checkpoints::<1_000_000>(bench);
     wrapped_against_bare::<1>(bench, Some(1.25), Some(1.10));

@@ -143,7 +143,7 @@ fn train<const W: usize>(args: &Args, data: &Data, ranks: &Timed<impl Ranks>, se
         sum = sum.reproducible(usize::try_from(args.micro_batches.unwrap_or(4))?)?;
     }
     let mut grads = model.alloc_grads();
-    let mut times = Vec::new();
+    let (mut times, mut total) = (Vec::new(), Duration::ZERO);
     ranks.spent.take();
     while optimizer.iterations() < updates {
         let (epoch, place) = (optimizer.iterations() / per_epoch, optimizer.iterations() % per_epoch);
@@ -157,7 +157,11 @@ fn train<const W: usize>(args: &Args, data: &Data, ranks: &Timed<impl Ranks>, se
                 sum.add(&model, &mut grads, value, micro_batch.len())?;
             }
             optimizer.apply(&mut model, &mut grads, &mut sum)?;
-            times.push(start.elapsed());
+            total += start.elapsed();
+            // The last batch of an epoch may be smaller.
+            if batch.len() == usize::try_from(args.batch)? {
+                times.push(start.elapsed());
+            }
             if let Some(path) = &args.checkpoint {
                 if optimizer.iterations() % args.save_every == 0 || optimizer.iterations() == updates {
                     Checkpoint::write_on(ranks, path, &model, &optimizer, &[])?;
@@ -175,7 +179,6 @@ fn train<const W: usize>(args: &Args, data: &Data, ranks: &Timed<impl Ranks>, se
             test.correct,
             test.of
         )?;
-        let total: Duration = times.iter().sum();
         times.sort_unstable();
         if let Some(median) = times.get(times.len() / 2) {
             let share = spent.as_secs_f64() / total.as_secs_f64() * 100.0;

@@ -1,8 +1,9 @@
 //! One update from several micro-batches, on one rank or several.
 
+#![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
+
 use alloc::vec;
 use alloc::vec::Vec;
-use core::mem;
 
 use num_traits::ToPrimitive;
 use num_traits::float::FloatCore;
@@ -11,6 +12,7 @@ use thiserror::Error;
 use super::gradients::{Element, GradientsOf};
 use super::ranks::{Alone, Ranks, RanksError};
 use super::shards::{part, range_of_part};
+use super::wide::{self, Kernel};
 use crate::check;
 use crate::error::ConfigError;
 use crate::numeric;
@@ -264,38 +266,15 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
             })
             .map_err(AverageError::Device)?;
         self.agree(length)?;
+        let places = self.reproducible.then(|| self.parts().div_ceil(self.ranks.size()));
+        let Self { ranks, added, single, double, .. } = self;
         let loss = if is_double::<G::Element>() {
-            let lists = mem::take(&mut self.double);
-            self.average_of(lists, |sum| &mut sum.double, length, model, gradients)
+            double.average(*ranks, added, places, length, model, gradients)
         } else {
-            let lists = mem::take(&mut self.single);
-            self.average_of(lists, |sum| &mut sum.single, length, model, gradients)
+            single.average(*ranks, added, places, length, model, gradients)
         };
         self.added.clear();
         loss
-    }
-
-    fn average_of<T: Wide, M, G: GradientsOf<M>>(
-        &mut self,
-        mut lists: Lists<T>,
-        place: impl FnOnce(&mut Self) -> &mut Lists<T>,
-        length: usize,
-        model: &M,
-        gradients: &mut G,
-    ) -> Result<f64, AverageError<G::Error>> {
-        let (ranks, added) = (self.ranks, &self.added);
-        let total = if self.reproducible {
-            lists.sum_in_order(ranks, added, length, self.parts().div_ceil(ranks.size()))?
-        } else {
-            lists.sum(ranks, added, length)?
-        };
-        if total.samples == 0.0 {
-            return Err(AverageError::NoSamples);
-        }
-        lists.write(model, gradients, total.divisor).map_err(AverageError::Device)?;
-        lists.mine.clear();
-        *place(self) = lists;
-        Ok(total.loss / total.samples)
     }
 
     /// Takes the gradients of a micro-batch.
@@ -315,17 +294,15 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         }
         gradients.fill_missing(model).map_err(AverageError::Device)?;
         let samples = numeric::float(samples as u64);
-        let beside = self.reproducible || self.added.is_empty();
         let weight = if self.reproducible { 1.0 } else { samples };
-        let (found, listed) = if is_double::<G::Element>() {
-            (self.double.collect(model, gradients, weight, beside), self.double.mine.len())
+        let (found, expected) = if is_double::<G::Element>() {
+            self.double.collect(model, gradients, weight, self.added.len(), self.reproducible)
         } else {
-            (self.single.collect(model, gradients, Wide::from_double(weight), beside), self.single.mine.len())
-        };
-        let found = found.map_err(AverageError::Device)?;
-        // The micro-batches before this one had as many each.
-        let expected = if self.reproducible { listed / (self.added.len() + 1) } else { listed };
+            self.single.collect(model, gradients, Wide::from_double(weight), self.added.len(), self.reproducible)
+        }
+        .map_err(AverageError::Device)?;
         if found != expected {
+            self.added.clear();
             return Err(AverageError::OtherGradients { found, expected });
         }
         self.added.push((samples, loss));
@@ -430,10 +407,12 @@ trait Wide: FloatCore + 'static {
 macro_rules! wide {
     ($($number:ident: $to:ident, $from:ident, $sum:ident, $gather:ident;)+) => {$(
         impl Wide for $number {
+            #[inline(always)]
             fn of<E: Element>(number: E) -> Self {
                 number.$to().unwrap_or(Self::NAN)
             }
 
+            #[inline(always)]
             fn to<E: Element>(self) -> Option<E> {
                 E::$from(self)
             }
@@ -459,120 +438,253 @@ wide! {
     f64: to_f64, from_f64, sum_f64, gather_f64;
 }
 
+/// Writes weighted gradients.
+struct Weigh<'a, E, T> {
+    values: &'a [E],
+    weight: T,
+    sums: &'a mut [T],
+}
+
+impl<E: Element, T: Wide> Kernel for Weigh<'_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (sum, &value) in self.sums.iter_mut().zip(self.values) {
+            *sum = self.weight * T::of(value);
+        }
+    }
+}
+
+/// Adds weighted gradients.
+struct AddWeighed<'a, E, T> {
+    values: &'a [E],
+    weight: T,
+    sums: &'a mut [T],
+}
+
+impl<E: Element, T: Wide> Kernel for AddWeighed<'_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (sum, &value) in self.sums.iter_mut().zip(self.values) {
+            *sum = *sum + self.weight * T::of(value);
+        }
+    }
+}
+
+/// Makes gradients out of sums.
+struct Scale<'a, E, T> {
+    sums: &'a [T],
+    factor: T,
+    values: &'a mut [E],
+}
+
+impl<E: Element, T: Wide> Kernel for Scale<'_, E, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (value, &sum) in self.values.iter_mut().zip(self.sums) {
+            *value = (sum * self.factor).to().unwrap_or(*value);
+        }
+    }
+}
+
 fn is_double<E>() -> bool {
     size_of::<E>() > size_of::<f32>()
 }
 
-/// Gradients of all micro-batches are gathered so many at a time.
-const CHUNK: usize = 65_536;
+/// So many numbers are exchanged at a time: they stay in the processor's cache until they are written into the gradients.
+const PIECE: usize = 1 << 18;
 
-/// The lists that are kept between micro-batches and updates, so that they are allocated once.
+/// The weighted loss and the samples are sent before the gradients.
+const HEADER: usize = 2;
+
+/// The lists that are kept from one update to the next, so that they are allocated once.
 #[derive(Debug, Clone, Default)]
 struct Lists<T> {
-    /// The sum of this rank; in the reproducible mode the gradients of each micro-batch, one after the other.
+    /// The sum of this rank, with place for the header; in the reproducible mode the gradients of each micro-batch, one after
+    /// the other.
     mine: Vec<T>,
-    /// The sum of all ranks.
-    all: Vec<T>,
-}
-
-/// What was added up over all ranks.
-struct Total<T> {
-    loss: f64,
-    samples: f64,
-    /// What the sum of the gradients is still to be divided by.
-    divisor: T,
+    /// How much of `mine` belongs to the present update.
+    filled: usize,
+    /// A piece of what all ranks have together.
+    piece: Vec<T>,
 }
 
 impl<T: Wide> Lists<T> {
-    /// Takes the gradients of a micro-batch, multiplied by `weight`: beside the others, or added to them.
+    /// Takes the gradients of a micro-batch after `added` others, multiplied by `weight`: added to them, or beside them.
+    /// Returns their number, and that of the micro-batches before.
     fn collect<M, G: GradientsOf<M>>(
         &mut self,
         model: &M,
         gradients: &mut G,
         weight: T,
+        added: usize,
         beside: bool,
-    ) -> Result<usize, G::Error> {
-        let (mine, mut at) = (&mut self.mine, 0);
+    ) -> Result<(usize, usize), G::Error> {
+        if added == 0 {
+            self.filled = if beside { 0 } else { HEADER };
+        }
+        let Self { mine, filled, .. } = self;
+        let start = if beside || added == 0 { *filled } else { HEADER };
+        let mut end = start;
         gradients.for_each(model, true, |values| {
-            let weighted = values.iter().map(|&value| weight * T::of(value));
-            if beside {
-                mine.extend(weighted);
-            } else {
-                let sums = mine.get_mut(at..).unwrap_or_default();
-                sums.iter_mut().zip(weighted).for_each(|(sum, value)| *sum = *sum + value);
+            let from = end;
+            end += values.len();
+            if mine.len() < end {
+                mine.resize(end, T::zero());
             }
-            at += values.len();
+            let sums = &mut mine[from..end];
+            if beside || added == 0 {
+                wide::run(Weigh { values, weight, sums });
+            } else {
+                wide::run(AddWeighed { values, weight, sums });
+            }
             false
         })?;
-        Ok(at)
+        let found = end - start;
+        let expected = match (added, beside) {
+            (0, _) => found,
+            (_, false) => *filled - HEADER,
+            (_, true) => *filled / added,
+        };
+        *filled = (*filled).max(end);
+        Ok((found, expected))
     }
 
-    /// The sums of all ranks, in one exchange. Their order is the library's.
-    fn sum(&mut self, ranks: &impl Ranks, added: &[(f64, f64)], length: usize) -> Result<Total<T>, RanksError> {
+    /// Sets what was not filled to zeros, up to `length` numbers.
+    fn fill_up(&mut self, length: usize, added: usize) {
+        self.mine.truncate(if added == 0 { 0 } else { self.filled });
         self.mine.resize(length, T::zero());
-        let weighted: f64 = added.iter().map(|(samples, loss)| samples * loss).sum();
-        let samples: f64 = added.iter().map(|(samples, _)| samples).sum();
-        self.mine.extend([T::from_double(weighted), T::from_double(samples)]);
-        if ranks.size() == 1 {
-            mem::swap(&mut self.mine, &mut self.all);
-            return Ok(Total { loss: weighted, samples, divisor: T::from_double(samples) });
-        }
-        self.all.resize(length + 2, T::zero());
-        T::sum(ranks, &self.mine, &mut self.all)?;
-        let number = |at: usize| self.all[at].to_f64().unwrap_or(f64::NAN);
-        Ok(Total { loss: number(length), samples: number(length + 1), divisor: self.all[length + 1] })
     }
 
-    /// The means over all micro-batches of all ranks, added in their order in f64, whatever the number of ranks. `places` is
-    /// the largest number of micro-batches of a rank.
-    fn sum_in_order(
+    /// Writes the means of all ranks into the gradients and returns the mean loss. In the reproducible mode, `places` is the
+    /// largest number of micro-batches of a rank.
+    fn average<M, G: GradientsOf<M>>(
+        &mut self,
+        ranks: &impl Ranks,
+        added: &[(f64, f64)],
+        places: Option<usize>,
+        length: usize,
+        model: &M,
+        gradients: &mut G,
+    ) -> Result<f64, AverageError<G::Error>> {
+        match places {
+            None => self.average_of_sums(ranks, added, length, model, gradients),
+            Some(places) => self.average_in_order(ranks, added, places, length, model, gradients),
+        }
+    }
+
+    /// One list is added up over all ranks, in the order of the library.
+    fn average_of_sums<M, G: GradientsOf<M>>(
         &mut self,
         ranks: &impl Ranks,
         added: &[(f64, f64)],
         length: usize,
-        places: usize,
-    ) -> Result<Total<T>, RanksError> {
-        let size = ranks.size();
-        let mut mine: Vec<f64> = added.iter().flat_map(|&(samples, loss)| [samples, loss]).collect();
-        mine.resize(2 * places, 0.0);
-        let mut facts = vec![0.0; 2 * places * size];
-        ranks.gather_f64(&mine, &mut facts)?;
-        let facts: Vec<(f64, f64)> = facts.chunks_exact(2).map(|fact| (fact[0], fact[1])).collect();
-        let loss = facts.iter().map(|(samples, loss)| samples * loss).sum();
-        let samples: f64 = facts.iter().map(|(samples, _)| samples).sum();
+        model: &M,
+        gradients: &mut G,
+    ) -> Result<f64, AverageError<G::Error>> {
+        self.fill_up(HEADER + length, added.len());
+        let Self { mine, piece, .. } = self;
+        mine[0] = T::from_double(added.iter().map(|(samples, loss)| samples * loss).sum());
+        mine[1] = T::from_double(added.iter().map(|(samples, _)| samples).sum());
+        let mut pieces = mine.chunks(PIECE);
+        let mut next = |piece: &mut Vec<T>| {
+            let mine = pieces.next().unwrap_or_default();
+            piece.resize(mine.len(), T::zero());
+            T::sum(ranks, mine, piece)
+        };
+        next(piece)?;
+        let number = |at: usize| piece[at].to_f64().unwrap_or(f64::NAN);
+        let (loss, samples) = (number(0), number(1));
+        if samples == 0.0 {
+            return Err(AverageError::NoSamples);
+        }
+        write(model, gradients, piece, HEADER, T::from_double(1.0 / samples), next)?;
+        Ok(loss / samples)
+    }
 
-        self.mine.resize(length * places, T::zero());
-        self.all.clear();
-        let (mut sent, mut gathered, mut sums) = (Vec::new(), Vec::new(), Vec::new());
-        for start in (0..length).step_by(CHUNK) {
-            let end = (start + CHUNK).min(length);
+    /// The micro-batches of all ranks are added in their order in f64, whatever the number of ranks.
+    fn average_in_order<M, G: GradientsOf<M>>(
+        &mut self,
+        ranks: &impl Ranks,
+        added: &[(f64, f64)],
+        places: usize,
+        length: usize,
+        model: &M,
+        gradients: &mut G,
+    ) -> Result<f64, AverageError<G::Error>> {
+        let mut own: Vec<f64> = added.iter().flat_map(|&(samples, loss)| [samples, loss]).collect();
+        own.resize(2 * places, 0.0);
+        let mut facts = vec![0.0; 2 * places * ranks.size()];
+        ranks.gather_f64(&own, &mut facts)?;
+        let facts: Vec<(f64, f64)> = facts.chunks_exact(2).map(|fact| (fact[0], fact[1])).collect();
+        let loss: f64 = facts.iter().map(|(samples, loss)| samples * loss).sum();
+        let samples: f64 = facts.iter().map(|(samples, _)| samples).sum();
+        if samples == 0.0 {
+            return Err(AverageError::NoSamples);
+        }
+
+        self.fill_up(length * places, added.len());
+        let Self { mine, piece, .. } = self;
+        piece.clear();
+        let (mut start, mut sent, mut gathered, mut sums) = (0, Vec::new(), Vec::new(), Vec::new());
+        let next = |piece: &mut Vec<T>| {
+            let end = (start + PIECE).min(length);
             sent.clear();
             for place in 0..places {
-                sent.extend_from_slice(&self.mine[place * length..][start..end]);
+                sent.extend_from_slice(&mine[place * length..][start..end]);
             }
-            gathered.resize(sent.len() * size, T::zero());
+            gathered.resize(sent.len() * ranks.size(), T::zero());
             T::gather(ranks, &sent, &mut gathered)?;
             sums.clear();
             sums.resize(end - start, 0.0);
-            for (numbers, (samples, _)) in gathered.chunks_exact(end - start).zip(&facts) {
+            for (numbers, (samples, _)) in gathered.chunks(sums.len().max(1)).zip(&facts) {
                 for (sum, number) in sums.iter_mut().zip(numbers) {
                     *sum += samples * number.to_f64().unwrap_or(f64::NAN);
                 }
             }
-            self.all.extend(sums.iter().map(|sum| T::from_double(sum / samples)));
-        }
-        Ok(Total { loss, samples, divisor: T::one() })
+            piece.clear();
+            piece.extend(sums.iter().map(|sum| T::from_double(sum / samples)));
+            start = end;
+            Ok(())
+        };
+        write(model, gradients, piece, 0, T::one(), next)?;
+        Ok(loss / samples)
     }
+}
 
-    /// Writes the mean gradients.
-    fn write<M, G: GradientsOf<M>>(&self, model: &M, gradients: &mut G, divisor: T) -> Result<(), G::Error> {
-        let mut at = 0;
-        gradients.for_each(model, true, |values| {
-            for (value, &sum) in values.iter_mut().zip(&self.all[at..]) {
-                *value = (sum / divisor).to().unwrap_or(*value);
+/// Writes the numbers of `piece` from the place `at` on, and those of the pieces that `next` puts in its place, into the
+/// gradients, multiplied by `scale`.
+fn write<T: Wide, M, G: GradientsOf<M>>(
+    model: &M,
+    gradients: &mut G,
+    piece: &mut Vec<T>,
+    mut at: usize,
+    scale: T,
+    mut next: impl FnMut(&mut Vec<T>) -> Result<(), RanksError>,
+) -> Result<(), AverageError<G::Error>> {
+    let mut result = Ok(());
+    let walked = gradients.for_each(model, true, |mut values| {
+        while !values.is_empty() && result.is_ok() {
+            if at >= piece.len() {
+                at = 0;
+                result = next(piece);
+                if piece.is_empty() {
+                    break;
+                }
             }
-            at += values.len();
-            true
-        })
-    }
+            let (now, later) = values.split_at_mut(values.len().min(piece.len() - at));
+            let sums = &piece[at..at + now.len()];
+            at += now.len();
+            wide::run(Scale { sums, factor: scale, values: now });
+            values = later;
+        }
+        true
+    });
+    walked.map_err(AverageError::Device)?;
+    Ok(result?)
 }

@@ -73,7 +73,7 @@ impl Mpi {
     }
 
     fn end_job(&self, reason: &dyn Display) -> ! {
-        tell(&format_args!("rank {} of {}: {reason}; the job ends", self.rank, self.size));
+        tell(format_args!("rank {} of {}: {reason}; the job ends", self.rank, self.size));
         self.world.abort(1)
     }
 
