@@ -95,7 +95,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (bare, wrapped) = (Job::new(&device), Job::new(&device));
     let mut alone = sgd(0.9).init();
     let (mut scheduler, inner) =
-        ClrScheduler::with_optimizer(config()?, |momentum: Option<f64>| sgd(momentum.unwrap_or(0.9)).build())?;
+        ClrScheduler::with_optimizer(config()?, move |momentum: Option<f64>| sgd(momentum.unwrap_or(0.9)).build())?;
     let mut cycled = ModuleOptimizer::from(inner);
     all_kept &= keeps(
         "Sgd: update",

@@ -6,7 +6,8 @@ use burn_optim::LearningRate;
 use burn_optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use cyclic_optim::feedback::{Observation, Stop};
 use cyclic_optim::{
-    Applied, Clip, ClrConfig, ClrState, ConfigError, CyclicOptimizer, IntoConfig, Policy, RateAndMomentum, Schedule,
+    Applied, Clip, ClrConfig, ClrState, ConfigError, CyclicOptimizer, History, IntoConfig, Policy, RateAndMomentum,
+    Schedule,
 };
 use thiserror::Error;
 
@@ -35,9 +36,9 @@ pub enum SchedulerError {
 /// # What it cannot do
 ///
 /// A scheduler sees neither losses nor gradients. So a config that clips or guards gradients is refused (burn's optimizers
-/// have a clipping of their own), a loss that is NaN is not noticed, and no history is filled. Metrics are reported through
-/// the [`handle`](Self::handle). `set_range` and the like are reached through [`change`](Self::change) before the `Learner`
-/// takes the scheduler.
+/// have a clipping of their own), and a loss that is NaN is not noticed. Losses and metrics come through the
+/// [`handle`](Self::handle). `set_range` and the like are reached through [`change`](Self::change) before the `Learner` takes
+/// the scheduler.
 ///
 /// If a schedule of your own gives a rate that is NaN, infinite or negative, the update has a rate of 0.
 ///
@@ -161,6 +162,15 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
         Ok(Self { run, shared: Arc::new(Mutex::new(shared)), momentum: cell, taken: 0 })
     }
 
+    /// Keeps a history of the run. It gets a record of an update when [`RunHandle::record`] is told its loss.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        let mut shared = lock(&self.shared);
+        shared.judge = shared.judge.clone().with_history(history);
+        drop(shared);
+        self
+    }
+
     /// A handle that stays with the loop when a `Learner` owns the scheduler.
     #[must_use]
     pub fn handle(&self) -> RunHandle<S> {
@@ -171,6 +181,14 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
     #[must_use]
     pub fn run(&self) -> &CyclicOptimizer<RateAndMomentum, S> {
         &self.run
+    }
+
+    /// The state of the run, with all that was reported.
+    #[must_use]
+    pub fn state(&self) -> ClrState {
+        let mut copy = self.clone();
+        copy.take_reports();
+        copy.run.state()
     }
 
     /// Changes the run from the next update on: `seek`, `reset_cycle`, `set_range`, `set_scale`, `restore`.
@@ -245,16 +263,6 @@ impl<S: Schedule + Clone + Send + Sync + 'static> LrScheduler for ClrScheduler<S
     }
 }
 
-impl<S: Schedule + Clone> ClrScheduler<S> {
-    /// The state of the run, with all that was reported.
-    #[must_use]
-    pub fn state(&self) -> ClrState {
-        let mut run = self.clone();
-        run.take_reports();
-        run.run.state()
-    }
-}
-
 /// Reports metrics to a run whose scheduler a `Learner` owns, and asks where it stands.
 ///
 /// A report changes the rate from the next update on, as it would through
@@ -296,6 +304,34 @@ impl<S: Schedule> RunHandle<S> {
         let mut shared = lock(&self.0);
         shared.reports.push((plateau_metric, early_stopping_metric));
         shared.judge.observe_separately(plateau_metric, early_stopping_metric)
+    }
+
+    /// Records the last update with its loss, if the scheduler was made [`with_history`](ClrScheduler::with_history).
+    ///
+    /// ```
+    /// use burn_optim::lr_scheduler::LrScheduler;
+    /// use cyclic_optim_burn::ClrScheduler;
+    /// use cyclic_optim_burn::cyclic_optim::{Cyclic, History};
+    ///
+    /// let mut scheduler = ClrScheduler::new(Cyclic::triangular(0.25, 1.0, 2)?)?.with_history(History::new());
+    /// let handle = scheduler.handle();
+    /// for loss in [0.9, 0.8] {
+    ///     scheduler.step();
+    ///     handle.record(loss);
+    /// }
+    /// let history = handle.history().unwrap();
+    /// assert_eq!(history.updates().values("learning_rate").unwrap(), [0.25, 0.625]);
+    /// assert_eq!(history.updates().values("loss").unwrap(), [0.9, 0.8]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn record(&self, loss: f64) {
+        lock(&self.0).judge.record(loss);
+    }
+
+    /// A copy of the history so far, if one is kept.
+    #[must_use]
+    pub fn history(&self) -> Option<History> {
+        lock(&self.0).judge.history().cloned()
     }
 
     /// What the last update used; `None` before the first one.
