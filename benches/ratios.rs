@@ -28,8 +28,10 @@ use cyclic_optim::adapters::dfdx::range_test;
 use cyclic_optim::history::Recorder;
 use cyclic_optim::range_test::RangeTest;
 use cyclic_optim::training::{Accumulator, UpdateInPlace};
-use cyclic_optim::{Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, ScheduleExt, Sgd};
-use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
+use cyclic_optim::{
+    Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, RMSprop, ScheduleExt, Sgd,
+};
+use dfdx::optim::{AdamConfig, Momentum, Optimizer, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{
     AsArray, Backward, Cpu, DeviceBuildExt, Linear, Module, Rank2, ReLU, SampleTensor, Tensor, Trace, ZeroGrads,
     mse_loss,
@@ -277,43 +279,61 @@ fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, 
     );
 }
 
-fn ours_against_theirs<const N: usize>(bench: &Bench, budget: Option<f64>) {
-    let (mut parameters, mut gradients) = model::<N>();
-    let (mut others, mut other_gradients) = model::<N>();
+/// Our optimizers against dfdx's own with the same options, and then with what else it takes: zeroed gradients.
+fn ours_against_theirs<const N: usize>(bench: &Bench, [adam, sgd, rmsprop]: [Option<f64>; 3]) {
+    let on = &mut model::<N>();
+    macro_rules! against {
+        ($rule:ident, $name:literal, $config:expr, $budget:expr) => {
+            let mut bare = dfdx::optim::$rule::new(&on.0, $config);
+            let mut ours = CyclicOptimizer::new($rule::new($config), triangular());
+            bench.compare_on(
+                &format!("{}, our apply / dfdx update + zero_grads, {N}", $name),
+                $budget,
+                on,
+                |(parameters, gradients)| {
+                    bare.update(parameters, gradients).unwrap();
+                    parameters.zero_grads(gradients);
+                },
+                |(parameters, gradients)| {
+                    ours.apply(parameters, gradients, 1.0).unwrap();
+                },
+            );
+            bench.compare_on(
+                &format!("{}, our update / dfdx update, {N}", $name),
+                None,
+                on,
+                |(parameters, gradients)| bare.update(parameters, gradients).unwrap(),
+                |(parameters, gradients)| ours.update(parameters, gradients).unwrap(),
+            );
+        };
+    }
+    let momentum = SgdConfig { momentum: Some(Momentum::Classic(0.9)), ..SgdConfig::default() };
+    against!(Adam, "Adam", AdamConfig::default(), adam);
+    against!(Sgd, "Sgd with momentum", momentum, sgd);
+    against!(RMSprop, "RMSprop", RMSpropConfig::default(), rmsprop);
+}
+
+/// Fifty small tensors, where what is done for each tensor counts.
+fn many_tensors(bench: &Bench) {
+    fn five<T>(one: impl Fn() -> T) -> (T, T, T, T, T) {
+        (one(), one(), one(), one(), one())
+    }
+    let device = Cpu::default();
+    let five_times_five = || five(|| five(|| -> Parameters<64> { device.sample_normal() }));
+    let parameters = (five_times_five(), five_times_five());
+    let gradients = parameters.alloc_grads();
     let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
     let mut ours = CyclicOptimizer::new(Adam::default(), triangular());
-    bench.compare(
-        &format!("Adam, our apply / dfdx update + zero_grads, {N}"),
-        budget,
-        || {
-            bare.update(&mut parameters, &gradients).unwrap();
-            parameters.zero_grads(&mut gradients);
+    bench.compare_on(
+        "Adam, our apply / dfdx update + zero_grads, 50 x 64",
+        Some(1.0),
+        &mut (parameters, gradients),
+        |(parameters, gradients)| {
+            bare.update(parameters, gradients).unwrap();
+            parameters.zero_grads(gradients);
         },
-        || {
-            ours.apply(&mut others, &mut other_gradients, 1.0).unwrap();
-        },
-    );
-    let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
-    let mut ours = CyclicOptimizer::new(Adam::default(), triangular());
-    bench.compare(
-        &format!("Adam, our update / dfdx update, {N}"),
-        None,
-        || bare.update(&mut parameters, &gradients).unwrap(),
-        || ours.update(&mut others, &other_gradients).unwrap(),
-    );
-    let mut bare = dfdx::optim::Sgd::new(&parameters, SgdConfig::default());
-    let mut ours = CyclicOptimizer::new(Sgd::default(), triangular());
-    settle(&mut bare.cfg, 0.5);
-    settle(&mut ours.get_mut().cfg, 0.5);
-    bench.compare(
-        &format!("Sgd, our apply / dfdx update + zero_grads, {N}"),
-        None,
-        || {
-            bare.update(&mut parameters, &gradients).unwrap();
-            parameters.zero_grads(&mut gradients);
-        },
-        || {
-            ours.apply(&mut others, &mut other_gradients, 1.0).unwrap();
+        |(parameters, gradients)| {
+            ours.apply(parameters, gradients, 1.0).unwrap();
         },
     );
 }
@@ -540,10 +560,13 @@ fn main() -> ExitCode {
     wrapped_against_bare::<100>(bench, None, None);
     wrapped_against_bare::<10_000>(bench, Some(1.01), Some(1.01));
     wrapped_against_bare::<1_000_000>(bench, None, None);
-    ours_against_theirs::<1>(bench, None);
-    ours_against_theirs::<100>(bench, None);
-    ours_against_theirs::<10_000>(bench, None);
-    ours_against_theirs::<1_000_000>(bench, Some(1.02));
+    ours_against_theirs::<1>(bench, [None; 3]);
+    ours_against_theirs::<100>(bench, [Some(1.05); 3]);
+    many_tensors(bench);
+    // One division and one root for each number are what Adam and RMSprop take, in wide instructions as in narrow ones.
+    ours_against_theirs::<10_000>(bench, [Some(1.05), Some(0.45), Some(1.05)]);
+    ours_against_theirs::<1_000_000>(bench, [Some(1.02), Some(0.65), Some(1.02)]);
+    ours_against_theirs::<10_000_000>(bench, [Some(1.02), Some(1.02), Some(1.02)]);
     let broken = bench.broken.borrow();
     if broken.is_empty() {
         return ExitCode::SUCCESS;

@@ -149,13 +149,16 @@ pub trait SavedWith<M, F>: SavedOptimizer + Sized {
 }
 
 /// What an optimizer knows besides its hyper-parameters and its tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steps {
     /// Its own count of updates; 0 if it does not count.
     pub made: u64,
     /// Whether an update has found a gradient for every parameter.
     pub complete: bool,
+    /// A number that it carries from update to update, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub carried: Option<f64>,
     /// Whether it has made an update. Before the first one it fits every model.
     #[serde(skip)]
     pub updated: bool,

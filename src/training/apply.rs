@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use super::accumulator::{AverageError, BatchLoss};
-use super::gradients::{GradientsOf, UpdateFailure, UpdateInPlace, clip_if};
+use super::clip::Clipping;
+use super::gradients::{GradientsOf, UpdateFailure, UpdateInPlace, norm_of};
 use crate::config::Clip;
 use crate::error::ConfigError;
 use crate::hyper::Hyperparameters;
@@ -175,15 +176,18 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         // What was changed through `get_mut` is put right before it is reported.
         self.put_right();
         let mut used = self.upcoming();
+        let mut clipping = Clipping::NONE;
         if guard.gradients || clip != Clip::default() {
             let needs_finite = guard.gradients || clip.norm.is_some();
-            let norm = clip_if(model, gradients, self.all_present, clip, needs_finite).map_err(UpdateError::Device)?;
+            let norm = norm_of(model, gradients, self.all_present).map_err(UpdateError::Device)?;
             if needs_finite && !norm.is_finite() {
                 return Err(self.refused(UpdateError::NonFiniteGradient { norm, iteration }));
             }
+            clipping = Clipping::new(clip, norm);
             used.grad_norm = norm.is_finite().then_some(norm);
         }
-        match self.step(|inner| inner.update_in_place(model, gradients)) {
+        let all_present = self.all_present;
+        match self.step(|inner| inner.update_clipped(model, gradients, clipping, all_present)) {
             Err(UpdateFailure::Failed(error)) => Err(UpdateError::Device(error)),
             Err(UpdateFailure::UnknownPrefix(prefix)) => Err(UpdateError::UnknownPrefix(prefix)),
             Err(UpdateFailure::MissingGradients(parameters)) => {

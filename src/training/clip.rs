@@ -4,6 +4,7 @@
 
 use super::gradients::Element;
 use super::wide::{Kernel, run};
+use crate::config::Clip;
 
 /// Sums are kept in so many lanes, for which the compiler takes wide instructions of any width: the same bits on every
 /// processor.
@@ -17,21 +18,97 @@ pub(crate) fn sum_of_squares<E: Element>(values: &[E]) -> f64 {
     run(Squares(values))
 }
 
-/// Scales all numbers and then clamps them to between `-limit` and `limit`.
-pub(crate) fn scale_and_clamp<E: Element>(values: &mut [E], scale: f64, limit: f64) {
-    run(ScaleAndClamp { values, scale, limit });
+/// What clipping does to each number of the gradients: it is scaled, and then clamped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clipping {
+    /// The factor; 1 leaves the numbers as they are.
+    scale: f64,
+    /// The largest absolute value; infinity leaves the numbers as they are.
+    limit: f64,
 }
 
-/// Clamps all numbers to between `-limit` and `limit` in one pass, and returns the sum of their squares from before.
-pub(crate) fn clamp_and_sum_squares<E: Element>(values: &mut [E], limit: f64) -> f64 {
-    let mut squares = 0.0;
-    for block in values.chunks_mut(BLOCK) {
-        squares += sum_of_squares(block);
-        if limit < f64::INFINITY {
-            scale_and_clamp(block, 1.0, limit);
+impl Clipping {
+    /// Leaves all numbers as they are.
+    pub const NONE: Self = Self { scale: 1.0, limit: f64::INFINITY };
+
+    /// What `clip` asks for if `norm` is the norm of the gradients. A norm that is not finite scales nothing.
+    ///
+    /// ```
+    /// use cyclic_optim::Clip;
+    /// use cyclic_optim::training::Clipping;
+    ///
+    /// let mut gradients = [3.0, -4.0];
+    /// let clipping = Clipping::new(Clip { norm: Some(1.0), value: Some(0.7) }, 5.0);
+    /// assert!(clipping.acts());
+    /// clipping.apply(&mut gradients);
+    /// assert!((gradients[0] - 0.6_f64).abs() < 1e-6 && gradients[1] == -0.7);
+    /// assert!(!Clipping::new(Clip { norm: Some(10.0), value: None }, 5.0).acts());
+    /// ```
+    #[must_use]
+    pub fn new(clip: Clip, norm: f64) -> Self {
+        let scale = clip.norm.filter(|_| norm.is_finite()).map_or(1.0, |max_norm| (max_norm / (norm + 1e-6)).min(1.0));
+        Self { scale, limit: clip.value.unwrap_or(f64::INFINITY) }
+    }
+
+    /// Whether it changes any numbers.
+    #[inline]
+    #[must_use]
+    pub fn acts(self) -> bool {
+        self.scale < 1.0 || self.limit < f64::INFINITY
+    }
+
+    /// Clips numbers. NaN stays what it is.
+    pub fn apply<E: Element>(self, values: &mut [E]) {
+        run(Clipped { values, clipping: self });
+    }
+
+    /// The same in the number type of the gradients.
+    #[inline]
+    pub(crate) fn of<E: Element>(self) -> Option<Clipper<E>> {
+        let Self { scale, limit } = self;
+        Some(Clipper { scale, factor: E::from_f64(scale)?, low: E::from_f64(-limit)?, high: E::from_f64(limit)? })
+    }
+}
+
+/// What clips a number, in a loop that is compiled for the processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Clipper<E> {
+    scale: f64,
+    factor: E,
+    low: E,
+    high: E,
+}
+
+impl<E: Element> Clipper<E> {
+    #[inline(always)]
+    pub(crate) fn clip(&self, value: E) -> E {
+        // A factor of half precision would have three digits.
+        let scaled = if size_of::<E>() < size_of::<f32>() {
+            value.to_f64().and_then(|value| E::from_f64(value * self.scale)).unwrap_or(value)
+        } else {
+            value * self.factor
+        };
+        // Not `clamp`, which checks its limits for each number.
+        let below = if scaled > self.high { self.high } else { scaled };
+        if below < self.low { self.low } else { below }
+    }
+}
+
+struct Clipped<'a, E> {
+    values: &'a mut [E],
+    clipping: Clipping,
+}
+
+impl<E: Element> Kernel for Clipped<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Some(clipper) = self.clipping.of::<E>() else { return };
+        for value in self.values {
+            *value = clipper.clip(*value);
         }
     }
-    squares
 }
 
 struct Squares<'a, E>(&'a [E]);
@@ -64,36 +141,6 @@ fn add_squares<E: Element>(lanes: &mut [f64; LANES], values: &[E]) {
         // Every number type of a gradient can be written as an f64.
         let value = value.to_f64().unwrap_or(f64::NAN);
         *lane += value * value;
-    }
-}
-
-struct ScaleAndClamp<'a, E> {
-    values: &'a mut [E],
-    scale: f64,
-    limit: f64,
-}
-
-impl<E: Element> Kernel for ScaleAndClamp<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let Self { values, scale, limit } = self;
-        let (Some(factor), Some(low), Some(high)) = (E::from_f64(scale), E::from_f64(-limit), E::from_f64(limit))
-        else {
-            return;
-        };
-        for value in values {
-            // A factor of half precision would have three digits.
-            let scaled = if size_of::<E>() < size_of::<f32>() {
-                value.to_f64().and_then(|value| E::from_f64(value * scale)).unwrap_or(*value)
-            } else {
-                *value * factor
-            };
-            // Not `clamp`, which checks its limits for each number. NaN stays what it is.
-            let below = if scaled > high { high } else { scaled };
-            *value = if below < low { low } else { below };
-        }
     }
 }
 
@@ -138,16 +185,16 @@ mod tests {
     #[test]
     fn what_is_clamped_lies_within_the_limit() {
         let mut values = [-3.0_f32, -0.5, 0.0, f32::NAN, 0.7, f32::INFINITY];
-        scale_and_clamp(&mut values, 2.0, 1.2);
+        Clipping { scale: 2.0, limit: 1.2 }.apply(&mut values);
         assert_eq!(values[..3], [-1.2, -1.0, 0.0]);
         assert!(values[3].is_nan());
         assert_eq!(values[4..], [1.2, 1.2]);
         let mut values = [0.1_f64, -7.0];
-        scale_and_clamp(&mut values, 0.3, f64::INFINITY);
+        Clipping { scale: 0.3, ..Clipping::NONE }.apply(&mut values);
         assert_eq!(values, [0.1 * 0.3, -7.0 * 0.3]);
         // A limit that f32 does not have exactly: the nearest number that it has.
         let mut values = [0.1_f32, 0.3, -0.3];
-        scale_and_clamp(&mut values, 1.0, 0.1);
+        Clipping { limit: 0.1, ..Clipping::NONE }.apply(&mut values);
         assert_eq!(values, [0.1, 0.1, -0.1]);
     }
 }

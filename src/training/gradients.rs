@@ -6,7 +6,7 @@ use core::ops::Mul;
 
 use num_traits::{FromPrimitive, ToPrimitive};
 
-use super::clip::{clamp_and_sum_squares, scale_and_clamp, sum_of_squares};
+use super::clip::{Clipping, sum_of_squares};
 use crate::config::Clip;
 use crate::numeric;
 
@@ -135,6 +135,27 @@ pub trait UpdateInPlace<M, G> {
     ///
     /// See [`UpdateFailure`].
     fn update_in_place(&mut self, model: &mut M, gradients: &mut G) -> Result<(), UpdateFailure<Self::Error>>;
+
+    /// Clips `gradients`, and then does as [`update_in_place`](Self::update_in_place). By default it clips in a pass of its
+    /// own; an optimizer that can clip in its own loop saves that pass. `all_present` is explained at
+    /// [`GradientsOf::for_each`].
+    ///
+    /// # Errors
+    ///
+    /// See [`UpdateFailure`].
+    fn update_clipped(
+        &mut self,
+        model: &mut M,
+        gradients: &mut G,
+        clipping: Clipping,
+        all_present: bool,
+    ) -> Result<(), UpdateFailure<Self::Error>>
+    where
+        G: GradientsOf<M, Error = Self::Error>,
+    {
+        clip_all(model, gradients, all_present, clipping).map_err(UpdateFailure::Failed)?;
+        self.update_in_place(model, gradients)
+    }
 }
 
 /// Why an optimizer did not make a whole update.
@@ -186,40 +207,33 @@ pub enum UpdateFailure<Err> {
 /// PyTorch's `clip_grad_norm_` and `clip_grad_value_`; R. Pascanu et al., 2013, arXiv:1211.5063. The order is that of
 /// bckenstler/CLR's optimizers.
 pub fn clip_gradients<M, G: GradientsOf<M>>(model: &M, gradients: &mut G, clip: Clip) -> Result<f64, G::Error> {
-    clip_if(model, gradients, false, clip, false)
+    let norm = norm_of(model, gradients, false)?;
+    clip_all(model, gradients, false, Clipping::new(clip, norm))?;
+    Ok(norm)
 }
 
-/// Clips gradients and returns their norm from before. With `only_finite`, gradients whose norm is not finite stay as they are.
-pub(super) fn clip_if<M, G: GradientsOf<M>>(
-    model: &M,
-    gradients: &mut G,
-    all_present: bool,
-    clip: Clip,
-    only_finite: bool,
-) -> Result<f64, G::Error> {
-    let (mut squares, limit) = (0.0, clip.value.unwrap_or(f64::INFINITY));
-    if clip.norm.is_none() && !only_finite {
-        // Nothing depends on the norm, so one pass does.
-        gradients.for_each(model, all_present, |values| {
-            squares += clamp_and_sum_squares(values, limit);
-            limit < f64::INFINITY
-        })?;
-        return Ok(numeric::square_root(squares));
-    }
+/// The norm of all gradients.
+pub(super) fn norm_of<M, G: GradientsOf<M>>(model: &M, gradients: &mut G, all_present: bool) -> Result<f64, G::Error> {
+    let mut squares = 0.0;
     gradients.for_each(model, all_present, |values| {
         squares += sum_of_squares(values);
         false
     })?;
-    let norm = numeric::square_root(squares);
-    if only_finite && !norm.is_finite() {
-        return Ok(norm);
+    Ok(numeric::square_root(squares))
+}
+
+/// Clips all gradients.
+fn clip_all<M, G: GradientsOf<M>>(
+    model: &M,
+    gradients: &mut G,
+    all_present: bool,
+    clipping: Clipping,
+) -> Result<(), G::Error> {
+    if !clipping.acts() {
+        return Ok(());
     }
-    let scale = clip.norm.filter(|_| norm.is_finite()).map_or(1.0, |max_norm| (max_norm / (norm + 1e-6)).min(1.0));
-    if scale < 1.0 || limit < f64::INFINITY {
-        gradients.for_each(model, all_present, |values| {
-            scale_and_clamp(values, scale, limit);
-            true
-        })?;
-    }
-    Ok(norm)
+    gradients.for_each(model, all_present, |values| {
+        clipping.apply(values);
+        true
+    })
 }

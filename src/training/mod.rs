@@ -16,11 +16,12 @@ mod recovery;
 mod shards;
 #[cfg(feature = "std")]
 mod threads;
-mod wide;
+pub(crate) mod wide;
 
 pub use accumulator::{Accumulator, AverageError, BatchLoss, LastMicroBatch};
 pub use apply::UpdateError;
 pub use best_weights::BestWeights;
+pub use clip::Clipping;
 pub use gradients::{Element, GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;

@@ -23,12 +23,7 @@ impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> GradientsOf<M> for Gradi
             if !missing.is_empty() && missing.contains(&parameter.id()) {
                 return Ok(());
             }
-            if let Some(values) = as_slice_mut::<E, D>(parameter.entry(self)?) {
-                look(values);
-                return Ok(());
-            }
-            let mut values = parameter.entry_values(self);
-            if look(&mut values) { write_entry(parameter, parameter.entry(self)?, values.into_iter()) } else { Ok(()) }
+            change_entry(parameter, self, &mut look)
         })
     }
 
@@ -40,6 +35,20 @@ impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> GradientsOf<M> for Gradi
         // To ask for a gradient that is missing makes one of zeros.
         walk_parameters(model, |parameter: &dyn AnyTensor<E, D>| parameter.entry(self).map(|_| ()))
     }
+}
+
+/// Shows `look` the gradient of a parameter, and takes over what it changed. `look` says whether it changed anything.
+pub(super) fn change_entry<E: Dtype, D: Device<E>>(
+    parameter: &dyn AnyTensor<E, D>,
+    gradients: &mut Gradients<E, D>,
+    mut look: impl FnMut(&mut [E]) -> bool,
+) -> Result<(), D::Err> {
+    if let Some(values) = as_slice_mut::<E, D>(parameter.entry(gradients)?) {
+        look(values);
+        return Ok(());
+    }
+    let mut values = parameter.entry_values(gradients);
+    if look(&mut values) { write_entry(parameter, parameter.entry(gradients)?, values.into_iter()) } else { Ok(()) }
 }
 
 /// The names of parameters whose ids are known.

@@ -48,7 +48,7 @@ pub use batch_norm::{average_batch_norm, recompute_batch_norm};
 pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};
 pub use choose_peak::{TrialError, choose_peak};
 pub use dead_relu::{DeadLayer, DeadRelus};
-pub use optimizers::{Adam, RMSprop, Sgd};
+pub use optimizers::*;
 pub use parameters::named_parameters;
 pub use range_test::{RangeTestError, range_test, weight_decay_grid};
 pub use snapshots::{EnsembleError, SnapshotEnsemble};

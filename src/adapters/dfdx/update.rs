@@ -8,11 +8,11 @@ use dfdx::tensor::{Gradients, Storage};
 use dfdx::tensor_ops::Device;
 
 use super::gradients::names_of;
-use super::optimizers::sweep;
+use super::optimizers::{Elementwise, Rule};
 use crate::hyper::Hyperparameters;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
-use crate::training::{UpdateFailure, UpdateInPlace};
+use crate::training::{Clipping, UpdateFailure, UpdateInPlace};
 
 /// A dfdx optimizer that updates a model in place, dfdx's own or ours: the short form of a bound on [`UpdateInPlace`].
 ///
@@ -34,7 +34,7 @@ pub trait InPlace<M, D: Storage<E>, E>: UpdateInPlace<M, Gradients<E, D>, Error 
 impl<O, M, D: Storage<E>, E> InPlace<M, D, E> for O where O: UpdateInPlace<M, Gradients<E, D>, Error = D::Err> {}
 
 macro_rules! in_place {
-    ($update:path: $($optimizer:ty),+) => {$(
+    ($($optimizer:ty),+) => {$(
         impl<M, D, E> UpdateInPlace<M, Gradients<E, D>> for $optimizer
         where
             M: TensorCollection<E, D>,
@@ -48,15 +48,37 @@ macro_rules! in_place {
                 model: &mut M,
                 gradients: &mut Gradients<E, D>,
             ) -> Result<(), UpdateFailure<D::Err>> {
-                $update(self, model, gradients).map_err(|error| failure(model, error))
+                update_and_zero(self, model, gradients).map_err(|error| failure(model, error))
             }
         }
     )+};
 }
 
-in_place!(update_and_zero: dfdx::optim::Adam<M, E, D>, dfdx::optim::Sgd<M, E, D>, dfdx::optim::RMSprop<M, E, D>);
-// Ours: no copy of the gradients, and one pass over the memory.
-in_place!(sweep::update_in_place: super::Adam<E, D>, super::Sgd<E, D>, super::RMSprop<E, D>);
+in_place!(dfdx::optim::Adam<M, E, D>, dfdx::optim::Sgd<M, E, D>, dfdx::optim::RMSprop<M, E, D>);
+
+/// Ours: no copy of the gradients, and one pass over the memory.
+impl<R: Rule, M, D, E> UpdateInPlace<M, Gradients<E, D>> for Elementwise<R, E, D>
+where
+    M: TensorCollection<E, D>,
+    D: Device<E>,
+    E: Dtype,
+{
+    type Error = D::Err;
+
+    fn update_in_place(&mut self, model: &mut M, gradients: &mut Gradients<E, D>) -> Result<(), UpdateFailure<D::Err>> {
+        self.clip_and_update(model, gradients, Clipping::NONE).map_err(|error| failure(model, error))
+    }
+
+    fn update_clipped(
+        &mut self,
+        model: &mut M,
+        gradients: &mut Gradients<E, D>,
+        clipping: Clipping,
+        _: bool,
+    ) -> Result<(), UpdateFailure<D::Err>> {
+        self.clip_and_update(model, gradients, clipping).map_err(|error| failure(model, error))
+    }
+}
 
 /// dfdx's own optimizers: their `update`, then `zero_grads`.
 fn update_and_zero<O, M, E, D>(

@@ -181,7 +181,7 @@ mod tests {
             let values = odd.iter().copied();
             device.try_fill_with_distr(moment.get_or_alloc_mut(&w).unwrap(), Replay::of(values)).unwrap();
         }
-        let steps = Steps { made: 3, complete: true, updated: true };
+        let steps = Steps { made: 3, complete: true, updated: true, ..Steps::default() };
         let adam = Adam::new(AdamConfig::default()).with_state(steps, moments, vec![AnyTensor::<f32, Cpu>::id(&w)]);
         let bytes = Checkpoint::to_bytes(&w, &wrapped(adam)).unwrap();
         let odd: Vec<u8> = odd.iter().flat_map(|number| number.to_le_bytes()).collect();

@@ -1,14 +1,13 @@
-//! Adam with a state that can be saved.
+//! Adam.
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::optim::{AdamConfig, Optimizer, OptimizerUpdateError};
+use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::shapes::Shape;
-use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
+use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::hyper::{Fields, strength};
-use super::sweep::{self, Kernel, Pass};
+use super::Elementwise;
+use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
 /// Adam, or AdamW with decoupled weight decay. It gives the same bits as dfdx's own, needs no model, and is `Send`.
@@ -44,28 +43,77 @@ use crate::hyper::Hyper;
 /// # References
 ///
 /// D. P. Kingma and J. Ba, *Adam*, 2015, arXiv:1412.6980; dfdx 0.13 `optim::Adam`.
-#[derive(Debug, Clone)]
-pub struct Adam<E = f32, D: Storage<E> = Cpu> {
-    /// The hyper-parameters. Each update reads them.
-    pub cfg: AdamConfig,
-    pub(in crate::adapters::dfdx) t: i32,
-    pub(in crate::adapters::dfdx) moment1: Gradients<E, D>,
-    pub(in crate::adapters::dfdx) moment2: Gradients<E, D>,
-    pub(in crate::adapters::dfdx) pass: Pass,
+pub type Adam<E = f32, D = Cpu> = Elementwise<AdamConfig, E, D>;
+
+/// The numbers of one update, as dfdx's kernel takes them.
+#[derive(Debug, Clone, Copy)]
+pub struct Constants<F> {
+    lr: F,
+    beta1: F,
+    beta2: F,
+    /// What the first moment is multiplied by to correct its bias, and the second.
+    corrections: [F; 2],
+    eps: F,
 }
 
-impl<E, D: Storage<E>> Adam<E, D> {
-    /// An optimizer before its first update.
-    #[must_use]
-    pub fn new(cfg: AdamConfig) -> Self {
-        Self { cfg, t: 0, moment1: Gradients::leaky(), moment2: Gradients::leaky(), pass: Pass::default() }
+impl<F: Real> Constants<F> {
+    pub(super) fn new(lr: f64, betas: [f64; 2], eps: f64, update: Update) -> Self {
+        let [beta1, beta2] = betas.map(F::of);
+        let correction = |beta: F| (F::one() - beta.powi(update.power())).recip();
+        Self { lr: F::of(lr), beta1, beta2, corrections: [correction(beta1), correction(beta2)], eps: F::of(eps) }
+    }
+
+    #[inline(always)]
+    pub(super) fn step(&self, g: F, [m, v, _]: [&mut F; SLOTS]) -> F {
+        *m = *m * self.beta1 + g * (F::one() - self.beta1);
+        *v = *v * self.beta2 + g * g * (F::one() - self.beta2);
+        let [correction1, correction2] = self.corrections;
+        self.lr * (*m * correction1) / ((*v * correction2).sqrt() + self.eps)
     }
 }
 
-impl<E, D: Storage<E>> Default for Adam<E, D> {
-    /// dfdx's default hyper-parameters.
-    fn default() -> Self {
-        Self::new(AdamConfig::default())
+impl Rule for AdamConfig {
+    const KIND: &'static str = "adam";
+    const STATE: &'static [&'static str] = &["moment1", "moment2"];
+    type Constants<F: Real> = Constants<F>;
+
+    fn constants<F: Real>(&self, update: Update) -> Constants<F> {
+        Constants::new(self.lr, self.betas, self.eps, update)
+    }
+
+    #[inline(always)]
+    fn step<F: Real>(constants: &Constants<F>, gradient: F, state: [&mut F; SLOTS]) -> F {
+        constants.step(gradient, state)
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Setting)> {
+        vec![
+            ("lr", self.lr.into()),
+            ("beta1", self.betas[0].into()),
+            ("beta2", self.betas[1].into()),
+            ("eps", self.eps.into()),
+            ("weight_decay", self.weight_decay.into()),
+        ]
+    }
+
+    fn weight_decay(&self) -> Option<WeightDecay> {
+        self.weight_decay
+    }
+
+    /// In small numbers, setting out counts. In large ones memory is the limit, and dfdx's own kernel passes over less of it.
+    fn prefers_device(&self, numbers: usize) -> bool {
+        !(512..=65_536).contains(&numbers) || cfg!(target_feature = "avx2")
+    }
+
+    fn on_device<S: Shape, E: Dtype, D: Device<E>>(
+        &self,
+        update: Update,
+        parameter: &mut Tensor<S, E, D>,
+        gradient: &<D as Storage<E>>::Vec,
+        state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
+    ) -> Option<Result<(), D::Err>> {
+        let [Some(moment1), Some(moment2), ..] = state else { return None };
+        Some(self.try_update(update.power(), parameter, moment1, moment2, gradient))
     }
 }
 
@@ -79,32 +127,5 @@ impl Fields for AdamConfig {
             Hyper::Beta2 => Some(&mut self.betas[1]),
             Hyper::Eps => Some(&mut self.eps),
         }
-    }
-}
-
-impl<E: Dtype, D: Device<E>> Kernel<E, D> for Adam<E, D> {
-    fn pass(&mut self) -> &mut Pass {
-        &mut self.pass
-    }
-
-    fn begin(&mut self) {
-        self.t = self.t.saturating_add(1);
-    }
-
-    #[inline]
-    fn step<S: Shape>(
-        &mut self,
-        parameter: &mut Tensor<S, E, D>,
-        gradient: &<D as Storage<E>>::Vec,
-    ) -> Result<(), D::Err> {
-        let moment1 = self.moment1.get_or_alloc_mut(parameter)?;
-        let moment2 = self.moment2.get_or_alloc_mut(parameter)?;
-        self.cfg.try_update(self.t, parameter, moment1, moment2, gradient)
-    }
-}
-
-impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D, E> for Adam<E, D> {
-    fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
-        sweep::update(self, module, gradients)
     }
 }

@@ -1,23 +1,11 @@
 //! The hyper-parameters of dfdx's configs, which its optimizers and ours share.
 
 use dfdx::dtypes::Dtype;
-use dfdx::optim::{AdamConfig, RMSpropConfig, SgdConfig, WeightDecay};
+use dfdx::optim::{AdamConfig, RMSpropConfig, SgdConfig};
 use dfdx::tensor::Storage;
 
+use super::rule::Fields;
 use crate::hyper::{Hyper, Hyperparameters, Unsupported};
-
-/// The hyper-parameters of a config as places, to read and to write. Each rule says in its file which ones it has.
-pub(super) trait Fields: Copy {
-    /// The place of a hyper-parameter; `None` if the rule does not have it or it is switched off.
-    fn field(&mut self, hyper: Hyper) -> Option<&mut f64>;
-}
-
-/// The strength of a weight decay of either kind, if there is one.
-#[inline]
-pub(super) fn strength(weight_decay: &mut Option<WeightDecay>) -> Option<&mut f64> {
-    let (WeightDecay::L2(strength) | WeightDecay::Decoupled(strength)) = weight_decay.as_mut()?;
-    Some(strength)
-}
 
 macro_rules! through_fields {
     ($($config:ty),+ $(,)?) => {$(
@@ -60,14 +48,11 @@ through_cfg! {
     impl<M, E, D> for dfdx::optim::Adam<M, E, D>;
     impl<M, E, D> for dfdx::optim::Sgd<M, E, D>;
     impl<M, E, D> for dfdx::optim::RMSprop<M, E, D>;
-    impl<E, D> for super::Adam<E, D>;
-    impl<E, D> for super::Sgd<E, D>;
-    impl<E, D> for super::RMSprop<E, D>;
 }
 
 #[cfg(test)]
 mod tests {
-    use dfdx::optim::Momentum;
+    use dfdx::optim::{Momentum, WeightDecay};
 
     use super::*;
 

@@ -1,14 +1,13 @@
-//! RMSprop with a state that can be saved.
+//! RMSprop, as dfdx has it.
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::optim::{Optimizer, OptimizerUpdateError, RMSpropConfig};
+use dfdx::optim::{RMSpropConfig, WeightDecay};
 use dfdx::shapes::Shape;
-use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
+use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::hyper::{Fields, strength};
-use super::sweep::{self, Kernel, Pass};
+use super::Elementwise;
+use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
 /// RMSprop. It gives the same bits as dfdx's own, needs no model, and is `Send`.
@@ -58,36 +57,82 @@ use crate::hyper::Hyper;
 /// # References
 ///
 /// T. Tieleman and G. Hinton, *RMSprop*, 2012; dfdx 0.13 `optim::RMSprop`.
-#[derive(Debug, Clone)]
-pub struct RMSprop<E = f32, D: Storage<E> = Cpu> {
-    /// The hyper-parameters. Each update reads them.
-    pub cfg: RMSpropConfig,
-    pub(in crate::adapters::dfdx) step: u64,
-    pub(in crate::adapters::dfdx) momentums: Gradients<E, D>,
-    pub(in crate::adapters::dfdx) square_avg: Gradients<E, D>,
-    pub(in crate::adapters::dfdx) grad_avg: Gradients<E, D>,
-    pub(in crate::adapters::dfdx) pass: Pass,
+pub type RMSprop<E = f32, D = Cpu> = Elementwise<RMSpropConfig, E, D>;
+
+/// The numbers of one update.
+#[derive(Debug, Clone, Copy)]
+pub struct Constants<F> {
+    lr: F,
+    alpha: F,
+    eps: F,
+    momentum: Option<F>,
+    centered: bool,
 }
 
-impl<E, D: Storage<E>> RMSprop<E, D> {
-    /// An optimizer before its first update.
-    #[must_use]
-    pub fn new(cfg: RMSpropConfig) -> Self {
-        Self {
-            cfg,
-            step: 0,
-            momentums: Gradients::leaky(),
-            square_avg: Gradients::leaky(),
-            grad_avg: Gradients::leaky(),
-            pass: Pass::default(),
+impl Rule for RMSpropConfig {
+    const KIND: &'static str = "rmsprop";
+    const STATE: &'static [&'static str] = &["momentum", "square_avg", "grad_avg"];
+    type Constants<F: Real> = Constants<F>;
+
+    fn constants<F: Real>(&self, _: Update) -> Constants<F> {
+        let Self { lr, alpha, eps, momentum, centered, .. } = *self;
+        Constants { lr: F::of(lr), alpha: F::of(alpha), eps: F::of(eps), momentum: momentum.map(F::of), centered }
+    }
+
+    #[inline(always)]
+    fn step<F: Real>(constants: &Constants<F>, g: F, [v, s, mean]: [&mut F; SLOTS]) -> F {
+        let Constants { lr, alpha, eps, momentum, centered } = *constants;
+        *s += (F::one() - alpha) * (g * g - *s);
+        let square = if centered {
+            *mean += (F::one() - alpha) * (g - *mean);
+            *s - *mean * *mean
+        } else {
+            *s
+        };
+        let scaled = g / (square + eps).sqrt();
+        match momentum {
+            None => scaled * lr,
+            Some(momentum) => {
+                *v = *v * momentum + scaled;
+                *v * lr
+            }
         }
     }
-}
 
-impl<E, D: Storage<E>> Default for RMSprop<E, D> {
-    /// dfdx's default hyper-parameters.
-    fn default() -> Self {
-        Self::new(RMSpropConfig::default())
+    fn settings(&self) -> Vec<(&'static str, Setting)> {
+        vec![
+            ("lr", self.lr.into()),
+            ("alpha", self.alpha.into()),
+            ("eps", self.eps.into()),
+            ("momentum", self.momentum.into()),
+            ("centered", self.centered.into()),
+            ("weight_decay", self.weight_decay.into()),
+        ]
+    }
+
+    fn weight_decay(&self) -> Option<WeightDecay> {
+        self.weight_decay
+    }
+
+    fn start(&self) -> [f64; SLOTS] {
+        [0.0, 1.0, 0.0]
+    }
+
+    /// dfdx's own kernel is as fast as the processor can divide and take roots. In small numbers, setting out counts; in large
+    /// ones, copying the parameter.
+    fn prefers_device(&self, numbers: usize) -> bool {
+        !(512..=2048).contains(&numbers) || cfg!(target_feature = "avx2")
+    }
+
+    fn on_device<S: Shape, E: Dtype, D: Device<E>>(
+        &self,
+        _: Update,
+        parameter: &mut Tensor<S, E, D>,
+        gradient: &<D as Storage<E>>::Vec,
+        state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
+    ) -> Option<Result<(), D::Err>> {
+        let [Some(momentum), Some(square_avg), Some(grad_avg)] = state else { return None };
+        Some(self.try_update(parameter, momentum, square_avg, grad_avg, gradient))
     }
 }
 
@@ -101,36 +146,5 @@ impl Fields for RMSpropConfig {
             Hyper::Beta2 => Some(&mut self.alpha),
             Hyper::Eps => Some(&mut self.eps),
         }
-    }
-}
-
-impl<E: Dtype, D: Device<E>> Kernel<E, D> for RMSprop<E, D> {
-    fn pass(&mut self) -> &mut Pass {
-        &mut self.pass
-    }
-
-    #[inline]
-    fn step<S: Shape>(
-        &mut self,
-        parameter: &mut Tensor<S, E, D>,
-        gradient: &<D as Storage<E>>::Vec,
-    ) -> Result<(), D::Err> {
-        let momentum = self.momentums.get_or_alloc_mut(parameter)?;
-        let square_avg = self.square_avg.get_or_alloc_mut(parameter)?;
-        let grad_avg = self.grad_avg.get_or_alloc_mut(parameter)?;
-        if self.step == 0 {
-            parameter.device().try_fill_with_ones(square_avg)?;
-        }
-        self.cfg.try_update(parameter, momentum, square_avg, grad_avg, gradient)
-    }
-
-    fn end(&mut self) {
-        self.step = self.step.saturating_add(1);
-    }
-}
-
-impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D, E> for RMSprop<E, D> {
-    fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
-        sweep::update(self, module, gradients)
     }
 }

@@ -1,14 +1,13 @@
-//! SGD with a state that can be saved.
+//! Stochastic gradient descent.
 
 use dfdx::dtypes::Dtype;
-use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::optim::{Momentum, Optimizer, OptimizerUpdateError, SgdConfig};
+use dfdx::optim::{Momentum, SgdConfig, WeightDecay};
 use dfdx::shapes::Shape;
-use dfdx::tensor::{Cpu, Gradients, Storage, Tensor};
+use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::hyper::{Fields, strength};
-use super::sweep::{self, Kernel, Pass};
+use super::Elementwise;
+use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
 /// SGD, plain or with classic or Nesterov momentum. It gives the same bits as dfdx's own, needs no model, and is `Send`.
@@ -44,26 +43,75 @@ use crate::hyper::Hyper;
 /// # References
 ///
 /// I. Sutskever et al., *On the importance of initialization and momentum*, 2013; dfdx 0.13 `optim::Sgd`.
-#[derive(Debug, Clone)]
-pub struct Sgd<E = f32, D: Storage<E> = Cpu> {
-    /// The hyper-parameters. Each update reads them.
-    pub cfg: SgdConfig,
-    pub(in crate::adapters::dfdx) velocity: Gradients<E, D>,
-    pub(in crate::adapters::dfdx) pass: Pass,
+pub type Sgd<E = f32, D = Cpu> = Elementwise<SgdConfig, E, D>;
+
+/// The numbers of one update.
+#[derive(Debug, Clone, Copy)]
+pub struct Constants<F> {
+    lr: F,
+    momentum: F,
+    moves: bool,
+    nesterov: bool,
 }
 
-impl<E, D: Storage<E>> Sgd<E, D> {
-    /// An optimizer before its first update.
-    #[must_use]
-    pub fn new(cfg: SgdConfig) -> Self {
-        Self { cfg, velocity: Gradients::leaky(), pass: Pass::default() }
+impl Rule for SgdConfig {
+    const KIND: &'static str = "sgd";
+    const STATE: &'static [&'static str] = &["velocity"];
+    type Constants<F: Real> = Constants<F>;
+
+    fn constants<F: Real>(&self, _: Update) -> Constants<F> {
+        let momentum =
+            self.momentum.map_or(0.0, |(Momentum::Classic(momentum) | Momentum::Nesterov(momentum))| momentum);
+        Constants {
+            lr: F::of(self.lr),
+            momentum: F::of(momentum),
+            moves: self.momentum.is_some(),
+            nesterov: matches!(self.momentum, Some(Momentum::Nesterov(_))),
+        }
     }
-}
 
-impl<E, D: Storage<E>> Default for Sgd<E, D> {
-    /// dfdx's default hyper-parameters.
-    fn default() -> Self {
-        Self::new(SgdConfig::default())
+    /// Every number takes the same way, so that the loop can be made of wide instructions.
+    #[inline(always)]
+    fn step<F: Real>(constants: &Constants<F>, g: F, [v, ..]: [&mut F; SLOTS]) -> F {
+        let Constants { lr, momentum, moves, nesterov } = *constants;
+        let velocity = g + momentum * *v;
+        *v = if moves { velocity } else { *v };
+        let ahead = if nesterov { g + momentum * velocity } else { velocity };
+        (if moves { ahead } else { g }) * lr
+    }
+
+    fn settings(&self) -> Vec<(&'static str, Setting)> {
+        let (kind, momentum) = match self.momentum {
+            None => (None, None),
+            Some(Momentum::Classic(momentum)) => (Some("classic"), Some(momentum)),
+            Some(Momentum::Nesterov(momentum)) => (Some("nesterov"), Some(momentum)),
+        };
+        vec![
+            ("lr", self.lr.into()),
+            ("momentum_kind", kind.into()),
+            ("momentum", momentum.into()),
+            ("weight_decay", self.weight_decay.into()),
+        ]
+    }
+
+    fn weight_decay(&self) -> Option<WeightDecay> {
+        self.weight_decay
+    }
+
+    /// Below this size it costs more to set out than to calculate.
+    fn prefers_device(&self, numbers: usize) -> bool {
+        numbers < 32
+    }
+
+    fn on_device<S: Shape, E: Dtype, D: Device<E>>(
+        &self,
+        _: Update,
+        parameter: &mut Tensor<S, E, D>,
+        gradient: &<D as Storage<E>>::Vec,
+        state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
+    ) -> Option<Result<(), D::Err>> {
+        let [Some(velocity), ..] = state else { return None };
+        Some(self.try_update(parameter, velocity, gradient))
     }
 }
 
@@ -78,27 +126,5 @@ impl Fields for SgdConfig {
             Hyper::WeightDecay => strength(&mut self.weight_decay),
             Hyper::Beta2 | Hyper::Eps => None,
         }
-    }
-}
-
-impl<E: Dtype, D: Device<E>> Kernel<E, D> for Sgd<E, D> {
-    fn pass(&mut self) -> &mut Pass {
-        &mut self.pass
-    }
-
-    #[inline]
-    fn step<S: Shape>(
-        &mut self,
-        parameter: &mut Tensor<S, E, D>,
-        gradient: &<D as Storage<E>>::Vec,
-    ) -> Result<(), D::Err> {
-        let velocity = self.velocity.get_or_alloc_mut(parameter)?;
-        self.cfg.try_update(parameter, velocity, gradient)
-    }
-}
-
-impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D, E> for Sgd<E, D> {
-    fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
-        sweep::update(self, module, gradients)
     }
 }
