@@ -29,7 +29,8 @@ use cyclic_optim::history::Recorder;
 use cyclic_optim::range_test::RangeTest;
 use cyclic_optim::training::{Accumulator, UpdateInPlace};
 use cyclic_optim::{
-    Adam, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, RMSprop, ScheduleExt, Sgd,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, Lion,
+    Nadam, RMSprop, ScheduleExt, Sgd, TorchRMSprop,
 };
 use dfdx::optim::{AdamConfig, Momentum, Optimizer, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{
@@ -313,6 +314,29 @@ fn ours_against_theirs<const N: usize>(bench: &Bench, [adam, sgd, rmsprop]: [Opt
     against!(RMSprop, "RMSprop", RMSpropConfig::default(), rmsprop);
 }
 
+/// The rules that dfdx does not have against our Adam.
+fn rules<const N: usize>(bench: &Bench) {
+    let on = &mut model::<N>();
+    macro_rules! against_adam {
+        ($($rule:ident),+) => {$(
+            let mut adam = CyclicOptimizer::new(Adam::default(), triangular());
+            let mut other = CyclicOptimizer::new($rule::default(), triangular());
+            bench.compare_on(
+                &format!("{}, apply / Adam, {N}", stringify!($rule)),
+                Some(1.4),
+                on,
+                |(parameters, gradients)| {
+                    adam.apply(parameters, gradients, 1.0).unwrap();
+                },
+                |(parameters, gradients)| {
+                    other.apply(parameters, gradients, 1.0).unwrap();
+                },
+            );
+        )+};
+    }
+    against_adam!(Adagrad, Adadelta, Adamax, AdamW, Lion, Nadam, TorchRMSprop);
+}
+
 /// Fifty small tensors, where what is done for each tensor counts.
 fn many_tensors(bench: &Bench) {
     fn five<T>(one: impl Fn() -> T) -> (T, T, T, T, T) {
@@ -567,6 +591,8 @@ fn main() -> ExitCode {
     ours_against_theirs::<10_000>(bench, [Some(1.05), Some(0.45), Some(1.05)]);
     ours_against_theirs::<1_000_000>(bench, [Some(1.02), Some(0.65), Some(1.02)]);
     ours_against_theirs::<10_000_000>(bench, [Some(1.02), Some(1.02), Some(1.02)]);
+    rules::<10_000>(bench);
+    rules::<1_000_000>(bench);
     let broken = bench.broken.borrow();
     if broken.is_empty() {
         return ExitCode::SUCCESS;

@@ -58,7 +58,7 @@ pub mod training;
 mod whole_append;
 
 #[cfg(feature = "dfdx")]
-pub use adapters::dfdx::{Adam, RMSprop, Sgd};
+pub use adapters::dfdx::{Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, Nadam, RMSprop, Sgd, TorchRMSprop};
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointError, ModelCheckpoint};
 pub use config::{Bounds, Clip, ClrConfig, Guard, HyperSchedules, IntoConfig, MomentumRange};

@@ -9,12 +9,12 @@ mod support;
 
 use std::fs;
 
-use cyclic_optim::adapters::dfdx::{InPlace, Saved};
+use cyclic_optim::adapters::dfdx::{InPlace, Saved, TorchRMSpropConfig};
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
 use cyclic_optim::history::Recorder;
 use cyclic_optim::{
-    Adam, Checkpoint, CheckpointError, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, MultiStepDecay, OneCycle,
-    RMSprop, Schedule, Sgd,
+    Adam, AdamW, Adamax, Checkpoint, CheckpointError, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, Lion,
+    MultiStepDecay, Nadam, OneCycle, RMSprop, Schedule, Sgd, TorchRMSprop,
 };
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
@@ -100,6 +100,18 @@ where
 fn adam_resumes_exactly() {
     resumes_exactly(Adam::default);
     resumes_exactly(|| Adam::new(AdamConfig { weight_decay: Some(WeightDecay::L2(0.01)), ..Default::default() }));
+}
+
+#[test]
+fn every_rule_resumes_exactly() {
+    resumes_exactly(AdamW::default);
+    resumes_exactly(Adamax::default);
+    // It also carries a product of its momenta.
+    resumes_exactly(Nadam::default);
+    resumes_exactly(Lion::default);
+    resumes_exactly(|| {
+        TorchRMSprop::new(TorchRMSpropConfig { momentum: Some(0.9), centered: true, ..Default::default() })
+    });
 }
 
 #[test]

@@ -1,5 +1,18 @@
 //! dfdx 0.13: its optimizers as inner optimizers, its `Optimizer` trait for [`CyclicOptimizer`](crate::CyclicOptimizer),
-//! and our own [`Adam`], [`Sgd`] and [`RMSprop`].
+//! and our own.
+//!
+//! # The rules
+//!
+//! | optimizer | as in | momentum that can be cycled |
+//! |---|---|---|
+//! | [`Adam`], [`Sgd`], [`RMSprop`] | dfdx, to the same bits | beta1, `momentum`, `momentum` |
+//! | [`AdamW`] | PyTorch | beta1 |
+//! | [`Adagrad`], [`Adadelta`] | PyTorch | none |
+//! | [`Adamax`], [`Nadam`] | PyTorch | beta1 |
+//! | [`TorchRMSprop`] | PyTorch | `momentum` |
+//! | [`Lion`] | the authors' code, optax | beta1 |
+//!
+//! Each is a [`Rule`] that [`Elementwise`] applies to all parameters. A rule of your own works like these, also in checkpoints.
 //!
 //! # Which optimizer to use
 //!

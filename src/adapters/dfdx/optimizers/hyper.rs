@@ -23,7 +23,18 @@ macro_rules! through_fields {
     )+};
 }
 
-through_fields!(AdamConfig, RMSpropConfig, SgdConfig);
+through_fields!(
+    AdamConfig,
+    RMSpropConfig,
+    SgdConfig,
+    super::AdadeltaConfig,
+    super::AdagradConfig,
+    super::AdamWConfig,
+    super::AdamaxConfig,
+    super::LionConfig,
+    super::NadamConfig,
+    super::TorchRMSpropConfig,
+);
 
 macro_rules! through_cfg {
     ($(impl<$($parameter:ident),+> for $optimizer:ty;)+) => {$(

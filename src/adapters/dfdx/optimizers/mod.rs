@@ -4,16 +4,30 @@
 
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
 
+mod adadelta;
+mod adagrad;
 mod adam;
+mod adamax;
+mod adamw;
 mod cpu;
 mod elementwise;
 mod hyper;
+mod lion;
+mod nadam;
 mod rmsprop;
 mod rule;
 mod sgd;
+mod torch_rmsprop;
 
+pub use adadelta::{Adadelta, AdadeltaConfig};
+pub use adagrad::{Adagrad, AdagradConfig};
 pub use adam::Adam;
+pub use adamax::{Adamax, AdamaxConfig};
+pub use adamw::{AdamW, AdamWConfig};
 pub use elementwise::Elementwise;
+pub use lion::{Lion, LionConfig};
+pub use nadam::{Nadam, NadamConfig};
 pub use rmsprop::RMSprop;
 pub use rule::{Real, Rule, SLOTS, Setting, Update};
 pub use sgd::Sgd;
+pub use torch_rmsprop::{TorchRMSprop, TorchRMSpropConfig};
