@@ -14,7 +14,8 @@ pub enum Hyper {
     Momentum,
     /// The weight decay, L2 or decoupled as the optimizer defines it.
     WeightDecay,
-    /// The weight of the past in the mean square: beta2 of Adam, alpha of RMSprop (rho in Keras).
+    /// The weight of the past in the mean square: beta2 of Adam, alpha of RMSprop (rho in Keras). Lion's
+    /// beta2 is the weight of the past in its momentum.
     Beta2,
     /// The number that keeps a division from becoming one by 0.
     Eps,

@@ -108,6 +108,8 @@ impl Fields for AdadeltaConfig {
             Hyper::LearningRate => Some(&mut self.lr),
             Hyper::Momentum => None,
             Hyper::WeightDecay => strength(&mut self.weight_decay),
+            Hyper::Beta2 => Some(&mut self.rho),
+            Hyper::Eps => Some(&mut self.eps),
         }
     }
 }

@@ -106,8 +106,9 @@ impl Fields for AdagradConfig {
     fn field(&mut self, hyper: Hyper) -> Option<&mut f64> {
         match hyper {
             Hyper::LearningRate => Some(&mut self.lr),
-            Hyper::Momentum => None,
+            Hyper::Momentum | Hyper::Beta2 => None,
             Hyper::WeightDecay => strength(&mut self.weight_decay),
+            Hyper::Eps => Some(&mut self.eps),
         }
     }
 }

@@ -98,6 +98,8 @@ impl Fields for AdamWConfig {
             Hyper::LearningRate => Some(&mut self.lr),
             Hyper::Momentum => Some(&mut self.betas[0]),
             Hyper::WeightDecay => Some(&mut self.weight_decay),
+            Hyper::Beta2 => Some(&mut self.betas[1]),
+            Hyper::Eps => Some(&mut self.eps),
         }
     }
 }

@@ -108,6 +108,8 @@ impl Fields for LionConfig {
             Hyper::LearningRate => Some(&mut self.lr),
             Hyper::Momentum => Some(&mut self.betas[0]),
             Hyper::WeightDecay => strength(&mut self.weight_decay),
+            Hyper::Beta2 => Some(&mut self.betas[1]),
+            Hyper::Eps => None,
         }
     }
 }

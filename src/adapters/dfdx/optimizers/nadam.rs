@@ -137,6 +137,8 @@ impl Fields for NadamConfig {
             Hyper::LearningRate => Some(&mut self.lr),
             Hyper::Momentum => Some(&mut self.betas[0]),
             Hyper::WeightDecay => strength(&mut self.weight_decay),
+            Hyper::Beta2 => Some(&mut self.betas[1]),
+            Hyper::Eps => Some(&mut self.eps),
         }
     }
 }

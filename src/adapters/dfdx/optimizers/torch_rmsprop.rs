@@ -130,6 +130,8 @@ impl Fields for TorchRMSpropConfig {
             Hyper::LearningRate => Some(&mut self.lr),
             Hyper::Momentum => self.momentum.as_mut(),
             Hyper::WeightDecay => strength(&mut self.weight_decay),
+            Hyper::Beta2 => Some(&mut self.alpha),
+            Hyper::Eps => Some(&mut self.eps),
         }
     }
 }
