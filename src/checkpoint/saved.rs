@@ -159,6 +159,10 @@ pub struct Steps {
     /// A number that it carries from update to update, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<f64>,
+    /// The product of its momenta so far, if it corrects its bias exactly: the product before the last momentum, the last one,
+    /// and the number of updates with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub betas: Option<(f64, f64, i32)>,
     /// Whether it has made an update. Before the first one it fits every model.
     #[serde(skip)]
     pub updated: bool,

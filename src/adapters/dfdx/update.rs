@@ -66,7 +66,7 @@ where
     type Error = D::Err;
 
     fn update_in_place(&mut self, model: &mut M, gradients: &mut Gradients<E, D>) -> Result<(), UpdateFailure<D::Err>> {
-        self.clip_and_update(model, gradients, Clipping::NONE).map_err(|error| failure(model, error))
+        self.update_clipped(model, gradients, Clipping::NONE, false)
     }
 
     fn update_clipped(
@@ -76,6 +76,7 @@ where
         clipping: Clipping,
         _: bool,
     ) -> Result<(), UpdateFailure<D::Err>> {
+        self.resolve_groups(model).map_err(UpdateFailure::UnknownPrefix)?;
         self.clip_and_update(model, gradients, clipping).map_err(|error| failure(model, error))
     }
 }

@@ -4,8 +4,10 @@ use dfdx::dtypes::Dtype;
 use dfdx::tensor::{Gradients, Storage, UniqueId};
 use serde_json::{Map, Value};
 
+use crate::adapters::dfdx::optimizers::BetaProduct;
 use crate::adapters::dfdx::{Elementwise, Rule, Setting};
 use crate::checkpoint::{SavedOptimizer, Steps};
+use crate::hyper::Hyper;
 
 /// An optimizer of dfdx that can be saved: every [`Elementwise`] one, so also a [`Rule`] of your own. Implement it for an
 /// optimizer that is no such rule, and it is saved in the same way.
@@ -31,6 +33,11 @@ pub trait Saved<E: Dtype, D: Storage<E>>: SavedOptimizer + Clone {
     /// The parameters that the last update has visited; none before the first update.
     fn updated(&self) -> &[UniqueId];
 
+    /// Whether every parameter has its moments. By default it does once an update has found all gradients.
+    fn has_all_moments(&self) -> bool {
+        self.steps().complete
+    }
+
     /// The same hyper-parameters with another state. There are as many `moments` as names, and `updated` are the parameters
     /// of the model that it will update.
     #[must_use]
@@ -41,7 +48,9 @@ impl<R: Rule, E: Dtype, D: Storage<E>> SavedOptimizer for Elementwise<R, E, D> {
     const KIND: &'static str = R::KIND;
 
     fn hyperparameters(&self) -> Map<String, Value> {
-        self.cfg.settings().into_iter().map(|(name, setting)| (name.to_owned(), json(setting))).collect()
+        let settings = self.cfg.settings().into_iter().map(|(name, setting)| (name.to_owned(), json(setting)));
+        let exact_bias = self.exact_bias.iter().map(|_| ("exact_bias_correction".to_owned(), true.into()));
+        settings.chain(exact_bias).collect()
     }
 
     fn steps(&self) -> Steps {
@@ -49,6 +58,7 @@ impl<R: Rule, E: Dtype, D: Storage<E>> SavedOptimizer for Elementwise<R, E, D> {
             made: self.updates,
             complete: self.complete,
             carried: (self.carried != 1.0).then_some(self.carried),
+            betas: self.exact_bias.as_ref().map(|exact| exact.product.parts()),
             updated: !self.ids.is_empty(),
         }
     }
@@ -65,8 +75,16 @@ impl<R: Rule, E: Dtype, D: Storage<E>> Saved<E, D> for Elementwise<R, E, D> {
         &self.ids
     }
 
+    fn has_all_moments(&self) -> bool {
+        self.complete && !self.has_frozen()
+    }
+
     fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self {
-        let mut restored = Self::new(self.cfg.clone());
+        let mut restored = Self::new(self.cfg.clone()).with_options_of(self);
+        if let Some(exact) = &mut restored.exact_bias {
+            let beta = self.cfg.get(Hyper::Momentum).unwrap_or_default();
+            exact.product = steps.betas.map_or_else(|| BetaProduct::constant(beta, steps.made), BetaProduct::of_parts);
+        }
         (restored.updates, restored.carried) = (steps.made, steps.carried.unwrap_or(1.0));
         (restored.state, restored.complete, restored.ids) = (moments, steps.complete, updated);
         restored

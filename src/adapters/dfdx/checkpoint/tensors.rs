@@ -85,7 +85,7 @@ where
     D::Err: Send + Sync + 'static,
 {
     fn save_run(&self, model: &M, tensors: &mut Tensors) -> Result<(), CheckpointError> {
-        let complete = self.steps().complete;
+        let complete = self.has_all_moments();
         let moments = O::MOMENTS.iter().copied().zip(self.moments());
         // A moment that does not exist yet starts at zeros, which can only be added to a copy.
         let moments = moments

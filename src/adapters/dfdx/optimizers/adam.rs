@@ -7,6 +7,7 @@ use dfdx::tensor::{Cpu, Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::Elementwise;
+use super::bias::BiasCorrected;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
@@ -20,7 +21,8 @@ use crate::hyper::Hyper;
 /// ```
 ///
 /// The momentum that a schedule cycles is beta1. The bias correction uses the current beta1, as in dfdx and PyTorch, so a
-/// falling beta1 makes the first steps of a run somewhat smaller. The count t stops at `i32::MAX`, where the correction has
+/// falling beta1 makes the first steps of a run somewhat smaller;
+/// [`with_exact_bias_correction`](Elementwise::with_exact_bias_correction) mends that. The count t stops at `i32::MAX`, where the correction has
 /// long been 1.
 ///
 /// # Examples
@@ -114,6 +116,16 @@ impl Rule for AdamConfig {
     ) -> Option<Result<(), D::Err>> {
         let [Some(moment1), Some(moment2), ..] = state else { return None };
         Some(self.try_update(update.power(), parameter, moment1, moment2, gradient))
+    }
+}
+
+impl BiasCorrected for AdamConfig {
+    fn with_longer_step(&self, factor: f64) -> Self {
+        let weight_decay = match self.weight_decay {
+            Some(WeightDecay::Decoupled(strength)) => Some(WeightDecay::Decoupled(strength / factor)),
+            same => same,
+        };
+        Self { lr: self.lr * factor, weight_decay, ..*self }
     }
 }
 

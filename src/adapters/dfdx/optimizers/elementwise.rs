@@ -10,11 +10,14 @@ use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Cpu, Gradients, Storage, Tensor, UniqueId};
 use dfdx::tensor_ops::Device;
 
+use super::assignment::Assignment;
+use super::bias::{BiasCorrected, ExactBias};
 use super::cpu::{Around, Loop, Parts, Scratch};
 use super::rule::{Real, Rule, SLOTS, Update};
 use crate::adapters::dfdx::gradients::change_entry;
 use crate::adapters::dfdx::missing::missing_gradients;
 use crate::adapters::dfdx::walk::{AnyTensor, write_entry};
+use crate::groups::{Group, Groups, NoGroups};
 use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::training::Clipping;
 use crate::training::wide::run;
@@ -40,6 +43,12 @@ pub struct Elementwise<R, E = f32, D: Storage<E> = Cpu> {
     pub(in crate::adapters::dfdx) complete: bool,
     /// The parameters that the last update has visited.
     pub(in crate::adapters::dfdx) ids: Vec<UniqueId>,
+    assignment: Assignment,
+    /// The exact correction of the bias, if it is switched on.
+    pub(in crate::adapters::dfdx) exact_bias: Option<ExactBias<R>>,
+    /// The hyper-parameters of the present update: those of parameters without a group, then those of each group. Empty where
+    /// all parameters have those of `cfg`.
+    plan: Vec<R>,
     scratch: Scratch<E>,
 }
 
@@ -55,7 +64,68 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
             state: R::STATE.iter().map(|_| Gradients::leaky()).collect(),
             complete: false,
             ids: Vec::new(),
+            assignment: Assignment::default(),
+            exact_bias: None,
+            plan: Vec::new(),
             scratch: Scratch::default(),
+        }
+    }
+
+    /// Corrects the bias of the first moment exactly, also under a momentum that is scheduled.
+    ///
+    /// Each step is multiplied by `(1 - beta1^t) / (1 - P)`, with P the product of the beta1 of all updates so far. Under a
+    /// constant beta1 that is exactly 1, and the bits are those without the option. Rate and momentum that are reported stay
+    /// those of the schedule, and so does a decoupled weight decay. The difference lies in the first updates of a run: up to
+    /// a fifth of a step where beta1 falls.
+    ///
+    /// ```
+    /// use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, OneCycle};
+    /// use dfdx::prelude::Cpu;
+    ///
+    /// let config = ClrConfig::new(OneCycle::new(0.01, 100)?).with_momentum(0.85, 0.95)?;
+    /// let optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default().with_exact_bias_correction(), config);
+    /// # let _ = optimizer;
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn with_exact_bias_correction(mut self) -> Self
+    where
+        R: BiasCorrected,
+    {
+        self.exact_bias = Some(ExactBias::new(&self.cfg, self.updates));
+        self
+    }
+
+    /// Takes over what is no state: groups and options.
+    #[cfg(feature = "checkpoint")]
+    pub(in crate::adapters::dfdx) fn with_options_of(mut self, other: &Self) -> Self {
+        self.assignment = Assignment::new(other.assignment.groups.clone());
+        self.exact_bias.clone_from(&other.exact_bias);
+        self
+    }
+
+    /// Whether a group is frozen. Its parameters may have no moments.
+    #[cfg(feature = "checkpoint")]
+    pub(in crate::adapters::dfdx) fn has_frozen(&self) -> bool {
+        self.assignment.groups.iter().any(Group::is_frozen)
+    }
+
+    /// Puts together what the coming update uses for each group.
+    fn make_plan(&mut self) {
+        self.plan.clear();
+        if let Some(exact_bias) = &mut self.exact_bias {
+            exact_bias.begin(&self.cfg, self.updates);
+        } else if self.assignment.groups.is_empty() {
+            return;
+        }
+        let factors = self.assignment.groups.iter().map(|group| (group.rate(), group.weight_decay()));
+        for (rate, weight_decay) in core::iter::once((1.0, 1.0)).chain(factors) {
+            let mut cfg = self.cfg.clone();
+            for (hyper, factor) in [(Hyper::LearningRate, rate), (Hyper::WeightDecay, weight_decay)] {
+                // Nothing is set that the rule does not have.
+                let _ = cfg.get(hyper).map(|value| cfg.set(hyper, value * factor));
+            }
+            self.plan.push(self.exact_bias.as_ref().map_or_else(|| cfg.clone(), |exact| exact.correct(&cfg)));
         }
     }
 }
@@ -76,11 +146,22 @@ impl<R: Rule, E, D: Storage<E>> Hyperparameters for Elementwise<R, E, D> {
     fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
         self.cfg.set(hyper, value)
     }
+
+    fn set_groups(&mut self, groups: &Groups) -> Result<(), NoGroups> {
+        if self.assignment.groups != *groups {
+            self.assignment = Assignment::new(groups.clone());
+            // A parameter that has thawed needs a gradient.
+            self.complete = false;
+        }
+        Ok(())
+    }
 }
 
 impl<R: Rule, M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D, E> for Elementwise<R, E, D> {
     /// Updates from borrowed gradients. Code outside of dfdx can only read a copy of them.
     fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
+        // A prefix without a parameter has no effect here: dfdx's error has no room for it.
+        let _ = self.resolve_groups(module);
         let missing = self.missing(module, gradients)?;
         self.sweep(module, &mut gradients.clone(), &missing, Clipping::NONE, false)?;
         UnusedTensors { ids: missing }.into()
@@ -101,6 +182,18 @@ impl<R: Rule, E: Dtype, D: Device<E>> Elementwise<R, E, D> {
         UnusedTensors { ids: missing }.into()
     }
 
+    /// Finds the group of each parameter.
+    ///
+    /// # Errors
+    ///
+    /// The first prefix that no parameter has.
+    pub(in crate::adapters::dfdx) fn resolve_groups<M: TensorCollection<E, D>>(
+        &mut self,
+        module: &M,
+    ) -> Result<(), String> {
+        self.assignment.resolve::<M, E, D>(module)
+    }
+
     fn missing<M: TensorCollection<E, D>>(
         &self,
         module: &M,
@@ -109,7 +202,9 @@ impl<R: Rule, E: Dtype, D: Device<E>> Elementwise<R, E, D> {
         if self.complete {
             return Ok(Vec::new());
         }
-        Ok(missing_gradients(module, gradients).map_err(OptimizerUpdateError::DeviceError)?.ids)
+        let mut missing = missing_gradients(module, gradients).map_err(OptimizerUpdateError::DeviceError)?.ids;
+        missing.retain(|id| !self.assignment.is_frozen(id));
+        Ok(missing)
     }
 
     fn sweep<M: TensorCollection<E, D>>(
@@ -122,11 +217,20 @@ impl<R: Rule, E: Dtype, D: Device<E>> Elementwise<R, E, D> {
     ) -> Result<(), OptimizerUpdateError<D::Err>> {
         self.updates = self.updates.saturating_add(1);
         self.carried = self.cfg.carry(Update::new(self.updates, self.carried));
+        self.make_plan();
         let mut ids = mem::take(&mut self.ids);
         ids.clear();
         let update = Update::new(self.updates, self.carried);
-        let mut sweep =
-            Sweep { optimizer: self, gradients, missing, update, clipping, zero, seen: UnusedTensors { ids } };
+        let mut sweep = Sweep {
+            optimizer: self,
+            gradients,
+            missing,
+            update,
+            clipping,
+            zero,
+            planned: 0,
+            seen: UnusedTensors { ids },
+        };
         let result = M::iter_tensors(&mut RecursiveWalker { m: module, f: &mut sweep });
         let Sweep { seen, .. } = sweep;
         self.ids = seen.ids;
@@ -145,6 +249,8 @@ struct Sweep<'a, R, E: Dtype, D: Device<E>> {
     clipping: Clipping,
     /// Whether the gradients are wanted as zeros afterwards.
     zero: bool,
+    /// The place of the present parameter's hyper-parameters in the plan.
+    planned: usize,
     /// The parameters that have been visited. (dfdx gives out a tensor's id in this form only.)
     seen: UnusedTensors,
 }
@@ -164,8 +270,12 @@ impl<R: Rule, E: Dtype, D: Device<E>> TensorVisitor<E, D> for Sweep<'_, R, E, D>
             return Ok(None);
         }
         self.seen.add(parameter);
-        let id = self.seen.ids[self.seen.ids.len() - 1];
-        if !self.missing.is_empty() && self.missing.contains(&id) {
+        let n = self.seen.ids.len() - 1;
+        let id = self.seen.ids[n];
+        if !self.optimizer.plan.is_empty() {
+            self.planned = self.optimizer.assignment.of(n).map_or(0, |group| 1 + group);
+        }
+        if self.is_frozen() || (!self.missing.is_empty() && self.missing.contains(&id)) {
             if self.zero {
                 parameter.device().try_fill_with_zeros(self.gradients.get_or_alloc_mut(parameter)?)?;
             }
@@ -176,13 +286,30 @@ impl<R: Rule, E: Dtype, D: Device<E>> TensorVisitor<E, D> for Sweep<'_, R, E, D>
     }
 }
 
+/// The hyper-parameters of a parameter.
+#[inline]
+fn planned<'a, R>(plan: &'a [R], cfg: &'a R, place: usize) -> &'a R {
+    plan.get(place).unwrap_or(cfg)
+}
+
 impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
+    /// Whether the present parameter belongs to a frozen group.
+    fn is_frozen(&self) -> bool {
+        let group = self.planned.checked_sub(1).and_then(|n| self.optimizer.assignment.groups.iter().nth(n));
+        group.is_some_and(Group::is_frozen)
+    }
+
+    /// The hyper-parameters of the present parameter.
+    fn cfg(&self) -> &R {
+        planned(&self.optimizer.plan, &self.optimizer.cfg, self.planned)
+    }
+
     /// Updates a parameter and zeroes its gradient.
     fn step<S: Shape>(&mut self, parameter: &mut Tensor<S, E, D>, id: UniqueId) -> Result<(), D::Err> {
         if self.update.number == 1 {
             self.begin(parameter)?;
         }
-        let cfg = &self.optimizer.cfg;
+        let cfg = self.cfg();
         if TypeId::of::<D>() == TypeId::of::<Cpu>() && !cfg.prefers_device(HasShape::shape(parameter).num_elements()) {
             // One of them at most is compiled.
             let updated = match TypeId::of::<E>() {
@@ -200,7 +327,8 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
                 true
             })?;
         }
-        let Elementwise { cfg, state, .. } = &mut *self.optimizer;
+        let Elementwise { cfg, plan, state, .. } = &mut *self.optimizer;
+        let cfg = planned(plan, cfg, self.planned);
         let gradient = self.gradients.get_or_alloc_mut(parameter)?;
         if let Some(result) = cfg.on_device(self.update, parameter, gradient, entries(state, parameter)?) {
             result?;
@@ -226,7 +354,7 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
     }
 
     fn around(&self, clipping: Clipping) -> Around {
-        let cfg = &self.optimizer.cfg;
+        let cfg = self.cfg();
         Around { clipping, weight_decay: cfg.weight_decay(), lr: cfg.get(Hyper::LearningRate).unwrap_or_default() }
     }
 
@@ -234,7 +362,8 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
     #[inline]
     fn on_cpu<F: Real, S: Shape>(&mut self, parameter: &mut Tensor<S, E, D>, id: UniqueId) -> Result<bool, D::Err> {
         let around = self.around(self.clipping);
-        let Elementwise { cfg, state, scratch, .. } = &mut *self.optimizer;
+        let Elementwise { cfg, plan, state, scratch, .. } = &mut *self.optimizer;
+        let cfg = planned(plan, cfg, self.planned);
         let state = entries(state, parameter)?.map(|memory| memory.map(|memory| memory as &mut dyn Any));
         let gradient = self.gradients.get_or_alloc_mut(parameter)?;
         let parts = Parts::<F, S>::of(parameter, id, gradient, state);
@@ -255,7 +384,8 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
             values.into_iter().map(|value| value.to_f64().and_then(E::from_f64).unwrap_or_default())
         }
         let around = self.around(Clipping::NONE);
-        let Elementwise { cfg, state, .. } = &mut *self.optimizer;
+        let Elementwise { cfg, plan, state, .. } = &mut *self.optimizer;
+        let cfg = planned(plan, cfg, self.planned);
         let mut values = real::<E, F>(parameter.values());
         let mut gradient = real::<E, F>(parameter.entry_values(self.gradients));
         let mut states: [Vec<F>; SLOTS] = Default::default();

@@ -9,6 +9,8 @@ mod adagrad;
 mod adam;
 mod adamax;
 mod adamw;
+mod assignment;
+mod bias;
 mod cpu;
 mod elementwise;
 mod hyper;
@@ -24,6 +26,9 @@ pub use adagrad::{Adagrad, AdagradConfig};
 pub use adam::Adam;
 pub use adamax::{Adamax, AdamaxConfig};
 pub use adamw::{AdamW, AdamWConfig};
+#[cfg(feature = "checkpoint")]
+pub(super) use bias::BetaProduct;
+pub use bias::BiasCorrected;
 pub use elementwise::Elementwise;
 pub use lion::{Lion, LionConfig};
 pub use nadam::{Nadam, NadamConfig};
