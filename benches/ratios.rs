@@ -29,8 +29,8 @@ use cyclic_optim::history::Recorder;
 use cyclic_optim::range_test::RangeTest;
 use cyclic_optim::training::{Accumulator, UpdateInPlace};
 use cyclic_optim::{
-    Adadelta, Adagrad, Adam, AdamW, Adamax, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Guard, History, Lion,
-    Nadam, RMSprop, ScheduleExt, Sgd, TorchRMSprop,
+    Adadelta, Adagrad, Adam, AdamW, Adamax, Applied, Clip, ClrConfig, Cyclic, CyclicOptimizer, Group, Groups, Guard,
+    History, Hyper, Lion, Nadam, RMSprop, ScheduleExt, Sgd, TorchRMSprop,
 };
 use dfdx::optim::{AdamConfig, Momentum, Optimizer, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{
@@ -362,6 +362,62 @@ fn many_tensors(bench: &Bench) {
     );
 }
 
+/// Six tensors of 10,000 parameters together, all in groups, and half of the groups with other rates.
+fn grouped(bench: &Bench) {
+    let device = Cpu::default();
+    let one = || -> Parameters<1_667> { device.sample_normal() };
+    let parameters = (one(), one(), one(), one(), one(), one());
+    let gradients = parameters.alloc_grads();
+    let group = |n: u32| Group::new(n.to_string(), if n % 2 == 0 { 1.0 } else { 0.5 }).unwrap();
+    let groups = Groups::new((0..6).map(group).collect::<Vec<_>>()).unwrap();
+    let config = ClrConfig::new(triangular());
+    let mut plain = CyclicOptimizer::new(Adam::default(), config.clone());
+    let mut grouped = CyclicOptimizer::new(Adam::default(), config.with_groups(groups).unwrap());
+    bench.compare_on(
+        "Adam, apply with six groups / without, 6 x 1667",
+        Some(1.1),
+        &mut (parameters, gradients),
+        |(parameters, gradients)| {
+            plain.apply(parameters, gradients, 1.0).unwrap();
+        },
+        |(parameters, gradients)| {
+            grouped.apply(parameters, gradients, 1.0).unwrap();
+        },
+    );
+}
+
+/// Other hyper-parameters on schedules of their own, and the exact bias correction.
+fn scheduled<const N: usize>(bench: &Bench) {
+    let on = &mut model::<N>();
+    let config = ClrConfig::new(triangular());
+    let with_beta2 = config.clone().with_hyper(Hyper::Beta2, Cyclic::triangular(0.99, 0.999, 100).unwrap()).unwrap();
+    let mut plain = CyclicOptimizer::new(Adam::default(), config.clone());
+    let mut scheduled = CyclicOptimizer::new(Adam::default(), with_beta2);
+    bench.compare_on(
+        &format!("Adam, apply with beta2 scheduled / without, {N}"),
+        None,
+        on,
+        |(parameters, gradients)| {
+            plain.apply(parameters, gradients, 1.0).unwrap();
+        },
+        |(parameters, gradients)| {
+            scheduled.apply(parameters, gradients, 1.0).unwrap();
+        },
+    );
+    let mut exact = CyclicOptimizer::new(Adam::default().with_exact_bias_correction(), config);
+    bench.compare_on(
+        &format!("Adam, apply with exact bias correction / without, {N}"),
+        None,
+        on,
+        |(parameters, gradients)| {
+            plain.apply(parameters, gradients, 1.0).unwrap();
+        },
+        |(parameters, gradients)| {
+            exact.apply(parameters, gradients, 1.0).unwrap();
+        },
+    );
+}
+
 /// One step of each running schedule, beside an empty loop of the same form.
 fn steps(bench: &Bench) {
     let budgets =
@@ -578,6 +634,8 @@ fn main() -> ExitCode {
     clipped::<1_000_000>(bench);
     recorded::<10_000>(bench);
     accumulated::<10_000>(bench);
+    grouped(bench);
+    scheduled::<10_000>(bench);
     #[cfg(feature = "checkpoint")]
     checkpoints::<1_000_000>(bench);
     wrapped_against_bare::<1>(bench, Some(1.25), Some(1.10));
