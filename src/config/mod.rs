@@ -303,7 +303,9 @@ impl<S: Schedule> ClrConfig<S> {
     ///
     /// # Errors
     ///
-    /// None: [`Groups`] are checked when they are made. Whether each prefix fits a parameter is found at the first update.
+    /// None: [`Groups`] are checked when they are made. Whether each prefix fits a parameter is found at the first update by
+    /// [`apply`](crate::CyclicOptimizer::apply). dfdx's own `update` has no error for it and ignores a prefix that fits none;
+    /// [`Groups::unknown_prefix`] finds it.
     pub fn with_groups(mut self, groups: Groups) -> Result<Self, ConfigError> {
         self.groups = groups;
         self.check()

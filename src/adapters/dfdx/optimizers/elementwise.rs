@@ -125,7 +125,10 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
                 // Nothing is set that the rule does not have.
                 let _ = cfg.get(hyper).map(|value| cfg.set(hyper, value * factor));
             }
-            self.plan.push(self.exact_bias.as_ref().map_or_else(|| cfg.clone(), |exact| exact.correct(&cfg)));
+            self.plan.push(match &self.exact_bias {
+                Some(exact_bias) => exact_bias.correct(&cfg),
+                None => cfg,
+            });
         }
     }
 }
