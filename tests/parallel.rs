@@ -375,6 +375,13 @@ fn ranks_that_do_not_fit_are_named_on_every_rank() {
     });
     let expected = different("micro-batches for each update", 1, 5, 4);
     assert_eq!(parts, Ok(vec![Err(AverageError::Ranks(expected)); 2]));
+    let layouts = Threads::run(2, |ranks| {
+        let sizes = if ranks.rank() == 0 { [4, 2] } else { [2, 4] };
+        let mut gradients = Tensors(sizes.map(|size| vec![1.0; size]).to_vec());
+        Ok::<_, ()>(Accumulator::on(ranks).average(&(), &mut gradients).unwrap_err().to_string())
+    });
+    let expected = "rank 1 has 66 as the checksum of their sizes, and rank 0 has 126";
+    assert_eq!(layouts, Ok(vec![expected.into(); 2]));
     // Later a rank can only know of itself. It returns an error, and so the others do not wait for it.
     let later = Threads::run(2, |ranks| {
         let mut sum = Accumulator::on(ranks);
@@ -390,6 +397,55 @@ fn ranks_that_do_not_fit_are_named_on_every_rank() {
     sum.add(&(), &mut List(vec![1.0; 4]), 1.0, 1).unwrap();
     let other = sum.add(&(), &mut List(vec![1.0; 5]), 1.0, 1);
     assert_eq!(other, Err(AverageError::OtherGradients { found: 5, expected: 4 }));
+}
+
+/// Several tensors, of which large ones travel by themselves and small ones together.
+struct Tensors(Vec<Vec<f32>>);
+
+impl GradientsOf<()> for Tensors {
+    type Element = f32;
+    type Error = Infallible;
+
+    fn for_each(&mut self, (): &(), _: bool, mut look: impl FnMut(&mut [f32]) -> bool) -> Result<(), Infallible> {
+        self.0.iter_mut().for_each(|tensor| _ = look(tensor));
+        Ok(())
+    }
+
+    fn zero(&mut self, (): &()) -> Result<(), Infallible> {
+        self.0.iter_mut().for_each(|tensor| tensor.fill(0.0));
+        Ok(())
+    }
+}
+
+/// A rank may hand over its gradients as they are, or as a sum of micro-batches, or none: what travels has the same form.
+#[test]
+fn large_and_small_tensors_are_averaged_alike() {
+    const SIZES: [usize; 5] = [3, 300_000, 5, 131_072, 1];
+    let of = |factor: f32| {
+        let number = |n: usize| factor * f32::from(u8::try_from(n % 251).unwrap());
+        Tensors(SIZES.map(|size| (0..size).map(number).collect()).to_vec())
+    };
+    for reproducible in [false, true] {
+        let results = Threads::run(3, |ranks| {
+            let mut sum = Accumulator::on(ranks);
+            if reproducible {
+                sum = sum.reproducible(6).unwrap();
+            }
+            for _ in 0..2 {
+                // Samples of 1, 1, 1, 1, of 2, 2, 5, 5, and none: the mean is 18 / 8.
+                let mut gradients = of([1.0, 5.0, f32::NAN][ranks.rank()]);
+                if ranks.rank() == 1 {
+                    sum.add(&(), &mut of(2.0), 2.0, 2)?;
+                }
+                let last = sum.with([1.0, 5.0, f64::NAN][ranks.rank()], [4, 2, 0][ranks.rank()]);
+                let loss = cyclic_optim::training::BatchLoss::<(), Tensors>::average(last, &(), &mut gradients)?;
+                assert_eq!(loss, 2.25);
+                assert!(gradients.0 == of(2.25).0, "rank {}, reproducible: {reproducible}", ranks.rank());
+            }
+            Ok::<_, AverageError<Infallible>>(())
+        });
+        assert_eq!(results, Ok(vec![(); 3]));
+    }
 }
 
 #[test]

@@ -257,21 +257,37 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         model: &M,
         gradients: &mut G,
     ) -> Result<f64, AverageError<G::Error>> {
-        let mut length = 0;
+        self.average_with(None, model, gradients)
+    }
+
+    /// As `average`. With `in_place`, nothing was added: the gradients of this rank are in `gradients`, and these are its samples
+    /// and its loss.
+    fn average_with<M, G: GradientsOf<M>>(
+        &mut self,
+        in_place: Option<(f64, f64)>,
+        model: &M,
+        gradients: &mut G,
+    ) -> Result<f64, AverageError<G::Error>> {
+        let (mut length, mut tensors, mut layout) = (0, 0, 0);
         gradients.fill_missing(model).map_err(AverageError::Device)?;
         gradients
             .for_each(model, true, |values| {
                 length += values.len();
+                tensors += 1;
+                // Differs if the same numbers are divided otherwise.
+                layout = (layout * 31 + values.len() % 1_000_003) % 1_000_003;
                 false
             })
             .map_err(AverageError::Device)?;
-        self.agree(length)?;
-        let places = self.reproducible.then(|| self.parts().div_ceil(self.ranks.size()));
-        let Self { ranks, added, single, double, .. } = self;
-        let loss = if is_double::<G::Element>() {
-            double.average(*ranks, added, places, length, model, gradients)
-        } else {
-            single.average(*ranks, added, places, length, model, gradients)
+        self.agree(length, tensors, layout)?;
+        let places = self.parts().div_ceil(self.ranks.size());
+        let Self { ranks, reproducible, added, single, double, .. } = self;
+        let job = Job { ranks: *ranks, added, length, model };
+        let loss = match (is_double::<G::Element>(), *reproducible) {
+            (true, true) => double.average_in_order(&job, places, gradients),
+            (true, false) => double.average_of_sums(&job, in_place, gradients),
+            (false, true) => single.average_in_order(&job, places, gradients),
+            (false, false) => single.average_of_sums(&job, in_place, gradients),
         };
         self.added.clear();
         loss
@@ -314,7 +330,7 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
     }
 
     /// Checks, once for all, that the ranks train the same model in the same way.
-    fn agree(&mut self, length: usize) -> Result<(), RanksError> {
+    fn agree(&mut self, length: usize, tensors: usize, layout: usize) -> Result<(), RanksError> {
         if let Some(first) = self.agreed {
             let rank = self.ranks.rank();
             let different = RanksError::Different { what: "gradients", rank, value: length, first };
@@ -322,6 +338,8 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         }
         let facts = [
             ("gradients", length),
+            ("tensors with gradients", tensors),
+            ("as the checksum of their sizes", layout),
             ("micro-batches for each update", self.parts()),
             ("reproducible sums", usize::from(self.reproducible)),
         ];
@@ -366,6 +384,9 @@ impl<M, G: GradientsOf<M>, R: Ranks> BatchLoss<M, G> for LastMicroBatch<'_, '_, 
         let plain = accumulator.added.is_empty() && !accumulator.reproducible && accumulator.ranks.size() == 1;
         if plain && samples > 0 {
             return Ok(loss);
+        }
+        if accumulator.added.is_empty() && !accumulator.reproducible {
+            return accumulator.average_with(Some((numeric::float(samples as u64), loss)), model, gradients);
         }
         accumulator.collect(model, gradients, loss, samples)?;
         accumulator.average(model, gradients)
@@ -456,6 +477,15 @@ impl<E: Element, T: Wide> Kernel for Weigh<'_, E, T> {
     }
 }
 
+/// Without a weight there is nothing, whatever the gradients are.
+fn weigh<E: Element, T: Wide>(values: &[E], weight: T, sums: &mut [T]) {
+    if weight.is_zero() {
+        sums.fill(T::zero());
+    } else {
+        wide::run(Weigh { values, weight, sums });
+    }
+}
+
 /// Adds weighted gradients.
 struct AddWeighed<'a, E, T> {
     values: &'a [E],
@@ -496,21 +526,33 @@ fn is_double<E>() -> bool {
     size_of::<E>() > size_of::<f32>()
 }
 
-/// So many numbers are exchanged at a time: they stay in the processor's cache until they are written into the gradients.
-const PIECE: usize = 1 << 18;
+/// So many numbers are exchanged at a time, so that they stay in the processor's cache between the steps. Tensors of fewer
+/// numbers travel together, in one list.
+const PIECE: usize = 1 << 17;
 
-/// The weighted loss and the samples are sent before the gradients.
+/// The weighted loss and the samples begin the list of the small tensors.
 const HEADER: usize = 2;
+
+/// What is to be averaged.
+struct Job<'a, R, M> {
+    ranks: &'a R,
+    added: &'a [(f64, f64)],
+    length: usize,
+    model: &'a M,
+}
 
 /// The lists that are kept from one update to the next, so that they are allocated once.
 #[derive(Debug, Clone, Default)]
 struct Lists<T> {
-    /// The sum of this rank, with place for the header; in the reproducible mode the gradients of each micro-batch, one after
-    /// the other.
+    /// The sum of the micro-batches of this rank; in the reproducible mode their gradients, one after the other.
     mine: Vec<T>,
     /// How much of `mine` belongs to the present update.
     filled: usize,
-    /// A piece of what all ranks have together.
+    /// What is sent.
+    sent: Vec<T>,
+    /// What all ranks have together.
+    received: Vec<T>,
+    /// A piece of a large tensor.
     piece: Vec<T>,
 }
 
@@ -526,10 +568,10 @@ impl<T: Wide> Lists<T> {
         beside: bool,
     ) -> Result<(usize, usize), G::Error> {
         if added == 0 {
-            self.filled = if beside { 0 } else { HEADER };
+            self.filled = 0;
         }
         let Self { mine, filled, .. } = self;
-        let start = if beside || added == 0 { *filled } else { HEADER };
+        let start = if beside { *filled } else { 0 };
         let mut end = start;
         gradients.for_each(model, true, |values| {
             let from = end;
@@ -539,7 +581,7 @@ impl<T: Wide> Lists<T> {
             }
             let sums = &mut mine[from..end];
             if beside || added == 0 {
-                wide::run(Weigh { values, weight, sums });
+                weigh(values, weight, sums);
             } else {
                 wide::run(AddWeighed { values, weight, sums });
             }
@@ -548,7 +590,7 @@ impl<T: Wide> Lists<T> {
         let found = end - start;
         let expected = match (added, beside) {
             (0, _) => found,
-            (_, false) => *filled - HEADER,
+            (_, false) => *filled,
             (_, true) => *filled / added,
         };
         *filled = (*filled).max(end);
@@ -561,62 +603,98 @@ impl<T: Wide> Lists<T> {
         self.mine.resize(length, T::zero());
     }
 
-    /// Writes the means of all ranks into the gradients and returns the mean loss. In the reproducible mode, `places` is the
-    /// largest number of micro-batches of a rank.
-    fn average<M, G: GradientsOf<M>>(
-        &mut self,
-        ranks: &impl Ranks,
-        added: &[(f64, f64)],
-        places: Option<usize>,
-        length: usize,
-        model: &M,
-        gradients: &mut G,
-    ) -> Result<f64, AverageError<G::Error>> {
-        match places {
-            None => self.average_of_sums(ranks, added, length, model, gradients),
-            Some(places) => self.average_in_order(ranks, added, places, length, model, gradients),
-        }
-    }
-
-    /// One list is added up over all ranks, in the order of the library.
+    /// Writes the means over all ranks into the gradients and returns the mean loss. Each number is added up over the ranks in
+    /// the order of the library.
     fn average_of_sums<M, G: GradientsOf<M>>(
         &mut self,
-        ranks: &impl Ranks,
-        added: &[(f64, f64)],
-        length: usize,
-        model: &M,
+        job: &Job<impl Ranks, M>,
+        in_place: Option<(f64, f64)>,
         gradients: &mut G,
     ) -> Result<f64, AverageError<G::Error>> {
-        self.fill_up(HEADER + length, added.len());
-        let Self { mine, piece, .. } = self;
-        mine[0] = T::from_double(added.iter().map(|(samples, loss)| samples * loss).sum());
-        mine[1] = T::from_double(added.iter().map(|(samples, _)| samples).sum());
-        let mut pieces = mine.chunks(PIECE);
-        let mut next = |piece: &mut Vec<T>| {
-            let mine = pieces.next().unwrap_or_default();
-            piece.resize(mine.len(), T::zero());
-            T::sum(ranks, mine, piece)
-        };
-        next(piece)?;
-        let number = |at: usize| piece[at].to_f64().unwrap_or(f64::NAN);
+        let &Job { ranks, added, length, model } = job;
+        if in_place.is_none() {
+            self.fill_up(length, added.len());
+        }
+        let Self { mine, sent, received, piece, .. } = self;
+        let one = in_place.as_slice();
+        let of_rank = if in_place.is_some() { one } else { added };
+        let weight = in_place.map(|(samples, _)| T::from_double(samples));
+        let weighted = |&(samples, loss): &(f64, f64)| if samples > 0.0 { samples * loss } else { 0.0 };
+
+        sent.clear();
+        sent.push(T::from_double(of_rank.iter().map(weighted).sum()));
+        sent.push(T::from_double(of_rank.iter().map(|(samples, _)| samples).sum()));
+        let mut at = 0;
+        gradients
+            .for_each(model, true, |values| {
+                let (start, end) = (at, at + values.len());
+                at = end;
+                if values.len() < PIECE {
+                    let from = sent.len();
+                    match weight {
+                        Some(weight) => {
+                            sent.resize(from + values.len(), T::zero());
+                            weigh(values, weight, &mut sent[from..]);
+                        }
+                        None => sent.extend_from_slice(&mine[start..end]),
+                    }
+                }
+                false
+            })
+            .map_err(AverageError::Device)?;
+        received.resize(sent.len(), T::zero());
+        for (sent, received) in sent.chunks(PIECE).zip(received.chunks_mut(PIECE)) {
+            T::sum(ranks, sent, received)?;
+        }
+        let number = |at: usize| received[at].to_f64().unwrap_or(f64::NAN);
         let (loss, samples) = (number(0), number(1));
         if samples == 0.0 {
             return Err(AverageError::NoSamples);
         }
-        write(model, gradients, piece, HEADER, T::from_double(1.0 / samples), next)?;
+
+        let factor = T::from_double(1.0 / samples);
+        let (mut at, mut small, mut result) = (0, HEADER, Ok(()));
+        gradients
+            .for_each(model, true, |values| {
+                if values.len() < PIECE {
+                    at += values.len();
+                    let sums = &received[small..small + values.len()];
+                    small += values.len();
+                    wide::run(Scale { sums, factor, values });
+                    return true;
+                }
+                for values in values.chunks_mut(PIECE) {
+                    let start = at;
+                    at += values.len();
+                    let sent = match weight {
+                        Some(weight) => {
+                            sent.resize(values.len(), T::zero());
+                            weigh(values, weight, sent);
+                            &sent[..]
+                        }
+                        None => &mine[start..at],
+                    };
+                    piece.resize(values.len(), T::zero());
+                    if result.is_ok() {
+                        result = T::sum(ranks, sent, piece);
+                        wide::run(Scale { sums: piece, factor, values });
+                    }
+                }
+                true
+            })
+            .map_err(AverageError::Device)?;
+        result?;
         Ok(loss / samples)
     }
 
     /// The micro-batches of all ranks are added in their order in f64, whatever the number of ranks.
     fn average_in_order<M, G: GradientsOf<M>>(
         &mut self,
-        ranks: &impl Ranks,
-        added: &[(f64, f64)],
+        job: &Job<impl Ranks, M>,
         places: usize,
-        length: usize,
-        model: &M,
         gradients: &mut G,
     ) -> Result<f64, AverageError<G::Error>> {
+        let &Job { ranks, added, length, model } = job;
         let mut own: Vec<f64> = added.iter().flat_map(|&(samples, loss)| [samples, loss]).collect();
         own.resize(2 * places, 0.0);
         let mut facts = vec![0.0; 2 * places * ranks.size()];
@@ -629,62 +707,35 @@ impl<T: Wide> Lists<T> {
         }
 
         self.fill_up(length * places, added.len());
-        let Self { mine, piece, .. } = self;
-        piece.clear();
-        let (mut start, mut sent, mut gathered, mut sums) = (0, Vec::new(), Vec::new(), Vec::new());
-        let next = |piece: &mut Vec<T>| {
-            let end = (start + PIECE).min(length);
-            sent.clear();
-            for place in 0..places {
-                sent.extend_from_slice(&mine[place * length..][start..end]);
-            }
-            gathered.resize(sent.len() * ranks.size(), T::zero());
-            T::gather(ranks, &sent, &mut gathered)?;
-            sums.clear();
-            sums.resize(end - start, 0.0);
-            for (numbers, (samples, _)) in gathered.chunks(sums.len().max(1)).zip(&facts) {
-                for (sum, number) in sums.iter_mut().zip(numbers) {
-                    *sum += samples * number.to_f64().unwrap_or(f64::NAN);
+        let Self { mine, sent, received, piece, .. } = self;
+        let (mut at, mut sums, mut result) = (0, Vec::new(), Ok(()));
+        gradients
+            .for_each(model, true, |values| {
+                for values in values.chunks_mut(PIECE) {
+                    sent.clear();
+                    for place in 0..places {
+                        sent.extend_from_slice(&mine[place * length + at..][..values.len()]);
+                    }
+                    at += values.len();
+                    received.resize(sent.len() * ranks.size(), T::zero());
+                    if result.is_ok() {
+                        result = T::gather(ranks, sent, received);
+                    }
+                    sums.clear();
+                    sums.resize(values.len(), 0.0);
+                    for (numbers, (samples, _)) in received.chunks_exact(values.len()).zip(&facts) {
+                        for (sum, number) in sums.iter_mut().zip(numbers) {
+                            *sum += samples * number.to_f64().unwrap_or(f64::NAN);
+                        }
+                    }
+                    piece.clear();
+                    piece.extend(sums.iter().map(|sum| T::from_double(sum / samples)));
+                    wide::run(Scale { sums: piece, factor: T::one(), values });
                 }
-            }
-            piece.clear();
-            piece.extend(sums.iter().map(|sum| T::from_double(sum / samples)));
-            start = end;
-            Ok(())
-        };
-        write(model, gradients, piece, 0, T::one(), next)?;
+                true
+            })
+            .map_err(AverageError::Device)?;
+        result?;
         Ok(loss / samples)
     }
-}
-
-/// Writes the numbers of `piece` from the place `at` on, and those of the pieces that `next` puts in its place, into the
-/// gradients, multiplied by `scale`.
-fn write<T: Wide, M, G: GradientsOf<M>>(
-    model: &M,
-    gradients: &mut G,
-    piece: &mut Vec<T>,
-    mut at: usize,
-    scale: T,
-    mut next: impl FnMut(&mut Vec<T>) -> Result<(), RanksError>,
-) -> Result<(), AverageError<G::Error>> {
-    let mut result = Ok(());
-    let walked = gradients.for_each(model, true, |mut values| {
-        while !values.is_empty() && result.is_ok() {
-            if at >= piece.len() {
-                at = 0;
-                result = next(piece);
-                if piece.is_empty() {
-                    break;
-                }
-            }
-            let (now, later) = values.split_at_mut(values.len().min(piece.len() - at));
-            let sums = &piece[at..at + now.len()];
-            at += now.len();
-            wide::run(Scale { sums, factor: scale, values: now });
-            values = later;
-        }
-        true
-    });
-    walked.map_err(AverageError::Device)?;
-    Ok(result?)
 }
