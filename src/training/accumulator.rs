@@ -528,7 +528,7 @@ fn is_double<E>() -> bool {
 
 /// So many numbers are exchanged at a time, so that they stay in the processor's cache between the steps. Tensors of fewer
 /// numbers travel together, in one list.
-const PIECE: usize = 1 << 17;
+const PIECE: usize = 1 << 16;
 
 /// The weighted loss and the samples begin the list of the small tensors.
 const HEADER: usize = 2;
