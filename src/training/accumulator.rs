@@ -37,9 +37,9 @@ use crate::numeric;
 /// [`apply`](crate::CyclicOptimizer::apply) as the loss. [`with`](Self::with) does both for the last micro-batch, or the only
 /// one; on a run of one process that is then just the plain update.
 ///
-/// The ranks exchange one list of numbers in each update: the gradients, the loss and the number of samples. What `apply` does
-/// after that (guard, clipping, schedule, history) sees the same bits on every rank, so every rank decides alike. The schedule
-/// counts updates, not micro-batches.
+/// In each update the ranks exchange one list of numbers: the loss, the number of samples and the gradients. Tensors of 65,536
+/// numbers or more follow by themselves, in pieces. What `apply` does after that (guard, clipping, schedule, history) sees the
+/// same bits on every rank, so every rank decides alike. The schedule counts updates, not micro-batches.
 ///
 /// A NaN or an infinity in any micro-batch of any rank is in the sum of all ranks, so all of them refuse the update alike. The
 /// sum is then dropped and the gradients are zeroed, so the next update starts afresh.
@@ -167,7 +167,7 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
     /// gradients apart, and adds them in a fixed order in f64, with one rounding at the end.
     ///
     /// With `K` micro-batches, the gradients that travel are `K / 2` times those of the usual sum, and each rank keeps its share
-    /// of the `K` gradients in memory. So take the largest number of ranks that the run shall have, and no more. Use
+    /// of the `K` gradients in memory. Each tensor travels by itself. So take the largest number of ranks that the run shall have, and no more. Use
     /// [`micro_batches`](Self::micro_batches) and add each of them by itself.
     ///
     /// The gradients of a micro-batch must not depend on the number of ranks either. dfdx's do not, if batch normalisation and
