@@ -119,7 +119,7 @@ impl Review {
     /// What the config is going to do over this run that may not be meant, in the order of the variants of [`Finding`].
     #[must_use]
     pub fn findings<S: Schedule>(&self, config: &ClrConfig<S>) -> Vec<Finding> {
-        let rates = Rates::of(config, self.updates);
+        let Some(rates) = Rates::of(config, self.updates) else { return Vec::new() };
         [
             self.ends_in_mid_cycle(config, &rates),
             self.peak_never_reached(config, &rates),
@@ -274,14 +274,15 @@ struct Rates {
 }
 
 impl Rates {
-    fn of<S: Schedule>(config: &ClrConfig<S>, updates: u64) -> Self {
+    /// `None` for no updates, which a review does not have.
+    fn of<S: Schedule>(config: &ClrConfig<S>, updates: u64) -> Option<Self> {
         let mut used = config.preview().take(usize::try_from(updates.min(LOOKED_AT)).unwrap_or(usize::MAX));
-        let first = used.next().unwrap_or_default();
-        used.fold(Self { first, lowest: first, highest: first }, |found, used| Self {
+        let first = used.next()?;
+        Some(used.fold(Self { first, lowest: first, highest: first }, |found, used| Self {
             lowest: if used.lr < found.lowest.lr { used } else { found.lowest },
             highest: if used.lr > found.highest.lr { used } else { found.highest },
             ..found
-        })
+        }))
     }
 
     fn momentum_rises_with_rate(&self) -> Option<Finding> {
