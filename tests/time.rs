@@ -128,7 +128,7 @@ fn a_time_that_does_not_come_out_names_its_field() {
 fn with_texts(value: &mut Value, name: &str, unknown: &mut Vec<String>) {
     const LENGTHS: [&str; 8] =
         ["step_size", "step_size_up", "step_size_down", "total_steps", "steps", "t_0", "timescale", "milestones"];
-    const COUNTS: [&str; 3] = ["cycles", "t_mult", "step_divisor"];
+    const COUNTS: [&str; 4] = ["cycles", "t_mult", "step_divisor", "cosine"];
     match value {
         Value::Object(fields) => fields.iter_mut().for_each(|(name, value)| with_texts(value, name, unknown)),
         Value::Array(values) => values.iter_mut().for_each(|value| with_texts(value, name, unknown)),
