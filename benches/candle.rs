@@ -1,4 +1,4 @@
-//! What the wrapper costs in candle, at the size of the digits: shortest times with it and without, taken in turns.
+//! What the wrapper costs in candle, at the size of the digits: times with it and without, taken in turns.
 //!
 //! ```text
 //! cargo bench --no-default-features --features candle --bench candle                    # exit code 1 if a budget is broken

@@ -1,4 +1,4 @@
-//! What the scheduler costs in burn, at the size of the digits: shortest times with it and without, taken in turns.
+//! What the scheduler costs in burn, at the size of the digits: times with it and without, taken in turns.
 //!
 //! ```text
 //! cargo bench --bench overhead                    # exit code 1 if a budget is broken
