@@ -245,6 +245,26 @@ fn a_choice_survives_json_to_the_bit() {
     assert!(matches!(changed.one_cycle(), Err(ConfigError::Rate { field: "max_lr", .. })));
 }
 
+#[cfg(feature = "checkpoint")]
+#[test]
+fn a_checkpoint_holds_the_choice() {
+    use cyclic_optim::Checkpoint;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let (_, mut model, batches) = start();
+    let mut choice = choose_peak(&model, &Adam::default(), &search(), batches, train).unwrap();
+    let expected = choice.clone();
+    let mut optimizer = CyclicOptimizer::new(Adam::<f32, Cpu>::default(), choice.one_cycle().unwrap());
+    Checkpoint::write_with(&path, &model, &optimizer, &[("choice", &choice)]).unwrap();
+    let saved = Checkpoint::read(&path).unwrap();
+    assert_eq!(saved.peak_choice(), Some(&expected));
+    saved.restore_with(&mut model, &mut optimizer, &mut [("choice", &mut choice)]).unwrap();
+    assert_eq!(choice, expected);
+    Checkpoint::write(&path, &model, &optimizer).unwrap();
+    assert_eq!(Checkpoint::read(&path).unwrap().peak_choice(), None);
+}
+
 #[cfg(feature = "plot")]
 #[test]
 fn the_picture_shows_the_candidates() {

@@ -7,6 +7,7 @@ use super::error::{CheckpointError, FORMAT};
 use super::part::PartCounts;
 use super::saved::Steps;
 use crate::optimizer::CyclicOptimizer;
+use crate::range_test::PeakChoice;
 use crate::schedule::Schedule;
 use crate::state::ClrState;
 
@@ -49,6 +50,8 @@ pub(super) struct PartDocument {
     pub(super) kind: String,
     pub(super) models: usize,
     pub(super) counts: PartCounts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) peak_choice: Option<PeakChoice>,
 }
 
 /// The names of the series of a history. Their values are tensors.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::range_test::PeakChoice;
 use crate::training::BestWeights;
 
 /// A part of a run that holds copies of the model and is saved with it: [`BestWeights`], or dfdx's `SnapshotEnsemble` and
@@ -20,6 +21,12 @@ pub trait RunPart<M> {
     /// The numbers to save with the models.
     fn counts(&self) -> PartCounts {
         PartCounts::default()
+    }
+
+    /// The choice of a peak rate to save. Only [`PeakChoice`] has one; [`Checkpoint::peak_choice`](super::Checkpoint::peak_choice)
+    /// reads it back, before anything is restored.
+    fn peak_choice(&self) -> Option<&PeakChoice> {
+        None
     }
 
     /// Checks saved contents before anything is changed. The default accepts all.
@@ -50,6 +57,27 @@ pub struct PartCounts {
 
 pub(crate) fn at_most_one(models: usize) -> Result<(), String> {
     if models <= 1 { Ok(()) } else { Err(format!("holds {models} models, where at most one is possible")) }
+}
+
+/// Restoring changes nothing: a schedule is made from the choice before the run is restored.
+impl<M> RunPart<M> for PeakChoice {
+    fn kind(&self) -> &'static str {
+        "peak_choice"
+    }
+
+    fn models(&self) -> Vec<&M> {
+        Vec::new()
+    }
+
+    fn peak_choice(&self) -> Option<&PeakChoice> {
+        Some(self)
+    }
+
+    fn check(&self, models: usize, _: PartCounts) -> Result<(), String> {
+        if models == 0 { Ok(()) } else { Err(format!("holds {models} models, where none is possible")) }
+    }
+
+    fn restore(&mut self, _: Vec<M>, _: PartCounts) {}
 }
 
 impl<M> RunPart<M> for BestWeights<M> {

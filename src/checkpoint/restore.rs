@@ -12,6 +12,7 @@ use super::saved::{MODEL, OPTIMIZER, SavedModel, SavedOptimizer, SavedWith, Step
 use super::{Checkpoint, history, part_prefix};
 use crate::hyper::Hyper;
 use crate::optimizer::CyclicOptimizer;
+use crate::range_test::PeakChoice;
 use crate::schedule::Schedule;
 
 impl Checkpoint {
@@ -109,6 +110,13 @@ impl Checkpoint {
     /// The model has another shape, type or other names. Nothing has changed then.
     pub fn restore_weights<M: SavedModel<F>, F>(&self, model: &mut M) -> Result<(), CheckpointError> {
         self.load(MODEL, model)
+    }
+
+    /// The choice of a peak rate that was saved as a part of the run; `None` if there is none. Make the schedule from it, so that the
+    /// resumed run need not choose again, and pass it to [`restore_with`](Self::restore_with) as the other parts.
+    #[must_use]
+    pub fn peak_choice(&self) -> Option<&PeakChoice> {
+        self.document.run.as_ref()?.parts.iter().find_map(|part| part.peak_choice.as_ref())
     }
 
     /// The fields in which the config and the hyper-parameters of the saved run differ from those of `optimizer`.

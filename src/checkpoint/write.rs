@@ -220,8 +220,8 @@ fn pack_parts<M: SavedModel<F>, F>(
         for (n, model) in models.iter().enumerate() {
             model.save_tensors(&part_prefix(name, n), tensors)?;
         }
-        let (name, kind) = (name.into(), part.kind().into());
-        packed.push(PartDocument { name, kind, models: models.len(), counts: part.counts() });
+        let (name, kind, peak_choice) = (name.into(), part.kind().into(), part.peak_choice().cloned());
+        packed.push(PartDocument { name, kind, models: models.len(), counts: part.counts(), peak_choice });
     }
     Ok(packed)
 }
