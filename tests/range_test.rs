@@ -103,6 +103,40 @@ unchanged!(
 );
 unchanged!(rmsprop, RMSprop, RMSpropConfig { momentum: Some(0.5), ..Default::default() });
 
+/// On the sweeps of 27 real trainings, with weak and strong smoothing: never beyond the minimum of the smoothed curve, and where the
+/// curve is not called noisy, within the fall.
+#[test]
+fn the_recommendation_lies_before_the_minimum_of_real_curves() {
+    use cyclic_optim::Smoothing;
+    use cyclic_optim::range_test::{LossPoint, NoSuggestion};
+
+    let (mut curves, mut found) = (0, 0);
+    for line in include_str!("data/loss_curves.txt").lines().filter(|line| !line.starts_with('#')) {
+        let losses = line.rsplit(',').next().unwrap().split(' ').map(|loss| loss.parse().unwrap());
+        let point =
+            |(n, loss): (i32, f64)| LossPoint { lr: 1e-6 * 10_f64.powf(f64::from(n) / 20.0), loss, validation: None };
+        let curve = LossCurve::new((0..).zip(losses).map(point).collect(), StopReason::Diverged);
+        for alpha in [0.0, 0.5, 0.8, 0.9, 0.98] {
+            curves += 1;
+            let smoothing = Smoothing::exponential(alpha).unwrap();
+            match curve.recommended(&smoothing) {
+                Ok(recommended) => {
+                    found += 1;
+                    let smoothed = curve.smoothed(&smoothing);
+                    let finite = smoothed.points().iter().filter(|point| point.loss.is_finite());
+                    let minimum = finite.min_by(|a, b| a.loss.total_cmp(&b.loss)).unwrap();
+                    assert!(recommended.lr <= minimum.lr, "{line}: {recommended}");
+                    assert!(recommended.lr > 1e-5 && recommended.lr < 1.0, "{line}: {recommended}");
+                }
+                Err(NoSuggestion::TooNoisy { .. } | NoSuggestion::NeverFalls) => {}
+                Err(other) => panic!("{line}: {other}"),
+            }
+        }
+    }
+    println!("{found} of {curves} curves have a recommendation");
+    assert!(curves == 135 && found >= 90, "{found} of {curves}");
+}
+
 /// The test does the same as a training loop at these rates.
 #[test]
 fn the_curve_is_that_of_a_plain_loop() {
