@@ -4,6 +4,7 @@
 //! cargo run --release --example digits
 //! cargo run --release --example digits -- --config examples/configs/triangular2.toml --epochs 8
 //! cargo run --release --example digits -- --seeds 10
+//! cargo run --release --example digits -- --auto
 //! ```
 //!
 //! Look at how the learning rate rises and falls while the momentum does the opposite, and at the accuracy at the end.
@@ -15,9 +16,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cyclic_optim::RunLength;
+use cyclic_optim::{Adam, RunLength};
 use dfdx::optim::AdamConfig;
-use support::digits::{Data, Runs, Task, summary};
+use support::digits::{Data, Runs, Task, choose, summary};
 use support::output::say;
 
 /// Train a classifier on handwritten digits with a learning-rate schedule inside the optimizer.
@@ -28,6 +29,9 @@ struct Args {
     /// Schedule config, JSON or TOML [default: one cycle up to 0.02, momentum 0.95 to 0.85, over the whole run].
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Choose the peak of the one cycle by short runs on clones; no rate is set by hand.
+    #[arg(long, conflicts_with = "config")]
+    auto: bool,
 }
 
 fn main() -> ExitCode {
@@ -40,14 +44,19 @@ fn main() -> ExitCode {
 fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let epochs = args.runs.run.epochs;
     let updates = u64::from(epochs) * data.batches_per_epoch();
-    let config = match &args.config {
+    let given = match &args.config {
         Some(file) => support::config_file::read(file, &RunLength::new(data.batches_per_epoch(), epochs.into())?)?,
         None => support::config_file::one_cycle(updates)?,
     };
     let mut runs = Vec::new();
     for seed in args.runs.seeds() {
         let task = Task::new(data, seed);
-        let run = task.fit(epochs, AdamConfig::default(), config.clone(), |epoch, loss, used| {
+        let config = if args.auto {
+            choose(&task, &task.model(), &Adam::default(), updates, false)?.one_cycle()?.into()
+        } else {
+            given.clone()
+        };
+        let run = task.fit(epochs, AdamConfig::default(), config, |epoch, loss, used| {
             let momentum = used.momentum.map_or(String::new(), |momentum| format!("  momentum {momentum:.4}"));
             Ok(say!("epoch {:>3}/{epochs}  loss {loss:.4}  lr {:.2e}{momentum}", epoch + 1, used.lr)?)
         })?;

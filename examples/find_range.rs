@@ -151,6 +151,10 @@ fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn E
             None => curve.to_svg(&smoothing)?,
         };
         files::write(&svg, drawn)?;
+        match curve.recommended(&smoothing) {
+            Ok(recommended) => say!("recommended    {recommended}")?,
+            Err(reason) => say!("recommended    {reason}")?,
+        }
         (curve.smoothed(&smoothing), adam)
     } else {
         let bar = test.progress_bar(args.weight_decays.len() as u64);

@@ -173,6 +173,26 @@ fn digits_trains() {
     assert!(lines[6].starts_with("2 seeds: mean accuracy 0.9"), "{}", lines[6]);
 }
 
+#[test]
+fn digits_chooses_its_peak() {
+    let output = example("digits").args(["--auto", "--epochs", "4"]).output().unwrap();
+    let lines: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(lines[0], "choosing the peak: about 188 updates, 104 % of the run's 180; at most 433");
+    assert!(lines[2].starts_with("peak "), "{}", lines[2]);
+    assert!(lines.last().unwrap().starts_with("seed 0: test accuracy 0.9"), "{lines:?}");
+}
+
+/// The short form of the gate's run: a table row for each optimizer, and the summary.
+#[test]
+fn no_rate_by_hand_prints_its_table() {
+    let quick = ["--updates", "40", "--seeds", "1", "--tuning-seeds", "1", "--batches", "32", "--regression"];
+    let output = example("no_rate_by_hand").args(quick).output().unwrap();
+    let printed = text(&output.stdout);
+    assert_eq!(printed.lines().filter(|line| line.starts_with("| digits | ")).count(), 3, "{printed}");
+    assert_eq!(printed.lines().filter(|line| line.starts_with("| regression | ")).count(), 3, "{printed}");
+    assert!(printed.lines().last().unwrap().starts_with("batch 32: short by "), "{printed}");
+}
+
 #[cfg(all(feature = "csv", feature = "plot", feature = "progress"))]
 #[test]
 fn find_range_has_the_options_of_older_finders() {
@@ -220,7 +240,15 @@ fn find_range_writes_its_curve_and_trains() {
     let output = run(&[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let printed = text(&output.stdout);
-    for line in ["steepest ", "minimum / 10 ", "valley ", "slide ", "Smith's range ", "seed 0: test accuracy 0."] {
+    for line in [
+        "recommended ",
+        "steepest ",
+        "minimum / 10 ",
+        "valley ",
+        "slide ",
+        "Smith's range ",
+        "seed 0: test accuracy 0.",
+    ] {
         assert!(printed.contains(line), "{line} is missing in {printed}");
     }
     assert!(written("loss_curve.csv").starts_with("learning_rate,loss,validation_loss\n1e-5,"));
@@ -689,6 +717,40 @@ mod train {
         assert!(accuracy(&said(&["--base-momentum", "0.8", "--max-momentum", "0.95"])) > 0.85);
         let found = said(&["--range-test"]);
         assert!(found.starts_with("range test: base_lr ") && accuracy(&found) > 0.7, "{found}");
+    }
+
+    /// Killed while it chooses and while it trains, and continued each time: the same bytes, and the choice is made once.
+    #[test]
+    fn a_choice_is_made_once() {
+        let folder = Folder::new("train-auto");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let (whole, plots) = (path("whole.st"), path("plots"));
+        let chosen = said(&["--auto", "--checkpoint", &whole, "--plot", &plots]);
+        let cost =
+            "choosing the peak: about 188 updates, 229 % of the run's 82; at most 433\nthat is more than a quarter";
+        assert!(chosen.starts_with(cost) && chosen.contains("\npeak "), "{chosen}");
+        assert!(accuracy(&chosen) > 0.85, "{chosen}");
+        assert!(fs::read_to_string(folder.0.join("plots/choice.svg")).unwrap().contains("Choice of the peak rate"));
+        let expected = fs::read(&whole).unwrap();
+
+        let killed = path("killed.st");
+        for delay in [5, 50, 150, 300, 500, 700] {
+            let mut child = train(&["--auto", "--checkpoint", &killed]).stdout(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(delay));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        said(&["--auto", "--checkpoint", &killed]);
+        assert!(fs::read(&killed).unwrap() == expected, "the killed run ended elsewhere");
+        let continued = said(&["--auto", "--checkpoint", &killed]);
+        assert!(continued.starts_with("continuing after update 82"), "{continued}");
+
+        let without = path("without.st");
+        said(&["--checkpoint", &without]);
+        let output = train(&["--auto", "--checkpoint", &without]).output().unwrap();
+        assert_one_line_error(&output, "without.st: saved without --auto");
+        let both = train(&["--auto", "--max-lr", "0.1"]).output().unwrap();
+        assert!(!both.status.success() && text(&both.stderr).contains("cannot be used with"), "{}", text(&both.stderr));
     }
 
     #[test]

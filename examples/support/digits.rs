@@ -5,8 +5,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use cyclic_optim::adapters::dfdx::{InPlace, range_test};
-use cyclic_optim::range_test::{LossCurve, NoSuggestion, RangeTest};
+use cyclic_optim::adapters::dfdx::{InPlace, choose_peak, range_test};
+use cyclic_optim::range_test::{LossCurve, NoSuggestion, PeakChoice, PeakSearch, RangeTest};
 use cyclic_optim::{Adam, Applied, ClrConfig, CyclicOptimizer, Hyperparameters, Smoothing};
 use dfdx::nn::{builders, modules};
 use dfdx::optim::AdamConfig;
@@ -21,6 +21,7 @@ use rand::seq::SliceRandom;
 
 use super::idx::Images;
 use super::input::{Input, Pixels};
+use super::output::say;
 
 /// On what to train and for how long: the options of every example that trains.
 #[derive(clap::Args)]
@@ -54,7 +55,7 @@ impl Runs {
     }
 }
 
-/// Images in one batch; the last one of an epoch may have fewer.
+/// Images in one batch, unless something else is asked for.
 pub(crate) const BATCH: usize = 32;
 
 /// One image in each row.
@@ -113,6 +114,18 @@ impl Data {
         self.train.pixels
     }
 
+    /// The first `images` training images, or all if there are fewer.
+    pub(crate) fn first(self, images: usize) -> Self {
+        let kept: Vec<usize> = (0..images.min(self.train.labels.len())).collect();
+        Self { train: self.train.subset(&kept), ..self }
+    }
+
+    /// The first `images` test images, or all if there are fewer.
+    pub(crate) fn first_tests(self, images: usize) -> Self {
+        let kept: Vec<usize> = (0..images.min(self.test.labels.len())).collect();
+        Self { test: self.test.subset(&kept), ..self }
+    }
+
     /// Updates of one pass over the training images.
     pub(crate) fn batches_per_epoch(&self) -> u64 {
         self.train.labels.len().div_ceil(BATCH) as u64
@@ -123,6 +136,8 @@ impl Data {
 pub(crate) struct Task<'a> {
     data: &'a Data,
     seed: u64,
+    /// Images in one batch; the last one of an epoch may have fewer.
+    batch: usize,
     device: Cpu,
 }
 
@@ -153,7 +168,12 @@ pub(crate) struct Fitted {
 
 impl<'a> Task<'a> {
     pub(crate) fn new(data: &'a Data, seed: u64) -> Self {
-        Self { data, seed, device: Cpu::seed_from_u64(seed) }
+        Self { data, seed, batch: BATCH, device: Cpu::seed_from_u64(seed) }
+    }
+
+    /// The same with another number of images in a batch.
+    pub(crate) fn with_batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
     }
 
     /// The device, whose generator begins with the seed.
@@ -173,8 +193,8 @@ impl<'a> Task<'a> {
     pub(crate) fn batches(&self, epoch: u64) -> impl Iterator<Item = Batch> + '_ {
         let mut order: Vec<usize> = (0..self.data.train.labels.len()).collect();
         order.shuffle(&mut StdRng::seed_from_u64(self.seed.wrapping_mul(1_000_003).wrapping_add(epoch)));
-        let ends = (0..order.len()).step_by(BATCH);
-        ends.map(move |start| self.batch(&self.data.train, &order[start..(start + BATCH).min(order.len())]))
+        let ends = (0..order.len()).step_by(self.batch);
+        ends.map(move |start| self.batch(&self.data.train, &order[start..(start + self.batch).min(order.len())]))
     }
 
     /// One epoch after the other, without end.
@@ -282,6 +302,43 @@ where
     let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
     let curve = range_test(model, inner, &test, task.all_batches(), step, |_| Ok(None))?;
     Ok(curve.smoothed(&Smoothing::exponential(0.8)?))
+}
+
+/// Chooses the peak rate of a run by trial, and says what that costs and what came of it.
+pub(crate) fn choose<O>(
+    task: &Task,
+    model: &Mlp,
+    inner: &O,
+    updates: u64,
+    progress: bool,
+) -> Result<PeakChoice, Box<dyn Error>>
+where
+    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
+{
+    let search = PeakSearch::new(updates)?;
+    let cost = search.cost();
+    say!("choosing the peak: {cost}")?;
+    if cost.is_high() {
+        say!("that is more than a quarter of the run: a rate known from similar runs may serve better")?;
+    }
+    #[cfg(feature = "progress")]
+    let bar = progress.then(|| search.progress_bar());
+    #[cfg(not(feature = "progress"))]
+    let _ = progress;
+    let step = |model: &mut _, grads, batch| {
+        #[cfg(feature = "progress")]
+        if let Some(bar) = &bar {
+            bar.inc(1);
+        }
+        train_step(model, grads, batch)
+    };
+    let choice = choose_peak(model, inner, &search, task.all_batches(), step)?;
+    #[cfg(feature = "progress")]
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
+    }
+    say!("{choice}")?;
+    Ok(choice)
 }
 
 /// Base and peak by Smith's rule, but a fourth of its upper end: a sweep runs ahead of the damage that it does, all the more with

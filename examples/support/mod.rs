@@ -11,8 +11,11 @@ pub(crate) mod idx;
 #[cfg(feature = "dfdx")]
 pub(crate) mod input;
 pub(crate) mod output;
+pub(crate) mod parallel;
 #[cfg(feature = "plot")]
 pub(crate) mod pictures;
+#[cfg(feature = "dfdx")]
+pub(crate) mod problem;
 pub(crate) mod review;
 
 use std::error::Error;

@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Find base-lr and max-lr by a range test instead of taking them from the flags.
     #[arg(long, conflicts_with_all = ["config", "base_lr", "max_lr"])]
     pub(crate) range_test: bool,
+    /// Choose max-lr by short runs on clones instead of taking it from the flags; a continued run keeps the choice.
+    #[arg(long, conflicts_with_all = ["config", "base_lr", "max_lr", "range_test"])]
+    pub(crate) auto: bool,
     /// File for the metrics of each epoch, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,

@@ -23,6 +23,7 @@ use cyclic_optim::adapters::dfdx::{DeadRelus, InPlace, Saved, SnapshotEnsemble};
 use cyclic_optim::checkpoint::RunPart;
 use cyclic_optim::feedback::{Observation, Stop};
 use cyclic_optim::history::Recorder;
+use cyclic_optim::range_test::PeakChoice;
 use cyclic_optim::training::BestWeights;
 use cyclic_optim::{
     Adam, Checkpoint, CheckpointError, CyclicOptimizer, History, Hyperparameters, ModelCheckpoint, RMSprop, Sgd,
@@ -31,9 +32,9 @@ use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use dfdx::tensor::Gradients;
 use outputs::{Console, Metrics, Outputs, model_checkpoint};
-use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step};
+use support::digits::{Data, Mlp, Task, careful_range, choose, sweep, train_step};
 use support::output::say;
-use support::{pictures, review};
+use support::{files, pictures, review};
 
 fn main() -> ExitCode {
     support::run(|args: Arguments| {
@@ -82,6 +83,7 @@ struct Training<'a, O> {
     monitors: Monitors,
     best: BestWeights<Mlp>,
     ensemble: SnapshotEnsemble<Mlp>,
+    choice: Option<PeakChoice>,
     console: Console,
     outputs: Outputs,
     keep: Option<ModelCheckpoint>,
@@ -101,12 +103,22 @@ where
         if args.range_test {
             config = args.config(batches, Some(find_range(&task, &model, &inner)?))?.0;
         }
+        let mut choice = None;
+        if args.auto {
+            let found = match saved_choice(args)? {
+                Some(saved) => saved,
+                None => choose(&task, &model, &inner, epochs * batches, args.progress)?,
+            };
+            config = args.config(batches, Some((found.peak / 20.0, found.peak)))?.0;
+            choice = Some(found);
+        }
         review::print(args.review(epochs * batches, batches)?, &config);
         let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
         let (mut best, mut ensemble) = (BestWeights::new(), SnapshotEnsemble::new());
         let mut continued_from = None;
         if let Some(file) = &args.checkpoint {
-            let mut parts: [(&str, &mut dyn RunPart<Mlp>); 2] = [("best", &mut best), ("ensemble", &mut ensemble)];
+            let mut parts: Vec<(&str, &mut dyn RunPart<Mlp>)> = vec![("best", &mut best), ("ensemble", &mut ensemble)];
+            parts.extend(choice.as_mut().map(|choice| ("choice", choice as &mut dyn RunPart<Mlp>)));
             let update = continue_or_start(file, args.continue_with_changes, &mut model, &mut optimizer, &mut parts)?;
             continued_from = update.map(|update| (update, update / batches));
         }
@@ -123,7 +135,21 @@ where
         let outputs = Outputs::open(args, &config, continued_from)?;
         let keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
         let console = Console::new(args.progress, &config, epochs, batches);
-        Ok(Self { args, task, batches, epochs, model, optimizer, monitors, best, ensemble, console, outputs, keep })
+        Ok(Self {
+            args,
+            task,
+            batches,
+            epochs,
+            model,
+            optimizer,
+            monitors,
+            best,
+            ensemble,
+            choice,
+            console,
+            outputs,
+            keep,
+        })
     }
 
     /// Epochs that have been made.
@@ -169,7 +195,8 @@ where
             keep.save(epoch, metrics, &self.model, &self.optimizer)?;
         }
         if let Some(file) = &self.args.checkpoint {
-            let parts: [(&str, &dyn RunPart<Mlp>); 2] = [("best", &self.best), ("ensemble", &self.ensemble)];
+            let mut parts: Vec<(&str, &dyn RunPart<Mlp>)> = vec![("best", &self.best), ("ensemble", &self.ensemble)];
+            parts.extend(self.choice.as_ref().map(|choice| ("choice", choice as &dyn RunPart<Mlp>)));
             Checkpoint::write_with(file, &self.model, &self.optimizer, &parts)?;
         }
         Ok(())
@@ -209,6 +236,9 @@ where
         }
         if let (Some(folder), Some(history)) = (&self.args.plot, self.optimizer.history()) {
             pictures::draw(history, folder)?;
+            if let Some(choice) = &self.choice {
+                files::write(&folder.join("choice.svg"), choice.to_svg()?)?;
+            }
         }
         if self.args.snapshots.is_some() {
             say_ensemble(test, &self.ensemble)?;
@@ -280,6 +310,15 @@ where
         }
     }
     Ok(Checkpoint::resume_or_start(file, model, optimizer, parts)?)
+}
+
+/// The choice of the run in the checkpoint, if there is one to continue.
+fn saved_choice(args: &Arguments) -> Result<Option<PeakChoice>, Box<dyn Error>> {
+    let Some(file) = args.checkpoint.as_ref().filter(|file| file.exists()) else { return Ok(None) };
+    match Checkpoint::read(file)?.peak_choice() {
+        Some(choice) => Ok(Some(choice.clone())),
+        None => Err(format!("{}: saved without --auto", file.display()).into()),
+    }
 }
 
 fn say_ensemble(test: &Task, ensemble: &SnapshotEnsemble<Mlp>) -> Result<(), Box<dyn Error>> {
