@@ -44,6 +44,9 @@ struct Args {
     /// Folder for the table and the pictures; made if it is not there.
     #[arg(long, default_value = "target/convergence")]
     out: PathBuf,
+    /// Use only so many training images, and a tenth as many test images.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
+    images: Option<u64>,
     /// Seeds of the final runs.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -140,6 +143,10 @@ type Curve = Vec<f64>;
 fn main() -> ExitCode {
     support::run(|args: Args| {
         let data = Data::read(&args.data)?;
+        let data = match args.images {
+            Some(images) => data.first(usize::try_from(images)?).first_tests(usize::try_from(images / 10)?),
+            None => data,
+        };
         files::make_folder(&args.out)?;
         files::check_writable(&args.out)?;
         let split = data.hold_out(0.2)?;
@@ -217,26 +224,33 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         writeln!(csv, "{},{},\"{from}\",{max_lr},{},{mean},{sd}", names.0, names.1, reached.join(","))?;
     }
 
-    let fastest = |cyclic: bool| {
-        let of = rows.iter().zip(&finals).filter(|(row, _)| (row.0 != Arm::Constant) == cyclic);
-        of.filter_map(|(row, result)| Some((crossing(&result.mean, 0.97)?, row, result))).min_by_key(|found| found.0)
-    };
-    match (fastest(true), fastest(false)) {
-        (Some((cyclic, arm, _)), Some((constant, lr, _))) => say!(
-            "\n97 %: {} to {:.4} after {cyclic} updates, the best constant rate {:.4} after {constant}: ratio {:.2}",
-            arm.0.name(),
-            arm.2,
-            lr.2,
-            cyclic as f64 / constant as f64,
-        )?,
-        (cyclic, constant) => {
-            say!("\n97 %: reached by a cyclic arm: {}, by a constant rate: {}", cyclic.is_some(), constant.is_some())?;
-        }
-    }
     let end = |arm: Arm| {
         let of = rows.iter().zip(&finals).filter(|(row, _)| row.0 == arm);
         of.map(|(_, result)| last(&result.mean)).fold(0.0, f64::max)
     };
+    let fastest_to = |target: f64, cyclic: bool| {
+        let of = rows.iter().zip(&finals).filter(|(row, _)| (row.0 != Arm::Constant) == cyclic);
+        of.filter_map(|(row, result)| Some((crossing(&result.mean, target)?, row, result))).min_by_key(|found| found.0)
+    };
+    let fastest = |cyclic: bool| fastest_to(0.97, cyclic);
+    // Where 97 % is out of reach, what the best constant rate comes to at the end is the mark.
+    for target in [0.97, end(Arm::Constant)] {
+        // At most two decimals.
+        let percent = (1e4 * target).round() / 100.0;
+        match (fastest_to(target, true), fastest_to(target, false)) {
+            (Some((cyclic, arm, _)), Some((constant, lr, _))) => say!(
+                "\n{percent} %: {} to {:.4} after {cyclic} updates, the best constant rate {:.4} after {constant}: ratio {:.2}",
+                arm.0.name(),
+                arm.2,
+                lr.2,
+                cyclic as f64 / constant as f64,
+            )?,
+            (cyclic, constant) => {
+                let (cyclic, constant) = (cyclic.is_some(), constant.is_some());
+                say!("\n{percent} %: reached by a cyclic arm: {cyclic}, by a constant rate: {constant}")?;
+            }
+        }
+    }
     let chosen =
         rows.iter().position(|row| row.0 == Arm::OneCycle && row.1 == "grid, best at the end").unwrap_or_default();
     say!(
