@@ -103,6 +103,16 @@ struct Row {
     diverged: usize,
 }
 
+/// How a run ended.
+struct Outcome {
+    score: f64,
+    diverged: bool,
+}
+
+fn mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    values.clone().sum::<f64>() / values.count() as f64
+}
+
 fn main() -> ExitCode {
     support::run(|args: Args| {
         say!("| data | optimizer | batch | updates | tuned peak | score | chosen peaks | score | short by | cost |")?;
@@ -119,16 +129,15 @@ fn main() -> ExitCode {
         }
         for batch in &args.batches {
             let rows: Vec<&Row> = rows.iter().filter(|row| row.batch == *batch).collect();
-            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
             let shorts: Vec<f64> = rows.iter().map(|row| row.short).collect();
             let costs: Vec<f64> = rows.iter().flat_map(|row| &row.costs).copied().collect();
             let highest = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             say!(
                 "batch {batch}: short by {:.2} points on average, {:.2} at worst; the search costs {:.1} % of a run on average, \
                  {:.1} % at most; {} of {} runs diverged",
-                mean(&shorts),
+                mean(shorts.iter().copied()),
                 highest(&shorts),
-                100.0 * mean(&costs),
+                100.0 * mean(costs.iter().copied()),
                 100.0 * highest(&costs),
                 rows.iter().map(|row| row.diverged).sum::<usize>(),
                 costs.len(),
@@ -170,7 +179,7 @@ where
     O: InPlace<P::Model, Cpu, f32> + Hyperparameters + Clone + Sync,
 {
     let updates = args.updates * (BATCH as u64).div_ceil(batch as u64);
-    let run = |problem: &P, seed: u64, peak: f64| -> Result<(f64, bool), String> {
+    let run = |problem: &P, seed: u64, peak: f64| -> Result<Outcome, String> {
         let mut model = problem.model(seed);
         let mut grads = model.alloc_grads();
         let schedule = OneCycle::new(peak, updates).map_err(|error| error.to_string())?;
@@ -179,12 +188,12 @@ where
             let loss;
             (loss, grads) = P::step(&mut model, grads, batch);
             if optimizer.apply(&mut model, &mut grads, loss).is_err() {
-                return Ok((0.0, true));
+                return Ok(Outcome { score: 0.0, diverged: true });
             }
         }
-        // Worse than chance: the run has diverged although its loss is finite.
         let score = problem.score(&model);
-        Ok((score.max(0.0), !(score > 0.15)))
+        // Hardly better than chance: the run has diverged although its loss is finite.
+        Ok(Outcome { score: score.max(0.0), diverged: score.is_nan() || score < 0.15 })
     };
 
     let grid = kind.grid();
@@ -193,7 +202,7 @@ where
         grid.iter().flat_map(|&peak| (0..args.tuning_seeds).map(move |seed| (peak, 1000 + seed))).collect();
     let tuned = parallel::map(&jobs, |&(peak, seed)| run(&split, seed, peak))?;
     let sums: Vec<f64> =
-        tuned.chunks(usize::try_from(args.tuning_seeds)?).map(|runs| runs.iter().map(|run| run.0).sum()).collect();
+        tuned.chunks(usize::try_from(args.tuning_seeds)?).map(|runs| runs.iter().map(|run| run.score).sum()).collect();
     let best = (0..grid.len()).max_by(|&a, &b| sums[a].total_cmp(&sums[b])).unwrap_or_default();
 
     let seeds: Vec<u64> = (0..args.seeds).collect();
@@ -206,10 +215,8 @@ where
         .map_err(|error| error.to_string())?;
         Ok((run(problem, seed, grid[best])?, run(problem, seed, choice.peak)?, choice))
     })?;
-    let mean = |score: &dyn Fn(&((f64, bool), (f64, bool), _)) -> f64| {
-        100.0 * finals.iter().map(score).sum::<f64>() / finals.len() as f64
-    };
-    let (reference, chosen) = (mean(&|run| run.0.0), mean(&|run| run.1.0));
+    let reference = 100.0 * mean(finals.iter().map(|run| run.0.score));
+    let chosen = 100.0 * mean(finals.iter().map(|run| run.1.score));
     let peaks = || finals.iter().map(|run| run.2.peak);
     let costs: Vec<f64> = finals.iter().map(|run| run.2.updates as f64 / updates as f64).collect();
     say!(
@@ -218,7 +225,7 @@ where
         peaks().fold(f64::INFINITY, f64::min),
         peaks().fold(0.0, f64::max),
         reference - chosen,
-        100.0 * costs.iter().sum::<f64>() / costs.len() as f64,
+        100.0 * mean(costs.iter().copied()),
     )?;
-    Ok(Row { batch, short: reference - chosen, costs, diverged: finals.iter().filter(|run| run.1.1).count() })
+    Ok(Row { batch, short: reference - chosen, costs, diverged: finals.iter().filter(|run| run.1.diverged).count() })
 }

@@ -103,7 +103,8 @@ impl Problem for Friedman {
     type Batch = (Inputs, Outputs);
 
     fn hold_out(&self, share: f64) -> Result<Self, String> {
-        let kept = self.train.len() - (self.train.len() as f64 * share) as usize;
+        let all = self.train.len();
+        let kept = (0..all).filter(|&n| (n as f64) < all as f64 * (1.0 - share)).count();
         let (train, test) = self.train.split_at(kept);
         Ok(Self { train: train.into(), test: test.into() })
     }

@@ -336,13 +336,11 @@ fn sweep<T: Trial>(
         exponent += if change < -noticeable { FINE } else { COARSE };
     }
     let half = changes.iter().find(|(_, change)| lowest < 0.0 && *change <= 0.5 * lowest);
-    match half {
-        Some(&(first_guess, _)) => Ok((LossCurve::new(points, stop), first_guess)),
-        None => {
-            let highest = points.last().map_or(LOWEST_RATE, |point| point.lr);
-            Err(PeakSearchError::NeverFalls { lowest: LOWEST_RATE, highest, start })
-        }
-    }
+    let Some(&(first_guess, _)) = half else {
+        let highest = points.last().map_or(LOWEST_RATE, |point| point.lr);
+        return Err(PeakSearchError::NeverFalls { lowest: LOWEST_RATE, highest, start });
+    };
+    Ok((LossCurve::new(points, stop), first_guess))
 }
 
 struct Probes {

@@ -35,6 +35,9 @@ pub enum TrialError<Err, DeviceErr> {
     Config(#[from] ConfigError),
 }
 
+/// Why [`choose_peak`] gave no rate.
+pub type ChoosePeakError<Err, DeviceErr> = PeakSearchError<TrialError<Err, DeviceErr>>;
+
 /// Chooses the peak rate of a run by trial, on clones of `model` and `optimizer`. The originals do not change by a bit. See
 /// [`PeakSearch`] for what it does and what it costs.
 ///
@@ -88,7 +91,7 @@ pub fn choose_peak<M, O, D, E, B, L, T>(
     search: &PeakSearch,
     batches: impl IntoIterator<Item = B>,
     mut train: impl FnMut(&mut M, Gradients<E, D>, B) -> T,
-) -> Result<PeakChoice, PeakSearchError<TrialError<T::Err, D::Err>>>
+) -> Result<PeakChoice, ChoosePeakError<T::Err, D::Err>>
 where
     T: IntoResult<(L, Gradients<E, D>)>,
     M: TensorCollection<E, D> + Clone,

@@ -59,7 +59,7 @@ mod weight_average;
 pub use batch_norm::{average_batch_norm, recompute_batch_norm};
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};
-pub use choose_peak::{TrialError, choose_peak};
+pub use choose_peak::{ChoosePeakError, TrialError, choose_peak};
 pub use dead_relu::{DeadLayer, DeadRelus};
 pub use optimizers::*;
 pub use parameters::named_parameters;
