@@ -39,8 +39,8 @@ struct Args {
 const UPDATES: u64 = 10_000;
 const GAMMA: f64 = 0.99994;
 
-/// What the notebook printed as `current_lr` after so many updates, in the float32 of a GPU: triangular, triangular2,
-/// exp_range.
+/// What the notebook printed as `current_lr` after so many updates, in the float32 of a GPU: `triangular`,
+/// `triangular2`, `exp_range`.
 const PUBLISHED: [(u64, [f64; 3]); 7] = [
     (1000, [0.034_974_999_7, 0.034_974_999_7, 0.033_522_483_0]),
     (2000, [0.059_974_998_2, 0.059_974_998_2, 0.054_328_400_6]),

@@ -5,7 +5,7 @@
 
 use cyclic_optim::adapters::dfdx::{InPlace, named_parameters};
 use cyclic_optim::training::{GradientsOf, UpdateInPlace, clip_gradients};
-use cyclic_optim::{Adam, Clip, ClrConfig, Constant, CyclicOptimizer, Hyperparameters, RMSprop, Sgd};
+use cyclic_optim::{Adam, AdamW, Clip, ClrConfig, Constant, CyclicOptimizer, Hyperparameters, RMSprop, Sgd};
 use dfdx::dtypes::Dtype;
 use dfdx::optim::{AdamConfig, Momentum, Optimizer, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::{Axes2, Const, Cpu, PermuteTo, Rank1, Rank2, Tensor, TensorFromVec, ZeroGrads};
@@ -193,6 +193,13 @@ proptest! {
         let model = model::<f32>();
         clips_alike::<f32, _>(clip, || dfdx::optim::Adam::new(&model, config))?;
     }
+}
+
+#[test]
+fn adamw_has_the_bits_of_adam_with_decoupled_weight_decay() {
+    let config = AdamConfig { weight_decay: Some(WeightDecay::Decoupled(1e-2)), ..AdamConfig::default() };
+    same::<f32, _, _>(dfdx::optim::Adam::new(&model::<f32>(), config), AdamW::default()).unwrap();
+    same::<f64, _, _>(dfdx::optim::Adam::new(&model::<f64>(), config), AdamW::default()).unwrap();
 }
 
 /// A large parameter whose numbers do not lie in the order of its axes takes the slower way, and dfdx need not panic.

@@ -7,7 +7,10 @@ use cyclic_optim::adapters::dfdx::{
     AdadeltaConfig, AdagradConfig, AdamWConfig, AdamaxConfig, Elementwise, LionConfig, NadamConfig, Rule,
     TorchRMSpropConfig,
 };
-use cyclic_optim::{ClrConfig, Cyclic, CyclicOptimizer, Hyper};
+use cyclic_optim::{
+    Adadelta, Adagrad, ClrConfig, ConfigError, Cyclic, CyclicOptimizer, Hyper, Hyperparameters, TorchRMSprop,
+    Unsupported,
+};
 use dfdx::optim::{AdamConfig, Momentum, SgdConfig, WeightDecay};
 use dfdx::prelude::{AsArray, Cpu, Rank1, Tensor, TensorFrom, ZeroGrads};
 use serde_json::Value;
@@ -102,6 +105,20 @@ fn rules_of_pytorch_and_optax() {
         let difference = difference(name, AdamWConfig { weight_decay, ..AdamWConfig::default() });
         assert!(difference <= 1e-12, "{name}: {difference:e}");
     }
+}
+
+#[test]
+fn a_momentum_that_the_rule_lacks_is_an_error() {
+    let config = || ClrConfig::new(Cyclic::triangular2(0.1, 0.2, 20).unwrap()).with_momentum(0.85, 0.95).unwrap();
+    let lacking = [
+        CyclicOptimizer::try_new(Adagrad::<f64>::default(), config()).err(),
+        CyclicOptimizer::try_new(Adadelta::<f64>::default(), config()).err(),
+        CyclicOptimizer::try_new(TorchRMSprop::<f64>::default(), config()).err(),
+    ];
+    assert_eq!(lacking, [const { Some(ConfigError::NoMomentum) }; 3]);
+    let mut lion = LionConfig::default();
+    assert_eq!(lion.set(Hyper::WeightDecay, 0.1), Err(Unsupported(Hyper::WeightDecay)));
+    assert_eq!((lion.get(Hyper::WeightDecay), lion.get(Hyper::Momentum)), (None, Some(0.9)));
 }
 
 /// Half precision is calculated in f32 and rounded when it is stored.

@@ -1,7 +1,10 @@
 //! AdamW.
 
-use dfdx::optim::WeightDecay;
-use dfdx::tensor::Cpu;
+use dfdx::dtypes::Dtype;
+use dfdx::optim::{AdamConfig, WeightDecay};
+use dfdx::shapes::Shape;
+use dfdx::tensor::{Cpu, Storage, Tensor};
+use dfdx::tensor_ops::Device;
 
 use super::Elementwise;
 use super::adam::Constants;
@@ -88,6 +91,28 @@ impl Rule for AdamWConfig {
 
     fn weight_decay(&self) -> Option<WeightDecay> {
         Some(WeightDecay::Decoupled(self.weight_decay))
+    }
+
+    fn prefers_device(&self, numbers: usize) -> bool {
+        self.adam().prefers_device(numbers)
+    }
+
+    fn on_device<S: Shape, E: Dtype, D: Device<E>>(
+        &self,
+        update: Update,
+        parameter: &mut Tensor<S, E, D>,
+        gradient: &<D as Storage<E>>::Vec,
+        state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
+    ) -> Option<Result<(), D::Err>> {
+        self.adam().on_device(update, parameter, gradient, state)
+    }
+}
+
+impl AdamWConfig {
+    /// The same as dfdx has it.
+    fn adam(&self) -> AdamConfig {
+        let Self { lr, betas, eps, weight_decay } = *self;
+        AdamConfig { lr, betas, eps, weight_decay: Some(WeightDecay::Decoupled(weight_decay)) }
     }
 }
 
