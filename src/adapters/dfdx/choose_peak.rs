@@ -74,10 +74,10 @@ pub type ChoosePeakError<Err, DeviceErr> = PeakSearchError<TrialError<Err, Devic
 /// let model = device.build_module::<Linear<4, 1>, f32>();
 /// let adam = Adam::<f32, Cpu>::default();
 /// let x: Tensor<Rank2<8, 4>, f32, _> = device.sample_normal();
-/// let y = x.clone() * 0.5;
+/// let y = device.build_module::<Linear<4, 1>, f32>().forward(x.clone());
 ///
 /// let choice = choose_peak(&model, &adam, &PeakSearch::new(2000)?, std::iter::repeat((x, y)), |model, grads, (x, y)| {
-///     let loss = mse_loss(model.forward(x.trace(grads)), y.slice((.., 0..1)).realize());
+///     let loss = mse_loss(model.forward(x.trace(grads)), y);
 ///     (loss.array(), loss.backward())
 /// })?;
 /// println!("{choice}");
