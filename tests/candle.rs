@@ -14,10 +14,12 @@ use std::path::Path;
 use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Error, Result, Tensor, Var};
 use candle_nn::{AdamW, Linear, Module, Optimizer, ParamsAdamW, SGD, VarBuilder, VarMap, linear, loss};
-use cyclic_optim::adapters::candle::{RangeTestError, Snapshot, Variables, config_error, range_test, update_error};
+use cyclic_optim::adapters::candle::{
+    RangeTestError, Snapshot, Variables, broadcast, config_error, range_test, update_error,
+};
 use cyclic_optim::feedback::{Plateau, Stop};
 use cyclic_optim::range_test::{RangeTest, StopReason};
-use cyclic_optim::training::{GradientsOf, clip_gradients};
+use cyclic_optim::training::{Accumulator, GradientsOf, Ranks, Threads, clip_gradients};
 use cyclic_optim::{
     Clip, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, History, Hyper, Hyperparameters,
     OneCycle, Schedule, Unsupported, UpdateError, from_fn,
@@ -409,6 +411,60 @@ fn gradients_of_parts_of_a_batch_add_up() {
     for (whole, parts) in whole.values().iter().flatten().zip(parts.values().iter().flatten()) {
         assert!((whole - parts).abs() < 1e-15);
     }
+}
+
+/// Two ranks with unequal shards, in micro-batches, end with the same bits, and where one process ends that has the whole batch.
+#[test]
+fn ranks_and_micro_batches_train_as_one() {
+    let mut whole = Job::new(DType::F64);
+    let config = || ClrConfig::new(constant()).with_clip(Clip { norm: Some(0.1), value: None }).unwrap();
+    let mut optimizer = CyclicOptimizer::new(whole.adamw(), config());
+    for _ in 0..30 {
+        let mut gradients = whole.loss().backward().unwrap();
+        optimizer.apply(&mut whole.variables, &mut gradients, 1.0).unwrap();
+    }
+    let ranks = Threads::run(2, |ranks| {
+        let mut job = Job::new(DType::F64);
+        if !ranks.is_first() {
+            job.variables.all_vars().iter().try_for_each(|variable| variable.set(&variable.zeros_like()?)).unwrap();
+        }
+        broadcast(ranks, &job.variables).unwrap();
+        let mut optimizer = CyclicOptimizer::new(job.adamw(), config()).with_history(History::new());
+        let mut sum = Accumulator::on(ranks);
+        let (x, y) = (job.x.clone(), job.y.clone());
+        // Of eight samples, rank 0 has 2 and 3, and rank 1 the others.
+        let parts: &[_] = if ranks.is_first() { &[(0, 2), (2, 3)] } else { &[(5, 3)] };
+        for _ in 0..30 {
+            for &(start, length) in parts {
+                (job.x, job.y) = (x.narrow(0, start, length).unwrap(), y.narrow(0, start, length).unwrap());
+                let loss = job.loss();
+                let value = loss.to_scalar::<f64>().unwrap();
+                sum.add(&job.variables, &mut loss.backward().unwrap(), value, length).unwrap();
+            }
+            optimizer.apply(&mut job.variables, &mut GradStore::default(), &mut sum)?;
+        }
+        let losses = optimizer.history().unwrap().updates().values("loss").unwrap();
+        Ok::<_, UpdateError<Error>>((job.values(), losses))
+    })
+    .unwrap();
+    assert_eq!(ranks[0], ranks[1]);
+    for (one, many) in whole.values().iter().flatten().zip(ranks[0].0.iter().flatten()) {
+        assert!((one - many).abs() < 1e-12, "{one} {many}");
+    }
+    // Two losses of all samples: at the start, and where it ends.
+    assert!((ranks[0].1[0] - Job::new(DType::F64).loss().to_scalar::<f64>().unwrap()).abs() < 1e-15);
+}
+
+#[test]
+fn a_variable_that_a_micro_batch_does_not_use_counts_as_zeros() {
+    let (used, unused) = (Var::new(0.0, CPU).unwrap(), Var::new(3.0, CPU).unwrap());
+    let mut variables = vec![used.clone(), unused.clone()];
+    let mut optimizer = CyclicOptimizer::new(SGD::new(variables.clone(), 0.0).unwrap(), Constant::new(1.0).unwrap());
+    let mut sum = Accumulator::new();
+    sum.add(&variables, &mut used.backward().unwrap(), 1.0, 1).unwrap();
+    sum.add(&variables, &mut unused.backward().unwrap(), 1.0, 3).unwrap();
+    optimizer.apply(&mut variables, &mut GradStore::default(), &mut sum).unwrap();
+    assert_eq!((used.to_scalar::<f64>().unwrap(), unused.to_scalar::<f64>().unwrap()), (-0.25, 2.25));
 }
 
 #[test]

@@ -26,6 +26,15 @@ impl<M: Variables> GradientsOf<M> for GradStore {
         })
     }
 
+    fn fill_missing(&mut self, model: &M) -> Result<()> {
+        model.for_each(&mut |_, variable| {
+            if variable.dtype().is_float() && self.get(variable).is_none() {
+                self.insert(variable, variable.as_detached_tensor().zeros_like()?);
+            }
+            Ok(())
+        })
+    }
+
     fn zero(&mut self, model: &M) -> Result<()> {
         model.for_each(&mut |_, variable| {
             self.remove(variable);

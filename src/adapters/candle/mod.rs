@@ -45,30 +45,34 @@
 //! Momentum means `beta1` of `AdamW`. candle's `SGD` has no momentum: to cycle it is
 //! [`NoMomentum`](crate::ConfigError::NoMomentum).
 //!
-//! # Gradient accumulation
+//! # Several micro-batches, several processes
 //!
-//! `GradStore::extend` adds gradients. Scale each loss by its share of the samples, then apply once:
+//! An [`Accumulator`](crate::training::Accumulator) averages the gradients of several micro-batches, and of several processes
+//! that train one model. candle's gradients travel in f64. Start all ranks from the same values with [`broadcast`].
 //!
 //! ```
-//! # use candle_core::{Device, Tensor, Var, backprop::GradStore};
+//! # use candle_core::{Device, Var, backprop::GradStore};
 //! # use candle_nn::{Optimizer, SGD};
 //! # use cyclic_optim::{Constant, CyclicOptimizer};
+//! use cyclic_optim::training::Accumulator;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let weight = Var::new(0.0, &Device::Cpu)?;
 //! # let mut variables = vec![weight.clone()];
 //! # let mut optimizer = CyclicOptimizer::new(SGD::new(variables.clone(), 0.0)?, Constant::new(1.0)?);
 //! # let loss_of = |slope: f64| weight.affine(slope, 0.0);
-//! let (mut gradients, mut sum) = (GradStore::default(), 0.0);
-//! for part in [1.0, 3.0] {
-//!     let loss = (loss_of(part)? / 2.0)?; // two parts of one size
-//!     sum += loss.to_scalar::<f64>()?;
-//!     gradients.extend(loss.backward()?)?;
+//!
+//! let mut sum = Accumulator::new();
+//! for (micro_batch, samples) in [(1.0, 24), (5.0, 8)] {
+//!     let loss = loss_of(micro_batch)?;
+//!     sum.add(&variables, &mut loss.backward()?, loss.to_scalar::<f64>()?, samples)?;
 //! }
-//! optimizer.apply(&mut variables, &mut gradients, sum)?;
-//! assert_eq!(weight.to_scalar::<f64>()?, -2.0); // the mean of the two slopes
+//! optimizer.apply(&mut variables, &mut GradStore::default(), &mut sum)?;
+//! assert_eq!(weight.to_scalar::<f64>()?, -2.0); // the mean of the slopes over all samples
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! In one process, candle's own `GradStore::extend` adds gradients as well; then scale each loss by its share of the samples.
 //!
 //! # What is saved
 //!
@@ -79,12 +83,14 @@
 //! variable share its values, so keep the best ones in a [`Snapshot`] instead of
 //! [`BestWeights`](crate::training::BestWeights).
 
+mod broadcast;
 mod gradients;
 mod hyper;
 mod range_test;
 mod update;
 mod variables;
 
+pub use broadcast::broadcast;
 pub use range_test::{RangeTestError, range_test};
 pub use update::{config_error, update_error};
 pub use variables::{Snapshot, Variables};
