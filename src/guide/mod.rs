@@ -6,6 +6,9 @@
 #[doc = include_str!("../../examples/pictures/schedules.svg")]
 pub mod schedules {}
 
+#[doc = include_str!("optimizers.md")]
+pub mod optimizers {}
+
 #[doc = include_str!("finding_the_range.md")]
 pub mod finding_the_range {}
 
@@ -22,6 +25,9 @@ pub mod resuming {}
 
 #[doc = include_str!("config_files.md")]
 pub mod config_files {}
+
+#[doc = include_str!("many_machines.md")]
+pub mod many_machines {}
 
 #[doc = include_str!("frameworks.md")]
 pub mod frameworks {}
