@@ -61,7 +61,9 @@ fn measure(ranks: &Mpi, budget: f64) -> Result<(), Box<dyn std::error::Error>> {
             let start = Instant::now();
             ranks.sum_f32(&mine, &mut all)?;
             bare.push(start.elapsed().as_secs_f64() * 1e6);
-            all.iter_mut().for_each(|number| *number *= 0.5);
+            for number in &mut all {
+                *number *= 0.5;
+            }
             ranks.mean(0.0, 1)?;
             let start = Instant::now();
             sum.with(1.0, 32).average(&parameters, &mut gradients)?;

@@ -9,6 +9,8 @@
 //!
 //! Look at the end hash, which is made of all parameters: with `--reproducible` it is the same for any number of ranks.
 
+#![allow(clippy::cast_precision_loss, reason = "small numbers")]
+
 mod support;
 
 use std::cell::Cell;
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
 }
 
 #[cfg(feature = "mpi")]
+#[expect(clippy::unnecessary_wraps, reason = "without MPI it can fail")]
 fn processes(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     // An error of any rank ends the job.
     cyclic_optim::training::Mpi::run(|ranks| run(args, data, ranks, "processes"));

@@ -2,6 +2,12 @@
 //! made up, and in dfdx.
 
 #![cfg(feature = "std")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "small numbers, and the models of a framework are passed by reference"
+)]
 
 #[cfg(feature = "dfdx")]
 mod support;
@@ -130,7 +136,7 @@ fn train<R: Ranks>(mut sum: Accumulator<'_, R>, batch: usize, epochs: u64) -> Re
         }
     }
     assert_eq!(optimizer.iterations(), epochs * plan.batches_per_epoch() as u64);
-    Ok((model, optimizer.history().unwrap().updates().values("loss").unwrap().to_vec()))
+    Ok((model, optimizer.history().unwrap().updates().values("loss").unwrap().clone()))
 }
 
 fn bits(numbers: &[f32]) -> Vec<u32> {
