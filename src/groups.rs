@@ -182,8 +182,8 @@ impl Groups {
 
     /// The first prefix that none of these names has.
     #[must_use]
-    pub fn unknown_prefix<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Option<&str> {
-        let unknown = self.0.iter().find(|group| !names.clone().any(|name| group.has(name)));
+    pub fn unknown_prefix(&self, names: &[impl AsRef<str>]) -> Option<&str> {
+        let unknown = self.0.iter().find(|group| !names.iter().any(|name| group.has(name.as_ref())));
         unknown.map(|group| group.prefix.as_str())
     }
 
@@ -235,7 +235,7 @@ mod tests {
         let twice = Groups::discriminative(["0", "1", "0"], 2.0).unwrap_err();
         assert_eq!(twice, ConfigError::SamePrefix { prefix: "0".into() });
         let groups = Groups::discriminative(["0", "2"], 2.0).unwrap();
-        assert_eq!(groups.unknown_prefix(["0.weight", "1.weight"].into_iter()), Some("2"));
-        assert_eq!(groups.unknown_prefix(["0.weight", "2.weight"].into_iter()), None);
+        assert_eq!(groups.unknown_prefix(&["0.weight", "1.weight"]), Some("2"));
+        assert_eq!(groups.unknown_prefix(&["0.weight", "2.weight"]), None);
     }
 }

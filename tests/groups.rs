@@ -249,15 +249,13 @@ fn discriminative_rates() {
     let mut grads = gradients(&model, 0);
     optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
     let grads = gradients(&start, 0);
-    let moved = |before: f32, after: f32, gradient: f32, rate: f64| {
-        assert!((f64::from(before - after) - rate * f64::from(gradient)).abs() < 1e-7);
-    };
-    let (first, second) = (grads.get(&start.0.bias).as_vec(), grads.get(&start.2.bias).as_vec());
-    for n in 0..8 {
-        moved(start.0.bias.as_vec()[n], model.0.bias.as_vec()[n], first[n], 0.01 / 2.6);
-    }
-    for n in 0..2 {
-        moved(start.2.bias.as_vec()[n], model.2.bias.as_vec()[n], second[n], 0.01);
+    for (before, after, gradient, rate) in [
+        (start.0.bias.as_vec(), model.0.bias.as_vec(), grads.get(&start.0.bias).as_vec(), 0.01 / 2.6),
+        (start.2.bias.as_vec(), model.2.bias.as_vec(), grads.get(&start.2.bias).as_vec(), 0.01),
+    ] {
+        for ((before, after), gradient) in before.into_iter().zip(after).zip(gradient) {
+            assert!((f64::from(before - after) - rate * f64::from(gradient)).abs() < 1e-7);
+        }
     }
 }
 

@@ -50,7 +50,7 @@ impl Assignment {
         self.seen = seen.ids;
         if self.seen != self.ids {
             let names = names_of::<_, E, D>(model, &self.seen);
-            self.unknown = self.groups.unknown_prefix(names.iter().map(String::as_str)).map(Into::into);
+            self.unknown = self.groups.unknown_prefix(&names).map(Into::into);
             self.group = names.iter().map(|name| self.groups.of(name)).collect();
             self.ids.clone_from(&self.seen);
         }
@@ -64,8 +64,8 @@ impl Assignment {
     }
 
     /// Whether a parameter is frozen.
-    pub(super) fn is_frozen(&self, id: &UniqueId) -> bool {
-        let group = self.ids.iter().position(|own| own == id).and_then(|n| self.of(n));
+    pub(super) fn is_frozen(&self, id: UniqueId) -> bool {
+        let group = self.ids.iter().position(|&own| own == id).and_then(|n| self.of(n));
         group.and_then(|group| self.groups.iter().nth(group)).is_some_and(Group::is_frozen)
     }
 }

@@ -206,7 +206,7 @@ impl<R: Rule, E: Dtype, D: Device<E>> Elementwise<R, E, D> {
             return Ok(Vec::new());
         }
         let mut missing = missing_gradients(module, gradients).map_err(OptimizerUpdateError::DeviceError)?.ids;
-        missing.retain(|id| !self.assignment.is_frozen(id));
+        missing.retain(|&id| !self.assignment.is_frozen(id));
         Ok(missing)
     }
 
