@@ -94,8 +94,11 @@ fn cycles_are_numbered_through_a_nested_sequence_that_ends_without_one() {
 }
 
 #[test]
-fn a_sequence_has_no_height_and_has_to_fit() {
-    let sequence = Sequence::new([Part::endless(triangle())]).unwrap();
+fn a_sequence_has_the_heights_of_its_parts_and_has_to_fit() {
+    let cycled = Sequence::new([Part::new(Constant::new(1.0).unwrap(), 3), Part::endless(triangle())]).unwrap();
+    assert_eq!((cycled.height_at(0), cycled.height_at(4)), (Some(0.0), triangle().height_at(1)));
+    assert!(ClrConfig::new(cycled).with_momentum(0.8, 0.9).is_ok());
+    let sequence = Sequence::new([Part::endless(Constant::new(1.0).unwrap())]).unwrap();
     assert!(matches!(ClrConfig::new(sequence).with_momentum(0.8, 0.9), Err(ConfigError::NoHeight)));
     let last = LinearDecay::new(1.0, 0.0, u64::MAX).unwrap();
     let too_long = Sequence::new([Part::new(triangle(), 1), Part::endless(last)]);
