@@ -310,7 +310,7 @@ proptest! {
         }
         let mut restored = CyclicOptimizer::new(Remembers::with_momentum(), config);
         restored.restore(optimizer.state()).unwrap();
-        for step in step..step + n {
+        for step in step..step.saturating_add(n) {
             if optimizer.config().decay() == 0.0 {
                 let value = other.value_at(step);
                 let bounds = optimizer.config().bounds();
