@@ -3,8 +3,7 @@
 mod support;
 
 use cyclic_optim::{
-    Applied, ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, CyclicOptimizer, Hyper, LinearDecay, OneCycle,
-    Part, Schedule, Sequence,
+    Applied, ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, CyclicOptimizer, Hyper, LinearDecay, Schedule,
 };
 use support::{Remembers, RemembersAll};
 
@@ -162,6 +161,7 @@ mod in_dfdx {
 
     use super::*;
     use cyclic_optim::{Adam, Hyperparameters, RMSprop, Sgd};
+    use cyclic_optim::{OneCycle, Part, Sequence};
 
     type Net = (Linear<4, 8>, ReLU, Linear<8, 2>);
 

@@ -46,7 +46,12 @@ fn a_run_from_a_config_file_to_a_picture() {
             optimizer.restore(state).unwrap();
         }
         let loss = foreign.weight * foreign.weight;
-        optimizer.update_with(|rates| Ok::<_, ()>(foreign.step(rates.lr, rates.momentum.unwrap()))).unwrap();
+        optimizer
+            .update_with(|rates| {
+                foreign.step(rates.lr, rates.momentum.unwrap());
+                Ok::<_, ()>(())
+            })
+            .unwrap();
         optimizer.record(loss);
         assert_eq!(optimizer.last(), Some(expected));
     }

@@ -163,6 +163,8 @@ impl Schedule for Product {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
     use crate::schedule::{Constant, Cyclic, ExponentialDecay, LinearDecay, OneCycle, Part, ScheduleExt, Sequence};
 
