@@ -13,7 +13,7 @@ use crate::numeric;
 
 /// The processes of a run, as one of them sees them. Each has a rank, counted from 0.
 ///
-/// Three implementations are here: [`Alone`], [`Threads`](super::Threads) of one process, and `Mpi` (feature `mpi`). With
+/// Three implementations are here: [`Alone`], `Threads` of one process (feature `std`), and `Mpi` (feature `mpi`). With
 /// [`Accumulator::on`](super::Accumulator::on) they train one model together.
 ///
 /// Every method that returns a `Result` is a *collective* operation: all ranks call it, in the same order and with slices of
