@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
-use super::accumulator::{AverageError, BatchLoss};
+use super::accumulator::BatchLoss;
 use super::clip::Clipping;
+use super::exchange::AverageError;
 use super::gradients::{GradientsOf, UpdateFailure, UpdateInPlace, norm_of};
 use crate::config::Clip;
 use crate::error::ConfigError;

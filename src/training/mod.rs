@@ -8,6 +8,7 @@ mod accumulator;
 mod apply;
 mod best_weights;
 pub(crate) mod clip;
+mod exchange;
 mod gradients;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -18,10 +19,11 @@ mod shards;
 mod threads;
 pub(crate) mod wide;
 
-pub use accumulator::{Accumulator, AverageError, BatchLoss, LastMicroBatch};
+pub use accumulator::{Accumulator, BatchLoss, LastMicroBatch};
 pub use apply::UpdateError;
 pub use best_weights::BestWeights;
 pub use clip::Clipping;
+pub use exchange::AverageError;
 pub use gradients::{Element, GradientsOf, UpdateFailure, UpdateInPlace, clip_gradients};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
