@@ -7,8 +7,12 @@ mod support;
 use cyclic_optim::adapters::dfdx::{SnapshotEnsemble, WeightAverage};
 use cyclic_optim::checkpoint::{PartCounts, RunPart};
 use cyclic_optim::feedback::EarlyStopping;
-use cyclic_optim::training::BestWeights;
-use cyclic_optim::{Adam, Checkpoint, CheckpointError, ClrConfig, CyclicOptimizer, WarmRestarts};
+use cyclic_optim::training::{Accumulator, BestWeights};
+use cyclic_optim::{
+    Adam, Checkpoint, CheckpointError, Clip, ClrConfig, CosineDecay, Cyclic, CyclicOptimizer, Group, Groups, Guard,
+    Hyper, Place, WarmRestarts,
+};
+use dfdx::optim::{AdamConfig, WeightDecay};
 use dfdx::prelude::*;
 use support::Folder;
 
@@ -233,5 +237,79 @@ fn an_exponential_mean_is_resumed() {
         let mut parts: [(&str, &mut dyn RunPart<Model>); 1] = [("ema", &mut equal)];
         let error = saved.restore_with(&mut model(3), &mut new(), &mut parts).unwrap_err().to_string();
         assert!(error.contains("was saved as exponential_weight_average and is weight_average"), "{error}");
+    }
+}
+
+/// Groups, schedules of other hyper-parameters, exact bias correction, clipping, micro-batches, changes in mid-run and an
+/// exponential average: together, interrupted at each update.
+#[test]
+fn everything_at_once_resumes_to_the_same_bits() {
+    struct Everything {
+        model: Model,
+        optimizer: CyclicOptimizer<Adam<f32, Cpu>>,
+        average: WeightAverage<Model, f32, Cpu>,
+    }
+    let new = |seed: u64| {
+        let bias = Group::new("bias", 0.5).unwrap().with_weight_decay(0.0).unwrap();
+        let config = ClrConfig::new(Cyclic::triangular2(0.001, 0.1, 7).unwrap())
+            .with_momentum(0.8, 0.95)
+            .and_then(|config| config.with_hyper(Hyper::WeightDecay, CosineDecay::new(0.1, 0.01, 25)?))
+            .and_then(|config| config.with_hyper(Hyper::Beta2, Cyclic::triangular(0.9, 0.99, 5)?))
+            .and_then(|config| config.with_groups(Groups::new([bias])?))
+            .and_then(|config| config.with_clip(Clip { norm: Some(0.5), value: None }))
+            .and_then(|config| config.with_guard(Guard { gradients: true, max_refusals: None }))
+            .unwrap();
+        let cfg = AdamConfig { weight_decay: Some(WeightDecay::Decoupled(0.1)), ..AdamConfig::default() };
+        Everything {
+            model: model(seed),
+            optimizer: CyclicOptimizer::new(Adam::new(cfg).with_exact_bias_correction(), config),
+            average: WeightAverage::exponential(0.9).unwrap().with_warm_up(),
+        }
+    };
+    let train = |run: &mut Everything, until: u64| {
+        let (mut grads, mut sum) = (run.model.alloc_grads(), Accumulator::new());
+        while run.optimizer.iterations() < until {
+            let update = run.optimizer.iterations();
+            match update {
+                12 => run.optimizer.set_step_size(4, Place::Keep).unwrap(),
+                18 => run.optimizer.set_groups(Groups::discriminative(["bias", "weight"], 2.0).unwrap()).unwrap(),
+                24 => run.optimizer.reset_cycle(),
+                _ => {}
+            }
+            let device = Cpu::seed_from_u64(500 + update);
+            for part in 0..2 {
+                let x: Tensor<Rank2<4, 3>, f32, _> = device.sample_normal();
+                let loss = run.model.forward(x.trace(grads)).square().mean();
+                // A bad batch: its update is refused once, as the sixth one.
+                let bad = update == 6 && part == 1 && run.optimizer.state().refusals == 0;
+                let value = if bad { f32::NAN } else { loss.array() };
+                grads = loss.backward();
+                sum.add(&run.model, &mut grads, value, 4).unwrap();
+            }
+            if run.optimizer.apply(&mut run.model, &mut grads, &mut sum).is_ok() {
+                run.average.after_update(&run.optimizer, &run.model).unwrap();
+            }
+        }
+    };
+    let bits = |run: &Everything| {
+        let numbers = |model: &Model| [model.weight.as_vec(), model.bias.as_vec()].concat();
+        let average = run.average.model().map(numbers).unwrap_or_default();
+        let bits: Vec<u32> = numbers(&run.model).into_iter().chain(average).map(f32::to_bits).collect();
+        (bits, run.optimizer.state(), run.optimizer.last())
+    };
+    let folder = Folder::new("everything");
+    let path = folder.0.join("run.st");
+    let mut whole = new(1);
+    train(&mut whole, 30);
+    for stop in 0..30 {
+        let mut first = new(1);
+        train(&mut first, stop);
+        Checkpoint::write_with(&path, &first.model, &first.optimizer, &[("average", &first.average)]).unwrap();
+        let mut resumed = new(2);
+        let Everything { model, optimizer, average } = &mut resumed;
+        Checkpoint::resume_or_start(&path, model, optimizer, &mut [("average", average)]).unwrap();
+        assert_eq!(bits(&resumed), bits(&first), "stopped at {stop}");
+        train(&mut resumed, 30);
+        assert_eq!(bits(&resumed), bits(&whole), "stopped at {stop}");
     }
 }
