@@ -22,6 +22,7 @@ use crate::numeric;
 /// # Examples
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use cyclic_optim::training::{Ranks, Threads};
 ///
 /// let means = Threads::run(2, |ranks| {
@@ -31,6 +32,7 @@ use crate::numeric;
 ///     ranks.mean(mean, mine.len())
 /// })?;
 /// assert_eq!(means, [3.0, 3.0]);
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Ranks {
@@ -110,6 +112,7 @@ pub trait Ranks {
     /// keeps its error; the others get [`RanksError::Failed`], with the rank and the message of the first one that failed.
     ///
     /// ```
+    /// # #[cfg(feature = "std")] {
     /// use cyclic_optim::training::{Ranks, RanksError, Threads};
     ///
     /// let messages = Threads::run(3, |ranks| {
@@ -118,6 +121,7 @@ pub trait Ranks {
     ///     Ok::<_, RanksError>(ranks.agree(read).unwrap_err().to_string())
     /// })?;
     /// assert_eq!(messages, ["rank 1: no such file", "no such file", "rank 1: no such file"]);
+    /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

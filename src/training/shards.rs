@@ -16,6 +16,7 @@ use crate::error::ConfigError;
 /// # Examples
 ///
 /// ```
+/// # #[cfg(feature = "std")] {
 /// use cyclic_optim::training::{RanksError, Ranks, ShardPlan, Threads};
 ///
 /// let plan = ShardPlan::new(10, 4, 7)?;
@@ -28,6 +29,7 @@ use crate::error::ConfigError;
 /// let mut all = shares.concat().concat();
 /// all.sort();
 /// assert_eq!(all, (0..10).collect::<Vec<_>>());
+/// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
