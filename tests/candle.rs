@@ -22,7 +22,7 @@ use cyclic_optim::range_test::{RangeTest, StopReason};
 use cyclic_optim::training::{Accumulator, GradientsOf, Ranks, Threads, clip_gradients};
 use cyclic_optim::{
     Clip, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, History, Hyper, Hyperparameters,
-    OneCycle, Schedule, Unsupported, UpdateError, from_fn,
+    OneCycle, RunLength, Schedule, Unsupported, UpdateError, from_fn,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -164,9 +164,10 @@ fn config_files_written_for_dfdx_run_unchanged() {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
+        let run = RunLength::new(10, 20).unwrap(); // for lengths in epochs
         let config: ClrConfig = match path.extension().unwrap().to_str().unwrap() {
-            "json" => serde_json::from_str(&text).unwrap(),
-            _ => toml::from_str(&text).unwrap(),
+            "json" => ClrConfig::deserialize_for(&run, &mut serde_json::Deserializer::from_str(&text)).unwrap(),
+            _ => ClrConfig::deserialize_for(&run, toml::Deserializer::parse(&text).unwrap()).unwrap(),
         };
         let job = Job::new(DType::F32);
         let first = job.loss().to_scalar::<f32>().unwrap();

@@ -17,7 +17,8 @@ use burn::optim::{Adam, AdamConfig, GradientsParams, ModuleOptimizer, SgdConfig}
 use burn::tensor::{Bytes, Device, Tensor, TensorData, activation::relu};
 use cyclic_optim_burn::cyclic_optim::feedback::{EarlyStopping, Plateau, Stop};
 use cyclic_optim_burn::cyclic_optim::{
-    Clip, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, OneCycle, RateAndMomentum, from_fn,
+    Clip, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, OneCycle, RateAndMomentum, RunLength,
+    from_fn,
 };
 use cyclic_optim_burn::{ClrScheduler, CycledMomentum, LoadError, SchedulerError};
 use proptest::prelude::*;
@@ -180,9 +181,10 @@ fn config_files_written_for_dfdx_run_unchanged() {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
+        let run = RunLength::new(10, 20).unwrap(); // for lengths in epochs
         let config: ClrConfig = match path.extension().unwrap().to_str().unwrap() {
-            "json" => serde_json::from_str(&text).unwrap(),
-            _ => toml::from_str(&text).unwrap(),
+            "json" => ClrConfig::deserialize_for(&run, &mut serde_json::Deserializer::from_str(&text)).unwrap(),
+            _ => ClrConfig::deserialize_for(&run, toml::Deserializer::parse(&text).unwrap()).unwrap(),
         };
         let (mut scheduler, adam) = ClrScheduler::with_optimizer(config.clone(), |beta1| {
             AdamConfig::new().with_beta_1(beta1.unwrap_or(0.9) as f32).build()
