@@ -7,8 +7,7 @@
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers")]
 
-use std::path::{Path, PathBuf};
-use std::{error::Error, fs};
+use std::{error::Error, fs, path::Path, path::PathBuf};
 
 use burn::nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
@@ -16,7 +15,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation::relu};
 use burn::{lr_scheduler::LrScheduler, module::Module};
 use clap::Parser;
 use cyclic_optim_burn::ClrScheduler;
-use cyclic_optim_burn::cyclic_optim::{ClrConfig, OneCycle};
+use cyclic_optim_burn::cyclic_optim::{ClrConfig, OneCycle, RunLength};
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 const EPOCHS: usize = 20;
@@ -70,10 +69,10 @@ fn run(seed: u64, file: Option<&Path>) -> Result<f64, Box<dyn Error>> {
     let (images, labels) = read("train", &device)?;
     let count = labels.dims()[0];
 
-    let updates = EPOCHS * count.div_ceil(BATCH);
+    let batches = count.div_ceil(BATCH);
     let config = match file {
-        Some(file) => read_config(file)?,
-        None => ClrConfig::new(OneCycle::new(0.02, updates as u64)?).with_momentum(0.85, 0.95)?,
+        Some(file) => read_config(file, &RunLength::new(batches as u64, EPOCHS as u64)?)?,
+        None => ClrConfig::new(OneCycle::new(0.02, (EPOCHS * batches) as u64)?).with_momentum(0.85, 0.95)?,
     };
     let (mut scheduler, adam) = ClrScheduler::with_optimizer(config, |beta1| {
         AdamConfig::new().with_epsilon(1e-8).with_beta_1(beta1.unwrap_or(0.9) as f32).build()
@@ -112,8 +111,10 @@ fn read(part: &str, device: &Device) -> Result<(Tensor<2>, Tensor<1, Int>), Box<
     Ok((images, Tensor::from_data(labels.as_slice(), device)))
 }
 
-fn read_config(file: &Path) -> Result<ClrConfig, Box<dyn Error>> {
+fn read_config(file: &Path, run: &RunLength) -> Result<ClrConfig, Box<dyn Error>> {
     let text = fs::read_to_string(file)?;
-    let is_json = file.extension().is_some_and(|extension| extension == "json");
-    Ok(if is_json { serde_json::from_str(&text)? } else { toml::from_str(&text)? })
+    if file.extension().is_some_and(|extension| extension == "json") {
+        return Ok(ClrConfig::deserialize_for(run, &mut serde_json::Deserializer::from_str(&text))?);
+    }
+    Ok(ClrConfig::deserialize_for(run, toml::Deserializer::parse(&text)?)?)
 }

@@ -78,11 +78,24 @@ pub struct ClrScheduler<S = Policy> {
 /// What schedulers and handles of one run share.
 #[derive(Debug)]
 struct Shared<S> {
-    /// The run as it was after the last step. Reports are judged on it.
+    /// The run as the handles see it. Reports are judged on it.
     judge: CyclicOptimizer<RateAndMomentum, S>,
+    /// Where the run stands, if the judge has not been brought there: few updates are followed by a question.
+    ahead: Option<ClrState>,
     /// All reports, for schedulers that have not taken them yet.
     reports: Vec<Report>,
     load_error: Option<LoadError>,
+}
+
+impl<S: Schedule> Shared<S> {
+    /// The judge, where the run stands.
+    fn judge(&mut self) -> &mut CyclicOptimizer<RateAndMomentum, S> {
+        if let Some(state) = self.ahead.take() {
+            // The state is one of a run with the same config, so it is valid.
+            let _ = self.judge.restore(state);
+        }
+        &mut self.judge
+    }
 }
 
 /// A metric for the plateau and one for early stopping.
@@ -158,7 +171,7 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
         let run = CyclicOptimizer::try_new(RateAndMomentum { lr: 0.0, momentum }, config)?;
         let cell = MomentumCell::default();
         cell.set(run.momentum());
-        let shared = Shared { judge: run.clone(), reports: Vec::new(), load_error: None };
+        let shared = Shared { judge: run.clone(), ahead: None, reports: Vec::new(), load_error: None };
         Ok(Self { run, shared: Arc::new(Mutex::new(shared)), momentum: cell, taken: 0 })
     }
 
@@ -166,7 +179,7 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         let mut shared = lock(&self.shared);
-        shared.judge = shared.judge.clone().with_history(history);
+        shared.judge = shared.judge().clone().with_history(history);
         drop(shared);
         self
     }
@@ -237,8 +250,7 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
 
     /// Shows the handles where the run stands.
     fn publish(&self) {
-        // The state is one of a run with the same config, so it is valid.
-        let _ = lock(&self.shared).judge.restore(self.run.state());
+        lock(&self.shared).ahead = Some(self.run.state());
     }
 }
 
@@ -303,7 +315,7 @@ impl<S: Schedule> RunHandle<S> {
     pub fn report_separately(&self, plateau_metric: f64, early_stopping_metric: f64) -> Observation {
         let mut shared = lock(&self.0);
         shared.reports.push((plateau_metric, early_stopping_metric));
-        shared.judge.observe_separately(plateau_metric, early_stopping_metric)
+        shared.judge().observe_separately(plateau_metric, early_stopping_metric)
     }
 
     /// Records the last update with its loss, if the scheduler was made [`with_history`](ClrScheduler::with_history).
@@ -325,31 +337,31 @@ impl<S: Schedule> RunHandle<S> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn record(&self, loss: f64) {
-        lock(&self.0).judge.record(loss);
+        lock(&self.0).judge().record(loss);
     }
 
     /// A copy of the history so far, if one is kept.
     #[must_use]
     pub fn history(&self) -> Option<History> {
-        lock(&self.0).judge.history().cloned()
+        lock(&self.0).judge().history().cloned()
     }
 
     /// What the last update used; `None` before the first one.
     #[must_use]
     pub fn last(&self) -> Option<Applied> {
-        lock(&self.0).judge.last()
+        lock(&self.0).judge().last()
     }
 
     /// Why the run should stop, if a report has said so.
     #[must_use]
     pub fn stopped(&self) -> Option<Stop> {
-        lock(&self.0).judge.stopped()
+        lock(&self.0).judge().stopped()
     }
 
     /// The number of updates made.
     #[must_use]
     pub fn iterations(&self) -> u64 {
-        lock(&self.0).judge.iterations()
+        lock(&self.0).judge().iterations()
     }
 
     /// Why the last record was not loaded; `None` if it was, or if there was none.
