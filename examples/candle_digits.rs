@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{Activation, AdamW, Linear, Module, Optimizer, ParamsAdamW, loss::cross_entropy, seq};
 use clap::Parser;
-use cyclic_optim::{ClrConfig, CyclicOptimizer, OneCycle};
+use cyclic_optim::{ClrConfig, CyclicOptimizer, OneCycle, RunLength};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, seq::SliceRandom};
 
@@ -61,7 +61,7 @@ fn run(seed: u64, file: Option<&Path>) -> Result<f64, Box<dyn Error>> {
         .add(layer(32, 10, &mut random, &mut variables)?);
 
     let config = match file {
-        Some(file) => read_config(file)?,
+        Some(file) => read_config(file, &RunLength::new(batches as u64, EPOCHS as u64)?)?,
         None => ClrConfig::new(OneCycle::new(0.02, (EPOCHS * batches) as u64)?).with_momentum(0.85, 0.95)?,
     };
     let adamw = AdamW::new(variables, ParamsAdamW { weight_decay: 0.0, ..ParamsAdamW::default() })?;
@@ -109,8 +109,11 @@ fn read(part: &str) -> Result<(Tensor, Tensor), Box<dyn Error>> {
     Ok((Tensor::from_vec(pixels, (labels.len(), 64), &Device::Cpu)?, Tensor::new(labels, &Device::Cpu)?))
 }
 
-fn read_config(file: &Path) -> Result<ClrConfig, Box<dyn Error>> {
+/// Reads a config; its lengths may be in epochs.
+fn read_config(file: &Path, run: &RunLength) -> Result<ClrConfig, Box<dyn Error>> {
     let text = fs::read_to_string(file)?;
-    let is_json = file.extension().is_some_and(|extension| extension == "json");
-    Ok(if is_json { serde_json::from_str(&text)? } else { toml::from_str(&text)? })
+    if file.extension().is_some_and(|extension| extension == "json") {
+        return Ok(ClrConfig::deserialize_for(run, &mut serde_json::Deserializer::from_str(&text))?);
+    }
+    Ok(ClrConfig::deserialize_for(run, toml::Deserializer::parse(&text)?)?)
 }

@@ -1,19 +1,23 @@
-//! Does cycling the rate pay? Constant rates against cyclic ones on the digits, with Adam and with SGD, over many seeds.
+//! Does cycling the rate pay? Constant rates against cyclic ones, with Adam and with SGD, over many seeds.
 //!
 //! ```text
 //! cargo run --release --features full --example convergence -- --out target/convergence
+//! cargo run --release --features full --example convergence -- --data /usr/share/datasets/fashion-mnist --regression \
+//!     --images 5000 --seeds 5 --tuning-seeds 2
 //! ```
 //!
-//! Every arm is tuned alike: the same grid of peak rates, the same seeds, on a fifth of the training images that it does not learn
-//! from. What is chosen there then learns from all training images and is looked at on the test images. The update at which
-//! an accuracy is reached is that of the *mean* over the seeds; the first crossing of single runs would reward jitter.
+//! Every arm is tuned alike: the same grid of peak rates, the same seeds, on a fifth of the training data that it does not learn
+//! from. What is chosen there then learns from all training data and is scored on the test data. For images the score is the
+//! accuracy, for the regression the share of the variance that is explained. The update at which a score is reached is that of the
+//! *mean* over the seeds; the first crossing of single runs would reward jitter.
 //!
-//! Look at the column for 97 %, and at the last lines.
+//! Look at the column for 97 %, and at the last lines of each table.
 
 #![allow(clippy::cast_precision_loss, reason = "small numbers")]
 
 mod support;
 
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -22,29 +26,35 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
-use cyclic_optim::adapters::dfdx::InPlace;
+use cyclic_optim::adapters::dfdx::{InPlace, range_test};
 use cyclic_optim::history::{Per, Table};
-use cyclic_optim::range_test::Suggestion;
+use cyclic_optim::range_test::{LossCurve, RangeTest, Suggestion};
 use cyclic_optim::{
-    Adam, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyperparameters, OneCycle, Sgd, WarmRestarts,
+    Adam, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyperparameters, OneCycle, PlotError, Sgd,
+    Smoothing, WarmRestarts,
 };
 use dfdx::optim::{Momentum, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
 use indicatif::{ProgressBar, ProgressStyle};
-use support::digits::{Data, Mlp, Task, careful_range, sweep, train_step};
+use support::digits::{BATCH, Data, careful_range};
 use support::files;
 use support::output::say;
+use support::problem::{Friedman, Problem};
 
-/// Compare constant and cyclic learning rates on the digits.
+/// Compare constant and cyclic learning rates.
 #[derive(Parser)]
 struct Args {
-    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or with .gz behind the name.
+    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or with .gz behind the name; may be given several
+    /// times.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
-    data: PathBuf,
+    data: Vec<PathBuf>,
+    /// Also learn a function of ten inputs.
+    #[arg(long)]
+    regression: bool,
     /// Folder for the table and the pictures; made if it is not there.
     #[arg(long, default_value = "target/convergence")]
     out: PathBuf,
-    /// Use only so many training images, and a tenth as many test images.
+    /// Use only so many training images of a folder, and a tenth as many test images.
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
     images: Option<u64>,
     /// Seeds of the final runs.
@@ -55,7 +65,7 @@ struct Args {
     tuning_seeds: u64,
 }
 
-/// Updates of each run, and between two looks at the accuracy.
+/// Updates of each run, and between two looks at the score.
 const UPDATES: u64 = 900;
 const LOOK: u64 = 10;
 const STEP_SIZE: u64 = 90;
@@ -129,42 +139,57 @@ impl Arm {
     }
 }
 
-/// One training run: on which images, with which optimizer, config and seed.
-struct Job<'a> {
-    data: &'a Data,
+/// One training run: on which data, with which optimizer, config and seed.
+struct Job<'a, P> {
+    problem: &'a P,
     inner: Inner,
     config: ClrConfig,
     seed: u64,
 }
 
-/// The accuracy after every `LOOK` updates.
+/// The score after every `LOOK` updates.
 type Curve = Vec<f64>;
 
 fn main() -> ExitCode {
     support::run(|args: Args| {
-        let data = Data::read(&args.data)?;
-        let data = match args.images {
-            Some(images) => data.first(usize::try_from(images)?).first_tests(usize::try_from(images / 10)?),
-            None => data,
-        };
         files::make_folder(&args.out)?;
         files::check_writable(&args.out)?;
-        let split = data.hold_out(0.2)?;
-        let mut csv = String::from("optimizer,arm,rates,max_lr,to_95,to_96,to_97,final_mean,final_sd\n");
-        for inner in [Inner::Adam, Inner::Sgd] {
-            compare(&args, inner, &data, &split, &mut csv)?;
+        let mut csv = String::from("data,optimizer,arm,rates,max_lr,to_95,to_96,to_97,final_mean,final_sd\n");
+        for folder in &args.data {
+            let data = Data::read(folder)?;
+            let data = match args.images {
+                Some(images) => data.first(usize::try_from(images)?).first_tests(usize::try_from(images / 10)?),
+                None => data,
+            };
+            let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
+            compare_all(&args, &name, &data, &mut csv)?;
         }
-        let file = args.out.join("convergence.csv");
-        files::write(&file, csv)?;
-        say!("written: {}", args.out.display())?;
-        Ok(())
+        if args.regression {
+            compare_all(&args, "regression", &Friedman::new(), &mut csv)?;
+        }
+        files::write(&args.out.join("convergence.csv"), csv)?;
+        Ok(say!("written: {}", args.out.display())?)
     })
 }
 
-fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut String) -> Result<(), Box<dyn Error>> {
+fn compare_all<P: Problem>(args: &Args, name: &str, problem: &P, csv: &mut String) -> Result<(), Box<dyn Error>> {
+    let split = problem.hold_out(0.2)?;
+    for inner in [Inner::Adam, Inner::Sgd] {
+        compare(args, name, inner, (problem, &split), csv)?;
+    }
+    Ok(())
+}
+
+fn compare<P: Problem>(
+    args: &Args,
+    name: &str,
+    inner: Inner,
+    (problem, split): (&P, &P),
+    csv: &mut String,
+) -> Result<(), Box<dyn Error>> {
     let grid = inner.grid();
-    let seeds = |data, config: &ClrConfig, number| {
-        (0..number).map(|seed| Job { data, inner, config: config.clone(), seed }).collect::<Vec<_>>()
+    let seeds = |problem, config: &ClrConfig, number| {
+        (0..number).map(|seed| Job { problem, inner, config: config.clone(), seed }).collect::<Vec<_>>()
     };
 
     // Choose the rates, every arm with the same number of runs. (Other seeds than those of the final runs.)
@@ -177,8 +202,12 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
             );
         }
     }
-    let tuned = run_all(&format!("{}: tuning", inner.name()), &jobs, usize::try_from(args.tuning_seeds)?)?;
+    let tuned = run_all(&format!("{name}, {}: tuning", inner.name()), &jobs, usize::try_from(args.tuning_seeds)?)?;
     let (base_lr, max_lr, valley) = suggested_range(inner, split)?;
+
+    // Where 97 % is out of reach, arms race to what the best constant rate comes to.
+    let constant = tuned[..grid.len()].iter().map(|result| last(&result.mean)).fold(0.0, f64::max);
+    let mark = constant.min(0.97);
 
     // Every arm with the range of the range test, the fastest and the best of the grid; and every constant rate.
     let mut rows: Vec<(Arm, &str, f64, ClrConfig)> = Vec::new();
@@ -190,7 +219,7 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         };
         rows.push((arm, "range test", peak, config));
         // Those that do not get there come last, the best of them first.
-        let speed = |curve: &Curve| (crossing(curve, 0.97).unwrap_or(u64::MAX), -last(curve));
+        let speed = |curve: &Curve| (crossing(curve, mark).unwrap_or(u64::MAX), -last(curve));
         let fastest = (0..grid.len()).min_by(|&a, &b| {
             let (a, b) = (speed(&tuned[a].mean), speed(&tuned[b].mean));
             a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
@@ -204,11 +233,11 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
     for &lr in grid.iter().chain([&max_lr]) {
         rows.push((Arm::Constant, "every rate", lr, Arm::Constant.over(lr)?));
     }
-    let jobs: Vec<Job> = rows.iter().flat_map(|row| seeds(data, &row.3, args.seeds)).collect();
-    let finals = run_all(&format!("{}: final", inner.name()), &jobs, usize::try_from(args.seeds)?)?;
+    let jobs: Vec<Job<P>> = rows.iter().flat_map(|row| seeds(problem, &row.3, args.seeds)).collect();
+    let finals = run_all(&format!("{name}, {}: final", inner.name()), &jobs, usize::try_from(args.seeds)?)?;
 
     say!(
-        "\n{}, {} seeds, {UPDATES} updates of 32 images; updates until the mean test accuracy reaches",
+        "\n{name}, {}, {} seeds, {UPDATES} updates of {BATCH} samples; updates until the mean test score reaches",
         inner.name(),
         args.seeds
     )?;
@@ -221,7 +250,7 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         let (mean, sd) = (last(&result.mean), result.sd);
         say!("| {} | {from} | {max_lr:.4} | {} | {mean:.4} ± {sd:.4} |", arm.name(), reached.join(" | "))?;
         let names = (inner.name(), arm.name());
-        writeln!(csv, "{},{},\"{from}\",{max_lr},{},{mean},{sd}", names.0, names.1, reached.join(","))?;
+        writeln!(csv, "{name},{},{},\"{from}\",{max_lr},{},{mean},{sd}", names.0, names.1, reached.join(","))?;
     }
 
     let end = |arm: Arm| {
@@ -232,7 +261,6 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         let of = rows.iter().zip(&finals).filter(|(row, _)| (row.0 != Arm::Constant) == cyclic);
         of.filter_map(|(row, result)| Some((crossing(&result.mean, target)?, row, result))).min_by_key(|found| found.0)
     };
-    let fastest = |cyclic: bool| fastest_to(0.97, cyclic);
     // Where 97 % is out of reach, what the best constant rate comes to at the end is the mark.
     for target in [0.97, end(Arm::Constant)] {
         // At most two decimals.
@@ -258,20 +286,23 @@ fn compare(args: &Args, inner: Inner, data: &Data, split: &Data, csv: &mut Strin
         last(&finals[chosen].mean),
         end(Arm::Constant),
     )?;
-    let file = args.out.join(if inner == Inner::Adam { "adam.svg" } else { "sgd.svg" });
-    // Where all the lines are still low, there is nothing to compare.
-    let low = finals.iter().map(|result| last(&result.mean) - 0.1).fold(0.0, f64::max).min(0.85);
-    let mut table = Table::new(Per::Update);
-    for point in 0..finals[0].mean.len() {
-        let tuned = rows.iter().zip(&finals).filter(|(row, _)| row.1 == "grid, fastest" && row.0 != Arm::Constant);
-        let constant = fastest(false).map(|(_, _, result)| ("constant, the best", result.mean[point]));
-        let values = constant.into_iter().chain(tuned.map(|(row, result)| (row.0.name(), result.mean[point])));
-        let values: Vec<(&str, f64)> = values.filter(|value| value.1 > low).collect();
-        table.push((point as u64 + 1) * LOOK, &values);
-    }
-    let svg = table.to_svg(&format!("Digits, {}: mean of {} seeds", inner.name(), args.seeds), "test accuracy")?;
-    files::write(&file, svg)?;
+    let file = args.out.join(format!("{name}_{}.svg", if inner == Inner::Adam { "adam" } else { "sgd" }));
+    let tuned = rows.iter().zip(&finals).filter(|(row, _)| row.1 == "grid, fastest" && row.0 != Arm::Constant);
+    let constant = fastest_to(mark, false).map(|(_, _, result)| ("constant, the best", &result.mean));
+    let curves: Vec<_> = constant.into_iter().chain(tuned.map(|(row, result)| (row.0.name(), &result.mean))).collect();
+    files::write(&file, draw(&format!("{name}, {}: mean of {} seeds", inner.name(), args.seeds), &curves)?)?;
     Ok(())
+}
+
+fn draw(title: &str, curves: &[(&str, &Curve)]) -> Result<String, PlotError> {
+    // Where all the lines are still low, there is nothing to compare.
+    let low = curves.iter().map(|(_, curve)| last(curve) - 0.1).fold(0.0, f64::max).min(0.85);
+    let mut table = Table::new(Per::Update);
+    for point in 0..curves.first().map_or(0, |(_, curve)| curve.len()) {
+        let values = curves.iter().map(|&(name, curve)| (name, curve[point])).filter(|value| value.1 > low);
+        table.push((point as u64 + 1) * LOOK, &values.collect::<Vec<_>>());
+    }
+    table.to_svg(title, "test score")
 }
 
 /// What several seeds of one config have come to.
@@ -285,13 +316,13 @@ fn last(curve: &Curve) -> f64 {
     curve.last().copied().unwrap_or_default()
 }
 
-/// The update at which a curve first reaches an accuracy.
+/// The update at which a curve first reaches a score.
 fn crossing(curve: &Curve, target: f64) -> Option<u64> {
     curve.iter().position(|&accuracy| accuracy >= target).map(|point| (point as u64 + 1) * LOOK)
 }
 
 /// Runs all jobs on all cores, and sums them up in groups of `seeds`.
-fn run_all(name: &str, jobs: &[Job], seeds: usize) -> Result<Vec<Summary>, Box<dyn Error>> {
+fn run_all<P: Problem>(name: &str, jobs: &[Job<P>], seeds: usize) -> Result<Vec<Summary>, Box<dyn Error>> {
     let bar = ProgressBar::new(jobs.len() as u64);
     bar.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}")?);
     bar.set_message(name.to_owned());
@@ -325,31 +356,31 @@ fn summed_up(curves: &[Curve]) -> Summary {
     Summary { mean, sd: variance.sqrt() }
 }
 
-fn run(job: &Job) -> Result<Curve, Box<dyn Error>> {
+fn run<P: Problem>(job: &Job<P>) -> Result<Curve, Box<dyn Error>> {
     match job.inner {
         Inner::Adam => fit(job, Adam::default()),
         Inner::Sgd => fit(job, Inner::sgd()),
     }
 }
 
-fn fit<O>(job: &Job, inner: O) -> Result<Curve, Box<dyn Error>>
+fn fit<P, O>(job: &Job<P>, inner: O) -> Result<Curve, Box<dyn Error>>
 where
-    O: InPlace<Mlp, Cpu, f32> + Hyperparameters,
+    P: Problem,
+    O: InPlace<P::Model, Cpu, f32> + Hyperparameters,
 {
-    let task = Task::new(job.data, job.seed);
-    let mut model = task.model();
+    let mut model = job.problem.model(job.seed);
     let mut grads = model.alloc_grads();
     let mut optimizer = CyclicOptimizer::try_new(inner, job.config.clone())?;
     let mut curve = Curve::new();
-    for batch in task.all_batches().take(usize::try_from(UPDATES)?) {
+    for batch in job.problem.batches(job.seed, BATCH).take(usize::try_from(UPDATES)?) {
         let loss;
-        (loss, grads) = train_step(&mut model, grads, batch);
-        // A rate that ruins the run ends it: the accuracy stays where it was.
+        (loss, grads) = P::step(&mut model, grads, batch);
+        // A rate that ruins the run ends it: the score stays where it was.
         if optimizer.apply(&mut model, &mut grads, loss).is_err() {
             break;
         }
         if optimizer.iterations() % LOOK == 0 {
-            curve.push(task.test(&model).accuracy());
+            curve.push(job.problem.score(&model));
         }
     }
     curve.resize(usize::try_from(UPDATES / LOOK)?, last(&curve));
@@ -357,13 +388,12 @@ where
 }
 
 /// Base, peak and valley, each the median over some seeds.
-fn suggested_range(inner: Inner, data: &Data) -> Result<(f64, f64, f64), Box<dyn Error>> {
+fn suggested_range<P: Problem>(inner: Inner, problem: &P) -> Result<(f64, f64, f64), Box<dyn Error>> {
     let mut found = Vec::new();
     for seed in 2000..2005 {
-        let task = Task::new(data, seed);
         let curve = match inner {
-            Inner::Adam => sweep(&task, &task.model(), &Adam::default())?,
-            Inner::Sgd => sweep(&task, &task.model(), &Inner::sgd())?,
+            Inner::Adam => sweep(problem, seed, &Adam::default())?,
+            Inner::Sgd => sweep(problem, seed, &Inner::sgd())?,
         };
         let (base_lr, max_lr) = careful_range(&curve)?;
         found.push([base_lr, max_lr, curve.suggest(Suggestion::Valley)?.lr]);
@@ -375,4 +405,15 @@ fn suggested_range(inner: Inner, data: &Data) -> Result<(f64, f64, f64), Box<dyn
     };
     let (base_lr, max_lr, valley) = (median(0), median(1), median(2));
     Ok((base_lr.min(max_lr / 4.0), max_lr, valley))
+}
+
+fn sweep<P, O>(problem: &P, seed: u64, inner: &O) -> Result<LossCurve, Box<dyn Error>>
+where
+    P: Problem,
+    O: InPlace<P::Model, Cpu, f32> + Hyperparameters + Clone,
+{
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(P::step(model, grads, batch));
+    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
+    let curve = range_test(&problem.model(seed), inner, &test, problem.batches(seed, BATCH), step, |_| Ok(None))?;
+    Ok(curve.smoothed(&Smoothing::exponential(0.8)?))
 }

@@ -3,7 +3,6 @@
 //! ```text
 //! cargo run --release --features full --example find_range -- --out target/find_range
 //! cargo run --release --features full --example find_range -- --weight-decays 0,0.01,0.1,1
-//! cargo run --release --features full --example find_range -- --seeds 10
 //! cargo run --release --features full --example find_range -- --verbose --max-loss-factor 10 --logarithmic-loss --smoothing 0.9
 //! ```
 //!
@@ -21,7 +20,7 @@ use cyclic_optim::adapters::dfdx::{range_test, weight_decay_grid};
 use cyclic_optim::range_test::{CurvePlot, Losses, RangeTest, Suggestion};
 use cyclic_optim::{Adam, ClrConfig, ConfigError, Smoothing};
 use dfdx::optim::{AdamConfig, WeightDecay};
-use support::digits::{Data, Fitted, Runs, Task, summary, train_step};
+use support::digits::{Data, Run, Task, train_step};
 use support::output::say;
 use support::{files, flags};
 
@@ -29,7 +28,7 @@ use support::{files, flags};
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
-    runs: Runs,
+    run: Run,
     /// Folder for the curve, as CSV and as SVG; made if it is not there.
     #[arg(long, default_value = "target/find_range")]
     out: PathBuf,
@@ -104,21 +103,15 @@ impl PictureArgs {
 
 fn main() -> ExitCode {
     support::run(|args: Args| {
-        let data = Data::read(&args.runs.run.data)?;
+        let data = Data::read(&args.run.data)?;
         files::make_folder(&args.out)?;
         files::check_writable(&args.out)?;
-        let mut runs = Vec::new();
-        for seed in args.runs.seeds() {
-            runs.push(find_and_fit(&args, &data, seed)?);
-        }
-        if runs.len() > 1 {
-            say!("{}", summary(&runs))?;
-        }
-        Ok(())
+        find_and_fit(&args, &data)
     })
 }
 
-fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn Error>> {
+fn find_and_fit(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+    let seed = args.run.seed;
     let task = Task::new(data, seed);
     let model = task.model();
     let mut test = RangeTest::logarithmic(1e-5, 1.0, 200)?;
@@ -191,14 +184,9 @@ fn find_and_fit(args: &Args, data: &Data, seed: u64) -> Result<Fitted, Box<dyn E
     say!("Smith's range  {:.2e} to {:.2e}", range.base_lr.lr, range.max_lr.lr)?;
     say!("written: {} and {}", csv.display(), svg.display())?;
 
-    let updates = u64::from(args.runs.run.epochs) * data.batches_per_epoch();
+    let updates = u64::from(args.run.epochs) * data.batches_per_epoch();
     let config = ClrConfig::new(range.one_cycle(updates)?);
-    let run = task.fit(args.runs.run.epochs, adam, config, |_, _, _| Ok(()))?;
-    say!(
-        "seed {seed}: test accuracy {:.4} ({} of {}) after {updates} updates",
-        run.test.accuracy(),
-        run.test.correct,
-        run.test.of
-    )?;
-    Ok(run)
+    let score = task.fit(args.run.epochs, adam, config)?;
+    let (accuracy, correct, of) = (score.accuracy(), score.correct, score.of);
+    Ok(say!("seed {seed}: test accuracy {accuracy:.4} ({correct} of {of}) after {updates} updates")?)
 }

@@ -3,18 +3,17 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use cyclic_optim::adapters::dfdx::{InPlace, choose_peak, range_test};
 use cyclic_optim::range_test::{LossCurve, NoSuggestion, PeakChoice, PeakSearch, RangeTest};
-use cyclic_optim::{Adam, Applied, ClrConfig, CyclicOptimizer, Hyperparameters, Smoothing};
+use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, Hyperparameters, Smoothing};
 use dfdx::nn::{builders, modules};
 use dfdx::optim::AdamConfig;
 use dfdx::prelude::{
     AsArray, Backward, Const, Cpu, DeviceBuildExt, Module, ModuleMut, Tensor, TensorFromVec, Trace, ZeroGrads,
     cross_entropy_with_logits_loss,
 };
-use dfdx::tensor::Gradients;
+use dfdx::tensor::{Gradients, NoneTape};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -59,7 +58,7 @@ impl Runs {
 pub(crate) const BATCH: usize = 32;
 
 /// One image in each row.
-type Rows = Tensor<(usize, Pixels), f32, Cpu>;
+pub(crate) type Rows<T = NoneTape> = Tensor<(usize, Pixels), f32, Cpu, T>;
 /// One number for each class, in each row.
 type Classes = Tensor<(usize, Const<10>), f32, Cpu>;
 
@@ -158,14 +157,6 @@ impl Score {
     }
 }
 
-/// How a run ended.
-pub(crate) struct Fitted {
-    /// How well the test images are recognised.
-    pub(crate) test: Score,
-    /// Time of the training alone.
-    pub(crate) time: Duration,
-}
-
 impl<'a> Task<'a> {
     pub(crate) fn new(data: &'a Data, seed: u64) -> Self {
         Self { data, seed, batch: BATCH, device: Cpu::seed_from_u64(seed) }
@@ -202,30 +193,19 @@ impl<'a> Task<'a> {
         (0..).flat_map(|epoch| self.batches(epoch))
     }
 
-    /// Trains a fresh network; calls `report` after each epoch with the epoch, its last loss, and what its last update used.
-    pub(crate) fn fit(
-        &self,
-        epochs: u32,
-        adam: AdamConfig,
-        config: ClrConfig,
-        mut report: impl FnMut(u32, f32, Applied) -> Result<(), Box<dyn Error>>,
-    ) -> Result<Fitted, Box<dyn Error>> {
+    /// Trains a fresh network.
+    pub(crate) fn fit(&self, epochs: u32, adam: AdamConfig, config: ClrConfig) -> Result<Score, Box<dyn Error>> {
         let mut model = self.model();
         let mut grads = model.alloc_grads();
         let mut optimizer = CyclicOptimizer::try_new(Adam::new(adam), config)?;
-        let start = Instant::now();
         for epoch in 0..epochs {
-            let mut last = f32::NAN;
             for batch in self.batches(epoch.into()) {
-                (last, grads) = train_step(&mut model, grads, batch);
-                optimizer.apply(&mut model, &mut grads, last)?;
-            }
-            if let Some(used) = optimizer.last() {
-                report(epoch, last, used)?;
+                let loss;
+                (loss, grads) = train_step(&mut model, grads, batch);
+                optimizer.apply(&mut model, &mut grads, loss)?;
             }
         }
-        let time = start.elapsed();
-        Ok(Fitted { test: self.test(&model), time })
+        Ok(self.test(&model))
     }
 
     /// How well the test images are recognised.
@@ -235,6 +215,19 @@ impl<'a> Task<'a> {
 
     pub(crate) fn test_images(&self) -> Rows {
         self.batch(&self.data.test, &self.all_tests()).0
+    }
+
+    /// The test images, so many at a time.
+    pub(crate) fn test_batches(&self, size: usize) -> impl Iterator<Item = Rows> + '_ {
+        let all = self.all_tests();
+        let ends = (0..all.len()).step_by(size);
+        ends.map(move |start| self.rows(&self.data.test, &all[start..(start + size).min(all.len())]))
+    }
+
+    /// Ten numbers for each image.
+    pub(crate) fn classes(&self, values: Vec<f32>) -> Classes {
+        let rows = values.len() / 10;
+        self.device.tensor_from_vec(values, (rows, Const))
     }
 
     /// How well the test images are recognised by these logits or probabilities. (The loss is that of logits.)
@@ -264,7 +257,7 @@ impl<'a> Task<'a> {
         for (row, &index) in indices.iter().enumerate() {
             one_hot[row * 10 + usize::from(images.labels[index])] = 1.0;
         }
-        (self.rows(images, indices), self.device.tensor_from_vec(one_hot, (indices.len(), Const)))
+        (self.rows(images, indices), self.classes(one_hot))
     }
 
     fn rows(&self, images: &Images, indices: &[usize]) -> Rows {
@@ -283,14 +276,6 @@ pub(crate) fn train_step(
 ) -> (f32, Gradients<f32, Cpu>) {
     let loss = cross_entropy_with_logits_loss(model.forward_mut(images.traced(grads)), labels);
     (loss.array(), loss.backward())
-}
-
-/// Accuracies and times of several runs, in one line.
-pub(crate) fn summary(runs: &[Fitted]) -> String {
-    let mean = runs.iter().map(|run| run.test.accuracy()).sum::<f64>() / runs.len() as f64;
-    let lowest = runs.iter().map(|run| run.test.accuracy()).fold(1.0, f64::min);
-    let longest = runs.iter().map(|run| run.time).max().unwrap_or_default().as_secs_f64();
-    format!("{} seeds: mean accuracy {mean:.4}, lowest {lowest:.4}, longest training {longest:.2} s", runs.len())
 }
 
 /// The smoothed losses of a range test over the batches of a task.
