@@ -33,9 +33,10 @@
 //! | `optimizer.backward_step(&loss)` of candle's trait | yes | yes | no |
 //! | [`optimizer.apply(&mut model, &mut gradients, loss)`](crate::CyclicOptimizer::apply) | yes | yes | yes |
 //!
-//! The model of `apply` is the [`VarMap`](candle_nn::VarMap) or the `Vec<Var>` whose variables the optimizer has; see
-//! [`Variables`]. Afterwards the store has no gradients of these variables any more, and a second `apply` would name them all
-//! as missing.
+//! The model of `apply` is the [`VarMap`] or the `Vec<Var>` whose variables the optimizer has; see [`Variables`]. Afterwards the
+//! store has no gradients of these variables any more, and a second `apply` would name them all as missing.
+//!
+//! [`VarMap`]: https://docs.rs/candle-nn/0.11/candle_nn/var_map/struct.VarMap.html
 //!
 //! The guard looks at the loss on the host, so on a GPU `backward_step` and `apply` wait for it at each update. Guarding and
 //! clipping gradients copies them to the host.
