@@ -98,8 +98,8 @@ fn keep_permissions(new: &File, old: &Metadata) -> io::Result<()> {
 
 /// Removes temporary files of killed writers from the folder. Files that cannot be removed stay; that is not an error.
 ///
-/// A file is abandoned if it was last written to an hour before `own` was created. Both times come from the file system, whose
-/// clock may differ from that of this machine.
+/// A file counts as abandoned if it was last written to an hour or more before `own` was created. Both times come from the
+/// file system, whose clock may differ from that of this machine.
 fn remove_abandoned(folder: &Path, own: &NamedTempFile<File>) {
     let Ok(now) = own.as_file().metadata().and_then(|own| own.modified()) else { return };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! The preconditions of all parameters, each written once. NaN fails all of them.
+//! The preconditions of parameters, each in one place. NaN fails all of them.
 
 use crate::error::ConfigError;
 

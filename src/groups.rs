@@ -10,7 +10,8 @@ use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
 serde_checked! {
-    /// The parameters whose names begin with a prefix, and what their rate and weight decay are multiplied by.
+    /// A group of parameters: those whose names begin with a prefix, with a factor for their rate and one for their
+    /// weight decay.
     ///
     /// In a file: `{"prefix": "0", "rate": 0.1, "weight_decay": 0}`; a factor that is not given is 1.
     #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +42,8 @@ impl Group {
         Self { prefix: prefix.into(), rate, weight_decay: 1.0 }.check()
     }
 
-    /// Also multiplies the weight decay. 0 switches it off, as is usual for biases and normalisation.
+    /// Also multiplies the weight decay by a factor. 0 switches it off, as is usual for biases and normalisation
+    /// layers.
     ///
     /// # Errors
     ///
@@ -81,7 +83,7 @@ impl Group {
         self.rate == 0.0
     }
 
-    /// Whether a parameter belongs to it.
+    /// Whether the parameter called `name` belongs to the group.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         let rest = name.strip_prefix(self.prefix.as_str());
@@ -94,8 +96,8 @@ impl Group {
 /// The groups of a model's parameters. Where several prefixes fit a name, the last one counts; a parameter without a group has
 /// the rate of the schedule.
 ///
-/// All groups have one clock, one count of updates and one norm to clip by. A frozen parameter (rate 0) keeps its value and its
-/// moments, and need not have a gradient; a gradient that it has is part of the norm.
+/// All groups share the schedule, the count of updates and the norm for clipping. A frozen parameter (rate 0) keeps its value
+/// and its moments. It need not have a gradient; if it has one, the gradient is part of the norm.
 ///
 /// In a file: a list, `"groups": [{"prefix": "0", "rate": 0.1}, {"prefix": "0.bias", "weight_decay": 0}]`.
 ///
@@ -129,8 +131,8 @@ impl Groups {
         Ok(Self(groups))
     }
 
-    /// Discriminative rates: the last of these layers has the rate of the schedule, and each layer before it `1 / factor` of the
-    /// next one's.
+    /// Discriminative rates: the last of these layers has the rate of the schedule, and each layer before it has `1 / factor` of
+    /// the rate of the next one.
     ///
     /// ```
     /// use cyclic_optim::Groups;

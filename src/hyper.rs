@@ -17,7 +17,7 @@ pub enum Hyper {
     /// The weight of the past in the mean square: beta2 of Adam, alpha of RMSprop (rho in Keras). Lion's
     /// beta2 is the weight of the past in its momentum.
     Beta2,
-    /// The number that keeps a division from becoming one by 0.
+    /// The small number that prevents a division by 0.
     Eps,
 }
 
@@ -88,10 +88,11 @@ pub trait Hyperparameters {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`] exactly if [`get`](Self::get) returns `None`. Nothing is switched on silently.
+    /// [`Unsupported`] if and only if [`get`](Self::get) returns `None`: setting a value never switches a
+    /// hyper-parameter on.
     fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported>;
 
-    /// Sets the groups of parameters, which all later updates follow. By default there can be none.
+    /// Sets the groups of parameters for all later updates. The default supports none.
     ///
     /// # Errors
     ///
@@ -101,7 +102,7 @@ pub trait Hyperparameters {
     }
 }
 
-/// An inner optimizer that is only a learning rate and a momentum. It serves frameworks whose rate is set from outside, and
+/// An inner optimizer that is only a learning rate and a momentum, for frameworks whose rate is set from outside, and for
 /// tests.
 ///
 /// ```

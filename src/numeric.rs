@@ -4,15 +4,15 @@
 
 use core::f64::consts::PI;
 
-/// From `a` at height 0 to `b` at height 1, computed from the nearer end. Both ends are exact, and rounding never leaves
-/// them.
+/// Interpolates from `a` at height 0 to `b` at height 1, starting from the nearer end. Both ends are exact, and rounding
+/// never leads outside of them.
 #[inline]
 pub(crate) fn between(a: f64, b: f64, height: f64) -> f64 {
     let span = b - a;
     if height < 0.5 { a + span * height } else { b - span * (1.0 - height) }
 }
 
-/// A count of updates as a float: exact up to 2^53, the nearest float above.
+/// A count of updates as a float: exact up to 2^53, and the nearest float for larger counts.
 #[inline]
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_wrap, reason = "the one place where time becomes a float")]
 pub(crate) fn float(steps: u64) -> f64 {
@@ -50,7 +50,7 @@ pub(crate) fn ceil(x: f64) -> u64 {
     libm::ceil(x) as u64
 }
 
-/// The whole number nearest to `x`, halves up; `None` if `u64` cannot hold it.
+/// `x` rounded to the nearest integer, halves away from zero; `None` if `u64` cannot hold it.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "inside the range of u64")]
 pub(crate) fn nearest(x: f64) -> Option<u64> {
     let rounded = libm::round(x);
@@ -73,7 +73,7 @@ pub(crate) fn exp2(x: f64) -> f64 {
     libm::exp2(x)
 }
 
-/// A place in a list, as the index below and the fraction of the way to the next.
+/// Splits a place between two entries of a list into the lower index and the fraction of the way to the next entry.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "places in a list are not negative")]
 pub(crate) fn split(place: f64) -> (usize, f64) {
     let below = libm::floor(place);

@@ -52,8 +52,8 @@ impl Smoothing {
         Ok(Self(Form::Exponential { alpha, corrected: true }))
     }
 
-    /// An exponentially weighted mean that starts from the first value, which therefore keeps a large weight for long. An `alpha`
-    /// of 0 does not smooth.
+    /// An exponentially weighted mean that starts from the first value. The first value therefore keeps a large weight for many
+    /// points. An `alpha` of 0 does not smooth.
     ///
     /// # Errors
     ///

@@ -5,8 +5,8 @@ use super::{Cycle, LrRange, Point, Position, Schedule};
 
 /// A schedule from any function of the step.
 ///
-/// The function must obey the [laws](crate::schedule#laws): pure, total, finite. It cannot be written to a file. Everything
-/// else about the optimizer can, so build the schedule again and restore the state.
+/// The function must obey the [laws](crate::schedule#laws): pure, total, finite. It cannot be written to a file. To resume
+/// a run, make the schedule again in code and restore the state.
 ///
 /// ```
 /// use cyclic_optim::{Schedule, from_fn};
@@ -113,7 +113,7 @@ impl<F: Fn(u64) -> f64> Schedule for ScaledCyclic<F> {
         let position = Position::of(self, step);
         let full = self.cyclic.full_ramp(&position, range);
         let n = match (self.scale_mode, position.cycle) {
-            // After the last cycle the value is the end value, whatever the amplitude.
+            // After the last cycle the value is the end value, which does not depend on the amplitude.
             (_, None) => return full.point_at(step),
             (ScaleMode::Iteration, _) => step,
             (ScaleMode::Cycle, Some(cycle)) => cycle.index,

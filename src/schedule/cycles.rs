@@ -25,7 +25,7 @@ impl Cycle {
         self.place.saturating_add(1) >= self.length
     }
 
-    /// The number of updates until the cycle has ended, this one included.
+    /// The number of updates left in the cycle, including the one at this place.
     #[must_use]
     #[inline]
     pub fn remaining(&self) -> u64 {
@@ -80,7 +80,7 @@ impl Cycles {
         .check()
     }
 
-    /// The update at which cycle `index` starts and the one before has ended. `None` past the end of the last cycle, and past
+    /// The update at which cycle `index - 1` has ended and cycle `index` would start. `None` if there is neither cycle, and beyond
     /// `u64::MAX`.
     fn start_of(self, index: u64) -> Option<u64> {
         if self.count().is_some_and(|count| index > count) {
@@ -155,8 +155,8 @@ impl Cycles {
         }
     }
 
-    /// The highest of the peaks over `range` that `log2_factor`, the binary logarithm of a factor, makes grow or shrink from
-    /// cycle to cycle.
+    /// The highest peak over `range`, where each peak is a factor times the one before. `log2_factor` is the binary
+    /// logarithm of the factor.
     pub(crate) fn highest_peak(self, range: LrRange, log2_factor: f64) -> f64 {
         match self.count() {
             Some(count) if log2_factor > 0.0 => {
@@ -166,7 +166,8 @@ impl Cycles {
         }
     }
 
-    /// Checks that peaks that grow by `factor` come to an end, at a finite `peak`.
+    /// Checks that peaks that grow by `factor` belong to a limited number of cycles, and that the highest one, `peak`,
+    /// is finite.
     pub(crate) fn check_growth(self, field: &'static str, factor: f64, peak: f64) -> Result<(), ConfigError> {
         if factor > 1.0 && self.count().is_none() {
             return Err(ConfigError::Conflict { field, problem: "above 1 needs a limited number of cycles" });

@@ -1,28 +1,28 @@
-//! The schedule that a run follows: that of its config, or one that was set later.
+//! The schedule that a run follows: the one in its config, or one that was set during the run.
 
 use super::{Cycle, LrRange, Point, Policy, Position, Ramp, Schedule};
 
 /// The schedule in force.
 #[derive(Debug)]
 pub(crate) enum InForce<'a, S> {
-    /// That of the config.
+    /// The schedule of the config.
     Config(&'a S),
-    /// One that was set in mid-run.
+    /// A schedule that was set during the run.
     Set(&'a Policy),
 }
 
-/// Where a schedule that is set in mid-run begins. `clr_iterations` becomes the step there.
+/// Where a run enters a schedule that is set during the run. `clr_iterations` becomes the step of that place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// At its step 0, as after [`reset_cycle`](crate::CyclicOptimizer::reset_cycle).
+    /// At step 0 of the new schedule, as after [`reset_cycle`](crate::CyclicOptimizer::reset_cycle).
     Start,
-    /// In the same cycle, after the same share of it, rounded down to a whole update. Where one of the two schedules has no such
-    /// cycle, at the same step.
+    /// In the cycle with the same number, after the same share of that cycle, rounded down to a whole update. If one of the two
+    /// schedules does not have that cycle, at the same step.
     Keep,
 }
 
 impl Place {
-    /// The step of `new` at which it takes over from `old`, which is at `step`.
+    /// The step at which `new` takes over when `old` is at `step`.
     pub(crate) fn step_in(self, new: &impl Schedule, old: &impl Schedule, step: u64) -> u64 {
         let same_share = || {
             let cycle = old.cycle_at(step)?;

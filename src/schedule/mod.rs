@@ -70,7 +70,7 @@ pub struct LrRange {
 }
 
 impl LrRange {
-    /// Checks the ends of a schedule. -0.0 becomes 0.0.
+    /// Checks both rates. -0.0 becomes 0.0.
     fn check(&mut self) -> Result<(), ConfigError> {
         check::schedule_rate("base_lr", &mut self.base_lr)?;
         check::schedule_rate("max_lr", &mut self.max_lr)?;
@@ -107,9 +107,9 @@ impl Point {
 /// | [`horizon`](Self::horizon) | [`remaining`](crate::CyclicOptimizer::remaining), [`is_finished`](crate::CyclicOptimizer::is_finished) |
 /// | [`cycle_at`](Self::cycle_at), [`cycle_start`](Self::cycle_start) | [`at_cycle_end`](crate::CyclicOptimizer::at_cycle_end), [`Watch::CycleEnds`](crate::feedback::Watch::CycleEnds) |
 /// | [`range`](Self::range) and [`point_at`](Self::point_at) | momentum, decay of the base, [`set_range`](crate::CyclicOptimizer::set_range), a plateau on the peak |
-/// | [`peak`](Self::peak), [`peak_over`](Self::peak_over) | the rate that a plateau compares its floor with, and the check that no rate becomes infinite |
+/// | [`peak`](Self::peak), [`peak_over`](Self::peak_over) | the check of a plateau's floor, and the check that no rate becomes infinite |
 ///
-/// [`ScheduleExt`] has what can be asked of any schedule: values, extremes, the bounds of cycles.
+/// [`ScheduleExt`] adds methods to every schedule: values, extremes, the bounds of cycles.
 ///
 /// # Examples
 ///
@@ -202,7 +202,7 @@ pub trait Schedule {
     /// The cycle that `step` lies in; `None` outside of all cycles.
     ///
     /// A schedule whose first cycle starts after step 0 must also implement [`cycle_start`](Self::cycle_start): a run
-    /// looks for a first cycle only if `cycle_start(0)` is `Some`.
+    /// treats a schedule as one with cycles only if `cycle_start(0)` is `Some`.
     fn cycle_at(&self, step: u64) -> Option<Cycle> {
         let _ = step;
         None
@@ -230,8 +230,8 @@ pub trait Schedule {
         }
     }
 
-    /// The ramp that a step lies on: how the schedules of this crate make an update cheap. Other crates cannot name the
-    /// types and keep the default, so their schedules are asked for a point at every update.
+    /// The ramp at a step, with which the schedules of this crate make an update cheap. Other crates cannot name these
+    /// types, so their schedules keep the default and are asked for a point at every update.
     #[doc(hidden)]
     fn ramp_at(&self, position: &Position, range: Option<LrRange>) -> Option<Ramp> {
         let _ = (position, range);

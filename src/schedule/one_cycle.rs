@@ -38,9 +38,11 @@ serde_checked! {
     #[doc = include_str!("shapes/one_cycle.svg")]
     ///
     /// - at step 0: `start`, exactly (if there is a rise)
-    /// - at the turn: `max_lr`, exactly and on a whole step in the dialects that round
-    /// - at the last update, `T - 1`: `end`, exactly, in `Exact` and `Pytorch`; fastai and optax would reach it at T
-    /// - after that: `end`, held. (PyTorch's linear form runs on below zero.)
+    /// - at the turn: `max_lr`, exactly. `Exact` and `Optax` round the turn to a whole step; in the others it may lie
+    ///   between two steps
+    /// - at the last update, `T - 1`: `end`, exactly, in `Exact` and `Pytorch`; `Fastai` and `Optax` reach it one
+    ///   update later
+    /// - after that: `end`, held. (PyTorch's linear form continues to values below zero.)
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
@@ -201,8 +203,8 @@ impl OneCycle {
         Self::with_dialect(max_lr, total_steps, Dialect::Optax)
     }
 
-    /// The form of the papers: linear, from `max_lr / 10` up in 45 % of the run, down again in 45 %, and in the last 10 % down
-    /// to a hundredth of the start.
+    /// The form of the papers, in three linear phases: 45 % of the run up from `max_lr / 10`, 45 % back down, and the last
+    /// 10 % down to a hundredth of the start.
     ///
     /// # Errors
     ///
@@ -225,7 +227,8 @@ impl OneCycle {
         self.check()
     }
 
-    /// Falls back to the start, and from `final_fraction` of the run on down to the end.
+    /// Uses three phases: the rate falls back to the start value, and from `final_fraction` of the run on it falls to
+    /// the end value.
     ///
     /// # Errors
     ///

@@ -128,8 +128,8 @@ impl IntoPolicy for Policy {
 
 for_each_schedule!(policies);
 
-/// The largest depth of nested sequences and products. Each takes four levels of a JSON or TOML document. `serde_json` reads
-/// 128 levels and `toml` 80, and a checkpoint needs a few.
+/// The largest depth of nested sequences and products. Each of them takes four levels of a JSON or TOML document, and a
+/// checkpoint adds a few. `serde_json` reads at most 128 levels, and `toml` 80.
 const MAX_DEPTH: u64 = 16;
 
 /// Checks a depth of nested sequences and products.

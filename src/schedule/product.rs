@@ -8,7 +8,7 @@ use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
 serde_checked! {
-    /// A schedule multiplied by others: cycles under a decay, a warm-up over anything.
+    /// A schedule multiplied by other schedules, for example cycles that decay, or any schedule with a warm-up.
     ///
     /// # Formula
     ///
@@ -32,9 +32,9 @@ serde_checked! {
     /// |---|---|---|---|
     /// | `factors` | required | the schedules | at least two; all endless, or all with an end |
     ///
-    /// An endless schedule times one that ends is refused, because such a product neither ends nor goes on. Say which is
-    /// meant: a [`Sequence`](crate::Sequence) whose last part is endless goes on (a warm-up that stays at 1 is one), and a
-    /// [`Sequence`](crate::Sequence) of one part with `steps` ends.
+    /// An endless schedule times one that ends is refused, because it is not clear whether the product ends. Make it clear
+    /// by a [`Sequence`](crate::Sequence): one whose last part has no `steps` is endless (for example a warm-up that stays
+    /// at 1), and one of a single part with `steps` ends.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl Product {
     /// The schedule that gives range, height and cycles.
     #[inline]
     pub(super) fn first(&self) -> &Policy {
-        // `check` has counted them.
+        // `check` guarantees at least two.
         &self.factors[0]
     }
 
@@ -119,7 +119,7 @@ impl Product {
         1 + self.factors.iter().map(Policy::depth).max().unwrap_or(0)
     }
 
-    /// `value` of the first schedule times all others, by `of`.
+    /// `value`, which belongs to the first schedule, times what `of` returns for each of the others.
     #[inline]
     fn times_others(&self, value: f64, of: impl Fn(&Policy) -> f64) -> f64 {
         self.factors[1..].iter().fold(value, |product, factor| product * of(factor))

@@ -1,12 +1,12 @@
-//! What can be asked of any schedule: its values, its extremes, its cycles.
+//! Methods that every schedule has: values, extremes, cycles.
 
 use core::ops::Range;
 
 use super::ramp::Cursor;
 use super::{LrRange, Schedule};
 
-/// What can be asked of any [`Schedule`]. All of it follows from the methods of `Schedule`, so nothing here can be
-/// implemented or changed by a schedule.
+/// Methods that every [`Schedule`] has. They are computed from the methods of `Schedule`, and a schedule cannot
+/// override them.
 ///
 /// ```
 /// use cyclic_optim::{Cyclic, ScheduleExt};
@@ -51,7 +51,7 @@ pub trait ScheduleExt: Schedule {
         CycleBounds { schedule: self, index: 0 }
     }
 
-    /// The number of updates until the cycle of `step` has ended, the update `step` included.
+    /// The number of updates left in the cycle of `step`, including update `step`.
     fn updates_until_cycle_end(&self, step: u64) -> Option<u64> {
         self.cycle_at(step).map(|cycle| cycle.remaining())
     }
@@ -78,8 +78,8 @@ pub trait ScheduleExt: Schedule {
         Some(self.updates_for_cycles(cycles)?.div_ceil(batches_per_epoch))
     }
 
-    /// The smallest number of epochs, at most `max_epochs`, that ends together with a cycle. The rate is at its lowest
-    /// there, so it is a good place to stop.
+    /// The smallest number of epochs, at most `max_epochs`, after which a cycle ends, too. The rate is then at its
+    /// lowest, so this is a good time to stop.
     ///
     /// ```
     /// use cyclic_optim::{Cyclic, ScheduleExt};
@@ -106,7 +106,7 @@ impl<S: Schedule + ?Sized> ScheduleExt for S {}
 pub struct Values<'a, S: ?Sized> {
     schedule: &'a S,
     cursor: Cursor,
-    /// The number of values returned since the cursor was looked up.
+    /// The number of values returned since the cursor was made or renewed.
     made: u64,
 }
 

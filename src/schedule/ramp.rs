@@ -1,4 +1,4 @@
-//! Ramps and the cursor that walks over them. See the page of `crate::run` for why an update needs them.
+//! Ramps, and the cursor that moves along them. The documentation of `crate::run` says why an update needs them.
 
 use super::curve::Curve;
 use super::{Cycle, LrRange, Point, Schedule};
@@ -41,7 +41,7 @@ pub struct Ramp {
     foot: f64,
     head: f64,
     amplitude: f64,
-    /// If the head shrinks with every update: its range and the binary logarithm of its gamma.
+    /// Set if the head shrinks with every update: the range, and the binary logarithm of gamma.
     shrinking: Option<(LrRange, f64)>,
     height: Height,
 }
@@ -51,14 +51,14 @@ pub struct Ramp {
 enum Height {
     /// The height of its curve.
     Curve,
-    /// Constant: 0 for a ramp that runs below the base, or what a sequence has held since its end.
+    /// A constant: 0 for a ramp below the base, or the height that a sequence holds after its end.
     At(f64),
     /// `None`: its ends are not a base and a peak.
     Unknown,
 }
 
 impl Ramp {
-    /// Along `curve` from `foot` up to `head`, reached `length` updates after `start`.
+    /// A rise along `curve` from `foot` to `head`, which it reaches `length` updates after `start`.
     #[inline]
     pub(super) fn rise(start: u64, length: f64, curve: Curve, foot: f64, head: f64) -> Self {
         Self {
@@ -77,8 +77,8 @@ impl Ramp {
         }
     }
 
-    /// Along `curve` from `head` at `turn` down to `foot` at `end`, both counted from `start`; covers the updates before
-    /// `end`.
+    /// A fall along `curve` from `head` at `turn` to `foot` at `end`. Both are counted from `start`. The ramp covers the
+    /// updates before `end`.
     #[inline]
     pub(super) fn fall(start: u64, (turn, end): (f64, f64), curve: Curve, head: f64, foot: f64) -> Self {
         Self { offset: end, slope: -1.0, length: end - turn, ..Self::rise(start, end, curve, foot, head) }
@@ -130,7 +130,8 @@ impl Ramp {
         Self { shrinking: Some((range, log2_gamma)), ..self }
     }
 
-    /// The same ramp, at `offset` in its first update and moving on by `slope` with each; both in the unit of its length.
+    /// The same ramp, which starts at `offset` and moves by `slope` with each update. Both are in the unit of its
+    /// length.
     pub(super) fn with_pace(self, offset: u64, slope: f64) -> Self {
         Self { offset: numeric::float(offset), slope, ..self }
     }
@@ -173,7 +174,8 @@ impl Ramp {
     }
 }
 
-/// The cycle and the ramp of a step. They hold until one of them ends. `made` is the number of updates since the step.
+/// The cycle and the ramp at a step. They stay valid until one of them ends. `made` is the number of updates since that
+/// step.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor {
     step: u64,
@@ -185,7 +187,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// At `step` of `schedule`, over `range` instead of the schedule's own if one is given.
+    /// A cursor at `step` of `schedule`. A `range` replaces the schedule's own.
     pub(crate) fn new<S: Schedule + ?Sized>(schedule: &S, step: u64, range: Option<LrRange>) -> Self {
         let position = Position::of(schedule, step);
         let cycle = position.cycle.map(|cycle| (cycle.index, step - cycle.place, cycle.length));
@@ -201,14 +203,14 @@ impl Cursor {
         Self { step, cycle, ramp, serves_for: until.saturating_sub(step) }
     }
 
-    /// The number of updates that the cursor serves for.
+    /// The number of updates for which the cursor is valid.
     #[inline]
     pub(crate) fn serves_for(&self) -> u64 {
         self.serves_for
     }
 
-    /// Looks up cycle and ramp again, `made` updates later; at most as many as the cursor serves for. Returns whether a
-    /// cycle has ended. At `u64::MAX` the step stays.
+    /// Looks up cycle and ramp again, `made` updates later. `made` is at most the number for which the cursor is valid.
+    /// Returns whether a cycle has ended. The step never exceeds `u64::MAX`.
     pub(crate) fn renew<S: Schedule + ?Sized>(&mut self, schedule: &S, made: u64, range: Option<LrRange>) -> bool {
         let step = self.step.saturating_add(made);
         let cycle_ended = self.cycle.is_some_and(|(_, start, length)| step - start == length);
@@ -229,7 +231,7 @@ impl Cursor {
     {
         match &self.ramp {
             Some(ramp) => ramp.point_at(self.step + made),
-            // A call: inlined here, the formulas of all schedules would slow down every ramp.
+            // Kept out of line: inlined, the formulas of all schedules would slow down every ramp.
             None => self.point_over(schedule, made, range()),
         }
     }

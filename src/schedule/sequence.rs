@@ -26,11 +26,12 @@ serde_checked! {
     ///
     /// - at step 0: the first part's value at 0
     /// - at each boundary: the *next* part's value at 0
-    /// - after the end: the value that the last part would have next, held. A last part without `steps` continues.
+    /// - after the end: held at the value that the last part has at its step `steps`. A last part without `steps` does
+    ///   not end
     ///
     /// A cyclic part keeps its cycles; the end of the part also ends its last cycle. The numbers of the cycles continue from
-    /// part to part. A sequence has no base and peak of its own, so it takes no range. Cycled momentum follows the height of
-    /// each part that has one, and stays at its maximum in the others: a warm-up before the cycles, a decay after them.
+    /// part to part. A sequence has no base and peak of its own, so its range cannot be set. Cycled momentum follows the
+    /// height of each part that has one. In the other parts, such as a warm-up or a decay, it stays at its maximum.
     ///
     /// | parameter | default | purpose | range |
     /// |---|---|---|---|
@@ -99,8 +100,8 @@ impl Sequence {
         Self { parts: parts.into(), has_height: false }.check()
     }
 
-    /// A line from `start_lr` to `max_lr` over `warmup_steps`, then a cosine to `end_lr` at `total_steps` (which includes
-    /// the warm-up, as in optax' `warmup_cosine_decay_schedule`).
+    /// A line from `start_lr` to `max_lr` over `warmup_steps`, then a cosine that reaches `end_lr` at `total_steps`. As
+    /// in optax' `warmup_cosine_decay_schedule`, `total_steps` includes the warm-up.
     ///
     /// ```
     /// use cyclic_optim::{Schedule, Sequence};
@@ -204,7 +205,7 @@ impl Sequence {
     fn part_at(&self, step: u64) -> (u64, &Part) {
         let mut start = 0;
         for part in &self.parts[..self.parts.len() - 1] {
-            // `check` guarantees that these have a length and that the sum fits.
+            // `check` guarantees that all parts but the last have a length and that the sum fits.
             let end = start + part.steps.unwrap_or(0);
             if step < end {
                 return (start, part);

@@ -19,8 +19,8 @@ use crate::numeric;
 /// ```
 ///
 /// With [`with_inclusive_end`](Self::with_inclusive_end) it is `r / (L - 1)`, so that the last update of a cycle uses
-/// `base_lr` itself. Cycle c is `t_0 * t_mult^c` updates long, or, for a fixed total, covers `floor(c T / M)` to
-/// `floor((c + 1) T / M)`.
+/// `base_lr` itself. Cycle c is `t_0 * t_mult^c` updates long. If the total T and the number of cycles M are given
+/// instead, it covers the updates from `floor(c T / M)` to `floor((c + 1) T / M)`.
 ///
 /// # Shape
 ///
@@ -32,7 +32,7 @@ use crate::numeric;
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|
-/// | `base_lr`, `max_lr` | required | floor and peak | finite, 0 <= `base_lr` <= `max_lr` |
+/// | `base_lr`, `max_lr` | required | lowest rate and peak of a cycle | finite, 0 <= `base_lr` <= `max_lr` |
 /// | `t_0` | required | updates of the first cycle | >= 1 |
 /// | [`with_t_mult`](Self::with_t_mult) | 1 | growth of the cycles | >= 1 |
 /// | [`with_peak_factor`](Self::with_peak_factor) | 1 | shrinking or growth of the peaks | (0, inf); above 1 only with a number of cycles |
@@ -60,8 +60,8 @@ use crate::numeric;
 /// # References
 ///
 /// I. Loshchilov and F. Hutter, *SGDR*, 2017, arXiv:1608.03983; G. Huang et al., *Snapshot Ensembles*, 2017,
-/// arXiv:1704.00109. Values of PyTorch's `CosineAnnealingWarmRestarts`, except that seeking finds the same restarts as
-/// stepping, because cycles are located by integers.
+/// arXiv:1704.00109. The values are those of PyTorch's `CosineAnnealingWarmRestarts`. Unlike there, seeking finds the
+/// same restarts as stepping, because cycles are located by integers.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "file::WarmRestartsFile", into = "file::WarmRestartsFile"))]
@@ -90,8 +90,8 @@ impl WarmRestarts {
         Self::checked(base_lr, max_lr, Cycles::Equal { length: t_0, count: None })
     }
 
-    /// The schedule of snapshot ensembles, update by update: exactly `snapshots` cosine cycles from `max_lr` towards 0
-    /// over `total_steps` updates. Take a snapshot after the last update of each cycle.
+    /// The schedule of snapshot ensembles: exactly `snapshots` cosine cycles from `max_lr` towards 0 over `total_steps`
+    /// updates. Take a snapshot after the last update of each cycle.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl WarmRestarts {
         Ok(self)
     }
 
-    /// Uses `base_lr` itself in the last update of each cycle. A cycle of a single update stays at its peak.
+    /// Reaches `base_lr` exactly in the last update of each cycle. A cycle of a single update uses its peak.
     #[must_use]
     pub fn with_inclusive_end(mut self) -> Self {
         self.inclusive_end = true;

@@ -36,10 +36,10 @@ use crate::numeric;
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|
-/// | `base_lr`, `max_lr` | required | floor and peak | finite, 0 <= `base_lr` <= `max_lr` |
+/// | `base_lr`, `max_lr` | required | lowest rate and peak of a cycle | finite, 0 <= `base_lr` <= `max_lr` |
 /// | `step_size` | required | *half* a cycle, in updates | >= 1 |
 /// | [`with_step_sizes`](Self::with_step_sizes) | equal | lengths of rise and fall | >= 1 each |
-/// | [`with_step_divisor`](Self::with_step_divisor) | 1 | divides the step sizes, which need not stay whole | >= 1, at most a step size |
+/// | [`with_step_divisor`](Self::with_step_divisor) | 1 | divides the step sizes; the results need not be whole numbers | >= 1, at most a step size |
 /// | [`with_end_lr`](Self::with_end_lr) | `base_lr` | where the fall ends | finite, 0 <= `end_lr` <= `max_lr` |
 /// | [`with_curves`](Self::with_curves) | linear | shape of rise and fall | |
 /// | [`with_amplitude`](Self::with_amplitude) | constant | how the peaks shrink or grow | see [`Amplitude`] |
@@ -47,8 +47,9 @@ use crate::numeric;
 /// | `total_steps`, `cycles` of [`over_total`](Self::over_total) | | in place of `step_size` | 1 <= `cycles` <= `total_steps` |
 /// | `up_fraction` of [`over_total`](Self::over_total) | 0.5 in files | share of each cycle that rises | [0, 1] |
 ///
-/// In a file the parameters and options have these names, without `with_`: `step_size`, or `step_size_up` and
-/// `step_size_down`, each with `step_divisor` if it has one, or `total_steps`, `cycles` and `up_fraction`; `rise` and `fall` for the curves.
+/// In a file the parameters and options have these names, without `with_`. The length of a cycle is given in one of
+/// three ways: as `step_size`; as `step_size_up` and `step_size_down`; or as `total_steps`, `cycles` and `up_fraction`.
+/// The first two can have a `step_divisor`. The curves are `rise` and `fall`.
 ///
 /// # Errors
 ///
@@ -70,7 +71,7 @@ use crate::numeric;
 /// # References
 ///
 /// L. N. Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017, arXiv:1506.01186. Triangular, triangular2
-/// and `exp_range` have the values of the author's and of PyTorch's `CyclicLR`; cycles are counted from 0 here.
+/// and `exp_range` have the values of the author's code and of PyTorch's `CyclicLR`. Cycles are counted from 0 here.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(try_from = "file::CyclicFile", into = "file::CyclicFile"))]
@@ -88,7 +89,8 @@ pub struct Cyclic {
 
 /// How the peaks of the cycles shrink or grow: the share of the range that the peak of a cycle reaches.
 ///
-/// A closed set, so that config files can hold each. For a function of your own see [`ScaledCyclic`](crate::ScaledCyclic).
+/// Config files can hold each of these. For an amplitude from a function of your own see
+/// [`ScaledCyclic`](crate::ScaledCyclic).
 ///
 /// | amplitude | share in cycle c, counted from 0 | in a file | range |
 /// |---|---|---|---|
@@ -99,8 +101,8 @@ pub struct Cyclic {
 /// | `Cosine` | (1 + cos(2 pi c / period)) / 2 | `{"cosine": 4}` | period >= 1 |
 /// | `InverseTime` | 1 / (1 + rate c) | `{"inverse_time": 1.0}` | [0, inf) |
 ///
-/// The sine of the Keras callbacks' README, `0.5 * (1 + sin(x * pi / 2))` with cycles counted from 1, is `Cosine(4)`: 1, 1/2,
-/// 0, 1/2 and again. Its `1 / 5^(x * 0.0001)` under `scale_mode = 'iterations'` is `Gamma(5^-0.0001)`.
+/// The sine of the Keras callbacks' README, `0.5 * (1 + sin(x * pi / 2))` with cycles counted from 1, is `Cosine(4)`, which
+/// repeats 1, 1/2, 0, 1/2. Its `1 / 5^(x * 0.0001)` under `scale_mode = 'iterations'` is `Gamma(5^-0.0001)`.
 ///
 /// ```
 /// use cyclic_optim::{Amplitude, Cyclic, Schedule};
@@ -177,7 +179,7 @@ impl Cyclic {
         Ok(cyclic)
     }
 
-    /// Checks that growing peaks end, and end finite.
+    /// Checks that growing peaks belong to a limited number of cycles, and that the last peak is finite.
     fn check_growth(&self) -> Result<(), ConfigError> {
         match self.amplitude {
             Amplitude::Factor(factor) => self.cycles.check_growth("factor", factor, self.peak()),
@@ -219,7 +221,8 @@ impl Cyclic {
     }
 
     /// Exactly `cycles` cycles over `total_steps` updates; cycle k covers the updates from `floor(k T / M)` to
-    /// `floor((k + 1) T / M)`, so the last cycle is never a short rest. The first `up_fraction` of each rises.
+    /// `floor((k + 1) T / M)`, so no short cycle is left over at the end. The rate rises in the first `up_fraction` of
+    /// each cycle.
     ///
     /// # Errors
     ///
@@ -255,8 +258,8 @@ impl Cyclic {
     ///
     /// # Errors
     ///
-    /// A length of 0, a cycle longer than `u64`, a schedule made by [`over_total`](Self::over_total), and one that already has
-    /// a [`step_divisor`](Self::with_step_divisor), which comes last.
+    /// A length of 0; a cycle longer than `u64`; a schedule made by [`over_total`](Self::over_total). A schedule that already
+    /// has a [`step_divisor`](Self::with_step_divisor): set the step sizes first.
     pub fn with_step_sizes(mut self, step_size_up: u64, step_size_down: u64) -> Result<Self, ConfigError> {
         let Cycles::Equal { count, .. } = self.cycles else {
             return Err(ConfigError::Conflict {
@@ -269,11 +272,12 @@ impl Cyclic {
         Ok(self)
     }
 
-    /// Divides the step sizes by `step_divisor`, exactly: half a cycle is `step_size / step_divisor` updates. The older
-    /// callbacks allow such step sizes, for example 8 epochs of 1,000 samples in batches of 64: 8,000 / 64 = 125, or 2.5.
+    /// Divides the step sizes by `step_divisor`, without rounding: half a cycle is then `step_size / step_divisor`
+    /// updates. The Keras callbacks allow a `step_size` that is not a whole number, such as 2.5: write it as 5 with a
+    /// divisor of 2.
     ///
-    /// A cycle then begins between two updates, and its peak may lie there, too: no update reaches it. The place in a cycle
-    /// is still found by integer arithmetic, so it is exact for every step.
+    /// A cycle may then begin between two updates, and so may its peak, which no update reaches in that case. The place in
+    /// a cycle is still found by integer arithmetic, so it is exact for every step.
     ///
     /// ```
     /// use cyclic_optim::{Cyclic, ScheduleExt};
@@ -365,8 +369,8 @@ impl Cyclic {
         let Some(Cycle { index, place, length }) = position.cycle else { return Ramp::hold(end_lr).below_base() };
         let start = position.step.saturating_sub(place);
         if let (Turn::Step(up), Cycles::Fractional { length: whole, divisor, .. }) = (self.turn, self.cycles) {
-            // How far the first update of the cycle lies behind its start, in parts of an update. All these numbers are whole
-            // and at most 2^53, so floats hold them exactly.
+            // How long after the start of the cycle its first update comes, in units of `1 / divisor` of an update. All these
+            // numbers are integers of at most 2^53, so floats hold them exactly.
             let late = late(start, divisor, index, whole);
             let pace = numeric::float(divisor);
             return if late + place * divisor < up {
@@ -386,7 +390,8 @@ impl Cyclic {
             Turn::Fraction(fraction) => {
                 let length = numeric::float(length);
                 let turn = fraction * length;
-                // Without a fall the whole cycle rises, also if a float cannot tell its last updates from its end.
+                // Without a fall the whole cycle rises. The second condition is for cycles so long that a float rounds
+                // the last places up to the length.
                 if numeric::float(place) < turn || turn >= length {
                     Ramp::rise(start, turn, self.rise, base_lr, max_lr)
                 } else {
@@ -397,13 +402,14 @@ impl Cyclic {
     }
 }
 
-/// How far update `start` lies behind the start of cycle `index`, in parts of an update: less than `divisor`.
+/// How long update `start` comes after the start of cycle `index`, in units of `1 / divisor` of an update: less than
+/// `divisor`.
 fn late(start: u64, divisor: u64, index: u64, length: u64) -> u64 {
     let late = u128::from(start) * u128::from(divisor) - u128::from(index) * u128::from(length);
     u64::try_from(late).unwrap_or(0)
 }
 
-/// The turn and the cycles of a rise and a fall of whole lengths.
+/// The turn and the cycles for a rise and a fall of these lengths.
 fn halves(up: (&'static str, u64), down: (&'static str, u64)) -> Result<(Turn, Cycles), ConfigError> {
     check::length(up.0, up.1)?;
     check::length(down.0, down.1)?;
@@ -452,7 +458,8 @@ impl Schedule for Cyclic {
             Amplitude::Halving => full.with_amplitude(range, numeric::halved(index)),
             Amplitude::Factor(_) => full.with_amplitude(range, numeric::power(self.log2_amplitude, index)),
             Amplitude::Cosine(period) => {
-                // From the nearer end of the period, so the wave is symmetric and every period has the same bits.
+                // Measured from the nearer end of the period, so that the wave is symmetric and every period has the
+                // same bits.
                 let place = index % period;
                 let half_turns = 2.0 * numeric::fraction(place.min(period - place), period);
                 full.with_amplitude(range, Curve::Cosine.height(1.0 - half_turns))

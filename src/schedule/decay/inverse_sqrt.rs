@@ -24,7 +24,7 @@ serde_checked! {
     /// | parameter | default | purpose | range |
     /// |---|---|---|---|
     /// | `start_lr` | required | rate of the first update | finite, >= 0 |
-    /// | `timescale` | required | updates that count as passed at the start: the length of the warm-up | >= 1 |
+    /// | `timescale` | required | added to the step; usually the length of the warm-up before it | >= 1 |
     ///
     /// # Errors
     ///

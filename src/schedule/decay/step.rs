@@ -20,7 +20,7 @@ serde_checked! {
     ///
     #[doc = include_str!("../shapes/step.svg")]
     ///
-    /// - for the first `step_size` updates: `start_lr`, exactly
+    /// - before update `step_size`: `start_lr`, exactly
     /// - endless; it falls to 0 once it is too small for a float
     ///
     /// | parameter | default | purpose | range |
