@@ -31,16 +31,16 @@ use crate::state::{Applied, ClrState};
 ///
 /// # Errors and counters
 ///
-/// The counters advance when the inner optimizer has made its update, and stay when it failed. dfdx returns
-/// `UnusedParams` after it has updated all other parameters, so the counters advance on it.
+/// The counters advance when the inner optimizer has made its update, and do not advance when it failed. dfdx returns
+/// `UnusedParams` after it has updated all other parameters, so the counters advance in that case, too.
 ///
 /// # Invalid rates
 ///
-/// The schedules of this crate give a finite rate for every step, and a scale or range that would make it infinite is
+/// The schedules of this crate give a finite rate for every step. A scale or a range that would make a rate infinite is
 /// refused. A custom schedule may give NaN, an infinity, a negative rate or a momentum outside [0, 1).
-/// [`apply`](Self::apply) refuses such an update. dfdx's `update` and [`update_with`](Self::update_with) have no error for
-/// it: the inner optimizer gets a rate of 0 and keeps its momentum, and [`lr`](Self::lr), [`last`](Self::last) and the
-/// history report that.
+/// [`apply`](Self::apply) refuses such an update. dfdx's `update` and [`update_with`](Self::update_with) cannot return an
+/// error for it. There the inner optimizer gets a rate of 0 and keeps its momentum; [`lr`](Self::lr), [`last`](Self::last)
+/// and the history report the rate of 0.
 ///
 /// # What is saved
 ///
@@ -75,7 +75,8 @@ pub struct CyclicOptimizer<O, S = Policy> {
     inner: O,
     config: ClrConfig<S>,
     run: Run,
-    /// Whether the inner optimizer was lent out since the next rates were written. Then they may have been overwritten.
+    /// Whether somebody had mutable access to the inner optimizer since the next rates were written, and may have
+    /// overwritten them.
     touched: bool,
     /// Whether every parameter had a gradient in the last update of `apply`. Then the next one need not search for missing
     /// ones.
@@ -84,7 +85,7 @@ pub struct CyclicOptimizer<O, S = Policy> {
 }
 
 impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
-    /// Wraps `inner`. Takes a schedule, a [`ClrConfig`], or a [`ClrConfig::custom`] over a schedule of your own.
+    /// Wraps `inner`. `config` is a schedule or a [`ClrConfig`]; for a schedule of your own, use [`ClrConfig::custom`].
     ///
     /// # Panics
     ///
@@ -101,7 +102,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// The config cycles momentum or schedules another hyper-parameter and `inner` has none, or the first rate or momentum of a custom schedule is invalid.
+    /// The config cycles the momentum, schedules another hyper-parameter or has groups, and `inner` does not support
+    /// that. `inner` has no learning rate. The first rate or momentum of a custom schedule is invalid.
     pub fn try_new(mut inner: O, config: impl IntoConfig<S>) -> Result<Self, ConfigError> {
         let config = config.into_config();
         inner.get(Hyper::LearningRate).ok_or(ConfigError::NoLearningRate)?;
@@ -121,7 +123,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(optimizer)
     }
 
-    /// Gives the optimizer a history, which gets a record of each update from now on.
+    /// Gives the optimizer a history, which records each update from now on.
     ///
     /// [`apply`](Self::apply) knows the loss and records it. After a plain `update`, call [`record`](Self::record).
     #[must_use]
@@ -131,19 +133,12 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     }
 
     /// Records the last update with its loss in the history. Does nothing without a history, before the first update, or for
-    /// an update that the history does not keep. A second record of the same update replaces the loss.
+    /// an update that the history does not keep. A second call for the same update replaces the loss.
     ///
     /// ```
-    /// # use cyclic_optim::{Constant, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
-    /// # struct Nothing;
-    /// # impl Hyperparameters for Nothing {
-    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
-    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
-    /// # }
-    /// # let inner = Nothing;
-    /// use cyclic_optim::History;
+    /// use cyclic_optim::{Constant, CyclicOptimizer, History, RateAndMomentum};
     ///
-    /// let mut optimizer = CyclicOptimizer::new(inner, Constant::new(0.5)?).with_history(History::new());
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), Constant::new(0.5)?).with_history(History::new());
     /// for loss in [0.9, 0.8] {
     ///     optimizer.update_with(|_| Ok::<(), ()>(())).unwrap();
     ///     optimizer.record(loss);
@@ -176,9 +171,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.history = Some(history);
     }
 
-    /// Makes one update: `step` gets the inner optimizer, which holds the scheduled rate and momentum, and steps it.
+    /// Makes one update: `step` gets the inner optimizer, which already has the scheduled rate and momentum, and makes
+    /// its update.
     ///
-    /// The counters advance if it returns `Ok`. The framework adapters are built on this method. It works with any optimizer.
+    /// The counters advance if `step` returns `Ok`. This works with any optimizer; the framework adapters are built on
+    /// it.
     ///
     /// # Errors
     ///
@@ -199,7 +196,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// written again before the next update.
     #[inline]
     pub(crate) fn step<T>(&mut self, step: impl FnOnce(&mut O) -> T) -> T {
-        // Costs an update nothing, as only a panic drops it.
+        // Only a panic drops this value, so it costs an update nothing.
         struct Touched<'a>(&'a mut bool);
 
         impl Drop for Touched<'_> {
@@ -222,7 +219,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
             self.touched = false;
             self.write();
             if !self.groups().is_empty() {
-                // The inner optimizer had them, so it can take them.
+                // The inner optimizer has accepted these groups before, so this cannot fail.
                 let _ = self.write_groups();
             }
         }
@@ -256,7 +253,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         })
     }
 
-    /// Runs the cycles between other rates from the next update on. The place in the cycle stays. A separate end rate
+    /// Changes the range of the cycles from the next update on. The place in the cycle stays. A separate end rate
     /// ([`Cyclic::with_end_lr`](crate::Cyclic::with_end_lr), the end of a one-cycle) also stays.
     ///
     /// # Errors
@@ -268,11 +265,11 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.restore(ClrState { range, ..self.state() })
     }
 
-    /// Follows another schedule from the next update on; `place` says where it begins. Moments, `iterations`, scale and feedback
-    /// stay. A range that was set before is dropped, because the new schedule brings its own.
+    /// Follows another schedule from the next update on; `place` says where in it. Moments, `iterations`, scale and feedback
+    /// stay. A range that was set before is dropped, because the new schedule has its own.
     ///
-    /// The schedule is kept in the [state](Self::state), so it is saved and restored with the run, and the config stays what
-    /// it was. To go back to the config's, restore a state whose `schedule` is `None`.
+    /// The new schedule is part of the [state](Self::state), so it is saved and restored with the run. The config does not
+    /// change. To return to the schedule of the config, restore a state whose `schedule` is `None`.
     ///
     /// ```
     /// use cyclic_optim::{Constant, Cyclic, CyclicOptimizer, Place, RateAndMomentum};
@@ -296,8 +293,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.follow(schedule.into_policy(), None, place)
     }
 
-    /// Sets other groups of parameters from the next update on: layers that were frozen thaw, rates move apart. They are kept
-    /// in the [state](Self::state), so they are saved and restored with the run.
+    /// Sets other groups of parameters from the next update on, for example to train layers that were frozen. They are part
+    /// of the [state](Self::state), so they are saved and restored with the run.
     ///
     /// # Errors
     ///
@@ -324,25 +321,19 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         self.restore(ClrState { scale, ..self.state() })
     }
 
-    /// Takes a report: a loss or another metric of an epoch, or of any other period. Drives the plateau and early stopping;
-    /// see [`feedback`](crate::feedback). Both judge the same metric, so a config with both should give them the same
-    /// [`Direction`](crate::feedback::Direction).
+    /// Takes a report: a loss or another metric of an epoch, or of any other period. The plateau and early stopping react
+    /// to it; see [`feedback`](crate::feedback). Both judge the same metric, so a config with both should give them the
+    /// same [`Direction`](crate::feedback::Direction).
     ///
     /// Once a report has returned a reason to stop, further reports return the same reason and change nothing, until
     /// [`resume`](Self::resume).
     ///
     /// ```
-    /// # use cyclic_optim::{Constant, ClrConfig, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
-    /// # struct Nothing;
-    /// # impl Hyperparameters for Nothing {
-    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
-    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
-    /// # }
-    /// # let inner = Nothing;
     /// use cyclic_optim::feedback::Plateau;
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, RateAndMomentum};
     ///
     /// let config = ClrConfig::new(Constant::new(0.5)?).with_plateau(Plateau::keras(0.5, 1)?)?;
-    /// let mut optimizer = CyclicOptimizer::new(inner, config);
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
     /// assert!(optimizer.observe(1.0).improved);
     /// assert_eq!(optimizer.observe(1.0).scaled, Some(0.5));
     /// assert_eq!(optimizer.lr(), 0.25);
@@ -358,20 +349,14 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// the directions may differ. [`observe`](Self::observe) does the same with one metric for both.
     ///
     /// ```
-    /// # use cyclic_optim::{Constant, ClrConfig, CyclicOptimizer, Hyper, Hyperparameters, Unsupported};
-    /// # struct Nothing;
-    /// # impl Hyperparameters for Nothing {
-    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
-    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
-    /// # }
-    /// # let inner = Nothing;
     /// use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau, Stop};
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, RateAndMomentum};
     ///
     /// let accuracy = Improvement::new(Direction::Max, MinDelta::Absolute(0.0))?;
     /// let config = ClrConfig::new(Constant::new(0.5)?)
     ///     .with_plateau(Plateau::keras(0.5, 1)?)?
     ///     .with_early_stopping(EarlyStopping::new(1)?.with_improvement(accuracy)?)?;
-    /// let mut optimizer = CyclicOptimizer::new(inner, config);
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
     /// let _ = optimizer.observe_separately(0.9, 0.6);
     /// // The loss has not come down, the accuracy has risen.
     /// let report = optimizer.observe_separately(0.9, 0.7);
@@ -395,8 +380,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         observation
     }
 
-    /// Continues after a stop: reports are judged again, and the patience of early stopping starts again. The best metric
-    /// stays.
+    /// Clears the reason to stop: reports are judged again, and the patience of early stopping starts again. The best
+    /// metric stays.
     pub fn resume(&mut self) {
         self.run.change(&self.config, |state| (state.stop, state.early_stopping.wait) = (None, 0));
     }
@@ -452,9 +437,9 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(())
     }
 
-    /// Gives the inner optimizer the groups in force.
+    /// Writes the groups in force into the inner optimizer.
     fn write_groups(&mut self) -> Result<(), ConfigError> {
-        // Not by `groups`, which would borrow all of the optimizer.
+        // Not through `self.groups()`, which would borrow the whole optimizer.
         let groups = self.run.settled().groups.as_ref().unwrap_or(self.config.groups());
         self.inner.set_groups(groups).map_err(|NoGroups| ConfigError::NoGroups)
     }
@@ -486,8 +471,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 
     #[inline]
     fn write(&mut self) {
-        // `try_new` has checked that the inner optimizer supports these. If the user has switched momentum off since, it
-        // stays off and none is reported.
+        // `try_new` has checked that the inner optimizer supports these. If the user has switched momentum off since
+        // then, it stays off, and no momentum is reported.
         let next = self.run.next();
         let _ = self.inner.set(Hyper::LearningRate, next.lr);
         if let Some(momentum) = next.momentum {
@@ -511,15 +496,16 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         }
     }
 
-    /// Makes the next update use `lr` instead of the scheduled rate. One that is invalid is refused by
-    /// [`check_next`](Self::check_next).
+    /// Makes the next update use `lr` instead of the scheduled rate. [`check_next`](Self::check_next) refuses an
+    /// invalid one.
     #[cfg(feature = "candle")]
     pub(crate) fn set_next_lr(&mut self, lr: f64) {
         self.run.set_next_lr(&self.config, lr);
         self.write();
     }
 
-    /// The inner optimizer. The scheduled rate and momentum are written again before the next update; all other changes stay.
+    /// Mutable access to the inner optimizer. The scheduled rate and momentum are written again before the next update;
+    /// all other changes stay.
     pub fn get_mut(&mut self) -> &mut O {
         self.touched = true;
         &mut self.inner
@@ -527,7 +513,8 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
 }
 
 impl<O: Hyperparameters> CyclicOptimizer<O> {
-    /// Changes half the length of the cycles from the next update on; `place` says where in them. A range that was set stays.
+    /// Changes the step size, which is half a cycle, from the next update on; `place` says where in the new cycles. A
+    /// range that was set stays.
     ///
     /// With [`Place::Start`] this is `_reset(new_step_size=..)` of the Keras callbacks, except that the very next update uses the
     /// first rate of the cycle.
@@ -550,8 +537,8 @@ impl<O: Hyperparameters> CyclicOptimizer<O> {
         self.change_cyclic("step_size", place, |cyclic| cyclic.with_step_sizes(step_size, step_size))
     }
 
-    /// Changes how the peaks shrink or grow from the next update on; a new gamma is `Amplitude::Gamma(gamma)`. The place in the
-    /// cycle and a range that was set stay.
+    /// Changes how the peaks shrink or grow from the next update on; for another gamma pass `Amplitude::Gamma(gamma)`. The
+    /// place in the cycle and a range that was set stay.
     ///
     /// # Errors
     ///
@@ -560,7 +547,7 @@ impl<O: Hyperparameters> CyclicOptimizer<O> {
         self.change_cyclic("amplitude", Place::Keep, |cyclic| cyclic.with_amplitude(amplitude))
     }
 
-    /// Follows what `change` makes of the present schedule, which must be a [`Cyclic`].
+    /// Replaces the present schedule, which must be a [`Cyclic`], by what `change` returns for it.
     fn change_cyclic(
         &mut self,
         field: &'static str,
@@ -613,7 +600,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.run.last()
     }
 
-    /// Why the run should stop, if a report or the guard has said so.
+    /// Why the run should stop, if a report or the guard has found a reason.
     pub fn stopped(&self) -> Option<Stop> {
         self.run.settled().stop
     }
@@ -654,7 +641,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.config.preview_from(self.state()).take(n)
     }
 
-    /// The config. A schedule that was set in mid-run is not in it but in the state.
+    /// The config. A schedule that was set during the run is in the state instead.
     pub fn config(&self) -> &ClrConfig<S> {
         &self.config
     }
@@ -679,7 +666,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         &self.inner
     }
 
-    /// The inner optimizer, with the rate and momentum of the next update, or with what was set through
+    /// Unwraps the inner optimizer. It has the rate and momentum of the next update, unless they were changed through
     /// [`get_mut`](Self::get_mut).
     pub fn into_inner(self) -> O {
         self.inner

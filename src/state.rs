@@ -51,13 +51,13 @@ impl Applied {
         }
     }
 
-    /// The hyper-parameters that the update used, those that have a schedule.
+    /// The hyper-parameters that have a schedule, with the values that the update used.
     pub(crate) fn hypers(&self) -> impl Iterator<Item = (Hyper, f64)> + '_ {
         Hyper::ALL.into_iter().filter_map(|hyper| Some((hyper, self.get(hyper)?)))
     }
 
-    /// The metrics of the update, each with its name: `learning_rate`, those of `momentum`, `weight_decay`, `beta2` and `eps`
-    /// that have a schedule, `grad_norm` if it was taken. This is what every [`Recorder`](crate::history::Recorder) records.
+    /// The metrics of the update, each with its name: `learning_rate`; `momentum`, `weight_decay`, `beta2` and `eps` if they
+    /// are scheduled; `grad_norm` if it was computed. Every [`Recorder`](crate::history::Recorder) records these.
     ///
     /// ```
     /// use cyclic_optim::Applied;
@@ -87,17 +87,17 @@ impl Applied {
 ///
 /// # Multipliers
 ///
-/// Several numbers multiply the rate, and the product of them all counts:
+/// Several numbers multiply the rate:
 ///
 /// | number | set by | multiplies |
 /// |---|---|---|
 /// | `scale` | [`set_scale`](crate::CyclicOptimizer::set_scale) | the whole rate |
 /// | `envelope` | [`cut_envelope`](crate::CyclicOptimizer::cut_envelope), which a recovery calls | the whole rate |
-/// | `plateau.envelope` | the [`Plateau`](crate::feedback::Plateau) | by its [`Scope`](crate::feedback::Scope): the whole rate, or `max_lr` alone |
+/// | `plateau.envelope` | the [`Plateau`](crate::feedback::Plateau) | the whole rate, or `max_lr` alone; see [`Scope`](crate::feedback::Scope) |
 ///
 /// A *scale* is set by the user. An *envelope* starts at 1 and can only shrink: it is the product of all automatic
-/// reductions. A *factor* is one such reduction. The multiplier in the formula of [`ClrConfig`](crate::ClrConfig) is the
-/// product of what multiplies the whole rate.
+/// reductions. A *factor* is one such reduction. The `multiplier` in the formula of [`ClrConfig`](crate::ClrConfig) is
+/// the product of the numbers that multiply the whole rate.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ClrState {
@@ -114,7 +114,7 @@ pub struct ClrState {
     /// The range that replaces the schedule's own, if one was set.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub range: Option<LrRange>,
-    /// What the user multiplies every rate by; 1 by default.
+    /// The user's factor on every rate; 1 by default.
     pub scale: f64,
     /// The product of all cuts by [`cut_envelope`](crate::CyclicOptimizer::cut_envelope); 1 at first.
     #[cfg_attr(feature = "serde", serde(default = "one"))]
@@ -169,7 +169,7 @@ impl Default for ClrState {
 }
 
 impl ClrState {
-    /// The schedule that a run follows from here, if its config has `schedule`.
+    /// The schedule that the run follows: the one in this state, or else `schedule`, which is the config's.
     #[inline]
     pub(crate) fn in_force<'a, S>(&'a self, schedule: &'a S) -> InForce<'a, S> {
         match &self.schedule {

@@ -12,12 +12,12 @@ impl<S: Schedule> ClrConfig<S> {
     /// `total_steps = "100 %"`, `milestones = ["50 %", "75 %"]`. Integers stay updates. [`Time`](crate::time::Time) has the forms,
     /// and [`time`](crate::time) the rule of rounding.
     ///
-    /// The config holds updates, as if the file had had integers. If a length depends on the run, it also keeps the
-    /// [batches per epoch](Self::batches_per_epoch), so that a checkpoint is not continued with another number of them by
-    /// accident.
+    /// The config holds updates, as if the file had had integers. If a length depends on the run, the config also keeps
+    /// the [batches per epoch](Self::batches_per_epoch), so that a checkpoint is not continued with another number of
+    /// batches by accident.
     ///
     /// The fields that can hold a time are `step_size`, `step_size_up`, `step_size_down`, `total_steps`, `steps`, `t_0`,
-    /// `timescale` and `milestones`. The format must describe itself, as JSON and TOML do.
+    /// `timescale` and `milestones`. The format must be self-describing, as JSON and TOML are.
     ///
     /// ```
     /// use cyclic_optim::{ClrConfig, Cyclic, RunLength};

@@ -6,7 +6,7 @@ use crate::hyper::Hyper;
 use crate::schedule::{Policy, Schedule};
 
 serde_checked! {
-    /// A schedule for each hyper-parameter that has one of its own, beside the learning rate.
+    /// The schedules of hyper-parameters other than the learning rate.
     ///
     /// In a file: `"hyper": {"weight_decay": {"cosine_decay": {..}}, "beta2": {"cyclic": {..}}}`.
     #[derive(Debug, Clone, PartialEq, Default)]
@@ -62,7 +62,7 @@ impl HyperSchedules {
         self.check()
     }
 
-    /// Checks the highest values. None is below 0, because no schedule is.
+    /// Checks the highest values. The lowest need no check, because no schedule goes below 0.
     fn check(self) -> Result<Self, ConfigError> {
         self.iter().try_for_each(|(hyper, schedule)| check_value(hyper, schedule.peak()))?;
         Ok(self)

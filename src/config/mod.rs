@@ -44,7 +44,7 @@ serde_checked! {
     /// | [`with_watch`](Self::with_watch) | every report | which reports are judged | [`Watch`] |
     /// | [`with_guard`](Self::with_guard) | loss only | which updates are refused | [`Guard`] |
     /// | [`with_clip`](Self::with_clip) | none | clipping of gradients | above 0 |
-    /// | [`with_batches_per_epoch`](Self::with_batches_per_epoch) | none | what the config was made for | >= 1 |
+    /// | [`with_batches_per_epoch`](Self::with_batches_per_epoch) | none | the epoch that lengths in updates were computed for | >= 1 |
     /// | [`with_groups`](Self::with_groups) | none | rates and weight decays by name of the parameters | [`Groups`] |
     ///
     /// # Examples
@@ -98,7 +98,7 @@ serde_checked! {
 pub struct Guard {
     /// Whether to refuse gradients that are not finite, too.
     pub gradients: bool,
-    /// The number of consecutive refusals at which the run should stop; `None`: it never stops for them.
+    /// The number of consecutive refusals at which the run should stop; `None` means never.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub max_refusals: Option<u64>,
 }
@@ -115,7 +115,7 @@ pub struct Clip {
     pub value: Option<f64>,
 }
 
-/// The momentum that runs inversely to the learning rate.
+/// The range of a momentum that falls while the learning rate rises.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct MomentumRange {
@@ -123,7 +123,8 @@ pub struct MomentumRange {
     pub base_momentum: f64,
     /// The momentum between the cycles.
     pub max_momentum: f64,
-    /// Whether the swing of the momentum shrinks with the amplitude of the cycles, as in PyTorch's `CyclicLR`.
+    /// Whether the momentum moves over a smaller part of its range when the amplitude of the cycles shrinks, as in
+    /// PyTorch's `CyclicLR`.
     #[cfg_attr(feature = "serde", serde(default))]
     pub scaled: bool,
 }
@@ -139,14 +140,14 @@ pub struct Bounds {
 }
 
 impl ClrConfig {
-    /// A config of a schedule of this crate, without further options.
+    /// A config with a schedule of this crate and no further options.
     pub fn new(schedule: impl IntoPolicy) -> Self {
         Self::custom(schedule.into_policy())
     }
 }
 
 impl<S: Schedule> ClrConfig<S> {
-    /// A config of any schedule, also one of your own.
+    /// A config with any schedule, including one of your own.
     pub fn custom(schedule: S) -> Self {
         Self {
             schedule,
@@ -174,8 +175,8 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// Like [`with_momentum`](Self::with_momentum), but the swing shrinks with the amplitude of the cycles, as in PyTorch's
-    /// `CyclicLR`.
+    /// Like [`with_momentum`](Self::with_momentum), but the lowest momentum of a cycle rises as the amplitude of the cycles
+    /// shrinks, as in PyTorch's `CyclicLR`.
     ///
     /// # Errors
     ///
@@ -185,8 +186,8 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// Gives a hyper-parameter other than the learning rate a schedule of its own. It is asked for the step, as the schedule
-    /// of the rate is; what such a schedule calls a rate is the value of the hyper-parameter.
+    /// Gives a hyper-parameter other than the learning rate a schedule of its own, over the same steps. Where the
+    /// documentation of a schedule says rate, the value of the hyper-parameter is meant.
     ///
     /// Scale, plateau, bounds and [`set_range`](crate::CyclicOptimizer::set_range) act on the learning rate alone.
     ///
@@ -252,7 +253,7 @@ impl<S: Schedule> ClrConfig<S> {
     ///
     /// # Errors
     ///
-    /// None: an [`EarlyStopping`] is checked when it is made.
+    /// None at present: an [`EarlyStopping`] is checked when it is made.
     pub fn with_early_stopping(mut self, early_stopping: EarlyStopping) -> Result<Self, ConfigError> {
         self.early_stopping = Some(early_stopping);
         self.check()
@@ -288,8 +289,8 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// The number of updates in an epoch that the lengths of this config were made for. It changes no rate, but a checkpoint is
-    /// not continued with another number by accident: that is a difference of the config.
+    /// The number of updates in an epoch from which the lengths of this config were computed. It changes no rate. But it is
+    /// part of the config, so a checkpoint is not continued with another number by accident.
     ///
     /// # Errors
     ///
@@ -303,8 +304,8 @@ impl<S: Schedule> ClrConfig<S> {
     ///
     /// # Errors
     ///
-    /// None: [`Groups`] are checked when they are made. Whether each prefix fits a parameter is found at the first update by
-    /// [`apply`](crate::CyclicOptimizer::apply). dfdx's own `update` has no error for it and ignores a prefix that fits none;
+    /// None: [`Groups`] are checked when they are made. The first update by [`apply`](crate::CyclicOptimizer::apply) checks
+    /// that each prefix fits a parameter. dfdx's `update` has no error for this, and ignores a prefix that fits none;
     /// [`Groups::unknown_prefix`] finds it.
     pub fn with_groups(mut self, groups: Groups) -> Result<Self, ConfigError> {
         self.groups = groups;
@@ -454,7 +455,7 @@ impl<S> IntoConfig<S> for ClrConfig<S> {
     }
 }
 
-// One impl for each source type. With a blanket impl over all schedules, type inference would fail.
+// One impl for each source type: a blanket impl over all schedules would break type inference.
 macro_rules! from_schedules {
     ($($schedule:ident),+ $(,)?) => {$(
         impl IntoConfig<Policy> for crate::schedule::$schedule {

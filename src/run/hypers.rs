@@ -1,12 +1,12 @@
-//! The scheduled hyper-parameters of one update, beside rate and cycled momentum.
+//! The scheduled hyper-parameters of one update other than the rate and a cycled momentum.
 
 use crate::config::HyperSchedules;
 use crate::hyper::Hyper;
 use crate::schedule::Schedule;
 use crate::state::Applied;
 
-/// The scheduled hyper-parameters of one update, in the order of [`Hyper::ALL`]. Few runs have any, so the schedules are asked
-/// anew at each update.
+/// The scheduled hyper-parameters of one update, in the order of [`Hyper::ALL`]. Few runs have any, so their schedules have no
+/// cursor and are evaluated at each update.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hypers([Option<f64>; Hyper::ALL.len()]);
 
@@ -26,7 +26,7 @@ impl Hypers {
         self.0[hyper as usize] = None;
     }
 
-    /// What an update applies, with these values.
+    /// `applied` with these values.
     pub(super) fn within(self, applied: Applied) -> Applied {
         let [_, momentum, weight_decay, beta2, eps] = self.0;
         Applied { momentum: momentum.or(applied.momentum), weight_decay, beta2, eps, ..applied }

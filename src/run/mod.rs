@@ -1,7 +1,8 @@
 //! A run: the state, and what makes an update cheap.
 //!
 //! A scheduled update takes about 4 ns. It must not look up a cycle (an integer division alone takes 3 ns) or copy the
-//! whole [`ClrState`]. So everything that stays the same for many updates is kept, and looked up again only when it ends:
+//! whole [`ClrState`]. So a run keeps everything that stays the same for many updates, and looks it up again only when
+//! it becomes invalid:
 //!
 //! - A **ramp** (`schedule/ramp.rs`) is one rise, fall or hold of a schedule: a curve between two ends, from one update to
 //!   another. A triangle has two ramps in each cycle. Within a ramp a value is one division, one curve and one
@@ -13,8 +14,8 @@
 //!   number and computes the next rates. The full [`ClrState`] is put together when somebody asks for it, and when the
 //!   cursor has to be renewed.
 //!
-//! Ramps and cursor belong to the room `schedule`, because schedules make ramps and [`Values`](crate::schedule::Values)
-//! walks over them.
+//! Ramps and cursor belong to the module `schedule`, because schedules make ramps and
+//! [`Values`](crate::schedule::Values) iterates over them.
 
 mod hypers;
 mod preview;
@@ -33,7 +34,7 @@ use crate::hyper::Hyper;
 use crate::schedule::{Cursor, Cycle, Schedule};
 use crate::state::{Applied, ClrState};
 
-/// The state of a run in a form that is cheap to move on; see the page of this module.
+/// The state of a run in a form that is cheap to advance; see the documentation of this module.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     /// The state when the cursor was looked up.
@@ -41,9 +42,10 @@ pub(crate) struct Run {
     cursor: Cursor,
     /// The number of updates made since then.
     made: u64,
-    /// The number of updates until the cursor has to be renewed; 1 while refusals or a rate that was set are pending.
+    /// The number of updates until the cursor has to be renewed; 1 if the next update also has to clear refusals or a
+    /// rate that was set.
     serves_for: u64,
-    /// What every rate is multiplied by.
+    /// The factor on every rate.
     multiplier: f64,
     /// What the last update used, if any was made since the cursor was looked up.
     used: Rates,
@@ -51,7 +53,7 @@ pub(crate) struct Run {
     next: Rates,
     /// The rate that was set for the next update alone.
     set_lr: Option<f64>,
-    /// The same two of further hyper-parameters, if any has a schedule.
+    /// `used` and `next` of the other hyper-parameters, if any has a schedule.
     hypers: Option<Box<(Hypers, Hypers)>>,
 }
 
@@ -99,7 +101,7 @@ impl Run {
     #[inline(never)]
     fn renew<S: Schedule>(&mut self, config: &ClrConfig<S>) {
         self.state = self.state();
-        // An update that was made ends a row of refusals, also if the guard has given up.
+        // An update that was made resets the count of consecutive refusals, even if the guard has already given up.
         if self.state.refusals > 0 {
             self.state.refusals = 0;
             self.state.stop = self.state.stop.filter(|&stop| stop != Stop::TooManyRefusals);
@@ -122,7 +124,7 @@ impl Run {
             iterations: self.iterations(),
             clr_iterations: self.clr_iterations(),
             last: self.last(),
-            // The end of a cycle renews the cursor, and no update was made since then.
+            // Updates were made since the cursor was renewed, and the end of a cycle would have renewed it.
             at_cycle_end: false,
             ..self.state.clone()
         }
@@ -168,7 +170,7 @@ impl Run {
         self.next.usable()
     }
 
-    /// What the schedule says about the next update, usable or not.
+    /// The rates that the schedule gives for the next update, even if they are invalid.
     #[inline]
     pub(crate) fn scheduled(&self) -> Rates {
         self.next

@@ -23,11 +23,12 @@ impl Rates {
         self.momentum.map_or(Ok(()), |momentum| check::momentum("the scheduled momentum", momentum))
     }
 
-    /// What an update uses that cannot be refused. If a custom schedule gives a rate or a momentum out of range, that is a
-    /// rate of 0 and the momentum that the inner optimizer already has.
+    /// The rates for an update that has no way to report an error. If a custom schedule gives a rate or a momentum out of
+    /// range, the rate is 0 and the inner optimizer keeps its momentum.
     #[inline]
     pub(super) fn usable(self) -> Self {
-        // The bits of the numbers from 0 up rise with them, and those of negative numbers and NaN lie above: one comparison.
+        // As integers, the bits of numbers from 0 up have the order of the numbers, and those of negative numbers and
+        // NaN are larger. So one comparison checks both ends.
         let below = |value: f64, end: f64| value.to_bits() < end.to_bits();
         let is_momentum = self.momentum.is_none_or(|momentum| below(momentum, 1.0));
         if is_momentum && below(self.lr, f64::INFINITY) { self } else { Self { lr: 0.0, momentum: None } }
@@ -47,7 +48,7 @@ impl<S: Schedule> ClrConfig<S> {
         };
         let scaled = point.value * multiplier;
         let momentum = self.momentum().map(|momentum| {
-            // A peak above full amplitude has the full swing.
+            // A peak above full amplitude still has the lowest momentum of the range.
             let swing = if momentum.scaled { point.amplitude.min(1.0) } else { 1.0 };
             let height = point.height.unwrap_or(0.0) * swing;
             between(momentum.max_momentum, momentum.base_momentum, height)
@@ -56,7 +57,7 @@ impl<S: Schedule> ClrConfig<S> {
         Rates { lr, momentum }
     }
 
-    /// The point over the decayed base.
+    /// The point over the range with the decayed base.
     fn decayed(&self, state: &ClrState, cursor: &Cursor, made: u64) -> Point {
         let schedule = state.in_force(self.schedule());
         let range = self.range(state).or_else(|| schedule.range()).map(|LrRange { base_lr, max_lr }| LrRange {
@@ -66,7 +67,7 @@ impl<S: Schedule> ClrConfig<S> {
         cursor.point_over(&schedule, made, range)
     }
 
-    /// The product of all that multiplies the whole rate; see the table of [`ClrState`].
+    /// The product of all numbers that multiply the whole rate; see the table of [`ClrState`].
     pub(super) fn multiplier(&self, state: &ClrState) -> f64 {
         let envelope = match self.plateau() {
             Some(plateau) if plateau.scope == Scope::Rate => state.envelope * state.plateau.envelope,
@@ -75,7 +76,7 @@ impl<S: Schedule> ClrConfig<S> {
         state.scale * envelope
     }
 
-    /// The range that replaces the schedule's own: the range that was set, with the peak that a plateau has left.
+    /// The range that replaces the schedule's own: the range that was set, with a peak that a plateau has reduced.
     pub(super) fn range(&self, state: &ClrState) -> Option<LrRange> {
         let shrinks =
             self.plateau().is_some_and(|plateau| plateau.scope == Scope::Peak) && state.plateau.envelope < 1.0;

@@ -1,4 +1,4 @@
-//! What a report does to a run.
+//! How a run reacts to a report.
 
 use crate::config::ClrConfig;
 use crate::feedback::{Observation, Scope, Stop, Watch};
@@ -6,7 +6,7 @@ use crate::schedule::Schedule;
 use crate::state::ClrState;
 
 impl<S: Schedule> ClrConfig<S> {
-    /// Judges a report at `state`: one metric for the plateau and one for early stopping.
+    /// Judges a report and updates `state`: one metric is for the plateau and one for early stopping.
     pub(crate) fn observe(&self, state: &mut ClrState, for_plateau: f64, for_early_stopping: f64) -> Observation {
         let metric = if self.early_stopping().is_some() { for_early_stopping } else { for_plateau };
         let ignored = Observation { metric, judged: false, improved: false, scaled: None, stop: state.stop };
@@ -22,7 +22,7 @@ impl<S: Schedule> ClrConfig<S> {
         if let Some(plateau) = self.plateau() {
             let schedule = state.in_force(self.schedule());
             let reference = state.range.map_or_else(|| schedule.peak(), |range| range.max_lr);
-            // A peak cannot fall below the base.
+            // The peak must not fall below the base.
             let base = state.range.or_else(|| schedule.range()).map_or(0.0, |range| range.base_lr);
             let lowest = if plateau.scope == Scope::Peak { base } else { 0.0 };
             (observation.improved, observation.scaled) =
