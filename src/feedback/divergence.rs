@@ -3,7 +3,7 @@
 use crate::smoothing::Ewma;
 
 /// Detects that the smoothed loss exceeds `best + (factor - 1) max(|best|, share (first - best))`. That is `factor` times the
-/// best loss, unless the best is negative or small compared with the improvement since the first loss.
+/// best loss, unless the best loss is negative or small compared with the improvement since the first loss.
 #[derive(Debug, Clone)]
 pub(crate) struct Divergence {
     factor: f64,
@@ -40,8 +40,8 @@ impl Divergence {
         })
     }
 
-    /// Adds the loss of a model that is known to be good. If it is above the limit, the limit was too low, because the first
-    /// batches were easy ones. Then this raises the limit.
+    /// Adds the loss of a model that is known to be good. If that loss is above the limit, the first batches were easy ones
+    /// and the limit was too low, so this raises the limit.
     pub(crate) fn accept(&mut self, loss: f64) {
         if self.exceeded_by(loss) {
             self.seen = self.seen.map(|(first, _)| (first.max(loss), loss));

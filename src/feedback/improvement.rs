@@ -17,8 +17,8 @@ pub enum Direction {
     Max,
 }
 
-/// The metrics that [`Direction::of_metric`] knows. A name belongs to the first entry that equals it, or that it ends with
-/// after a `_`.
+/// The metrics that [`Direction::of_metric`] knows. A name has the direction of the first entry that is equal to it, or
+/// that it ends with after a `_`.
 const KNOWN_METRICS: [(Direction, &[&str]); 4] = [
     // Longer names whose last word alone would be another metric.
     (Direction::Min, &["error_rate", "false_positive_rate", "false_negative_rate", "cross_entropy", "log_cosh"]),
@@ -120,13 +120,13 @@ impl Direction {
     }
 }
 
-/// By how much a metric has to improve to count.
+/// The smallest change that counts as an improvement.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum MinDelta {
-    /// By more than this.
+    /// The metric must be better by more than this.
     Absolute(f64),
-    /// By more than this share of the absolute value of the best so far.
+    /// The metric must be better by more than this share of the absolute value of the best so far.
     Relative(f64),
 }
 
@@ -148,10 +148,10 @@ serde_checked! {
     /// relative            value < best (1 - min_delta)     value > best (1 + min_delta)
     /// ```
     ///
-    /// Each line keeps the library's order of operations. If a metric is better by exactly `min_delta`, it is a tie, and
-    /// rounding decides. [`EarlyStopping`](super::EarlyStopping), `ModelCheckpoint` and [`is_better`](Self::is_better) compare
-    /// as Keras does. A [`Plateau`](super::Plateau) compares as the library of its [`Counting`] does. Only PyTorch has a
-    /// relative delta, so it has one rule.
+    /// Each line keeps the order of operations of its library, because rounding decides when a metric is better by exactly
+    /// `min_delta`. [`EarlyStopping`](super::EarlyStopping), `ModelCheckpoint` and [`is_better`](Self::is_better) compare as
+    /// Keras does. A [`Plateau`](super::Plateau) compares as the library of its [`Counting`] does. Only PyTorch has a relative
+    /// delta, so there is one rule for it.
     ///
     /// - For a negative `best` the relative rule uses `1 + min_delta` for min and `1 - min_delta` for max. (PyTorch does not,
     ///   so it can take a worse metric for a better one.)
@@ -220,7 +220,7 @@ impl Improvement {
                 Counting::Pytorch => value > best + delta,
             },
             (MinDelta::Relative(share), direction) => {
-                // Smaller than a positive best means towards zero; smaller than a negative best, away from it.
+                // A metric that falls moves towards zero if the best is positive, and away from zero if it is negative.
                 let towards_zero = (direction == Direction::Min) == (best >= 0.0);
                 let limit = best * if towards_zero { 1.0 - share } else { share + 1.0 };
                 if direction == Direction::Min { value < limit } else { value > limit }

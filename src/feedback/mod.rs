@@ -16,15 +16,16 @@
 //!           ^     ^     ^     ^    with Watch::CycleEnds only these are judged: minimum against minimum
 //! ```
 //!
-//! If every report is judged, the swing itself looks like a plateau, and a patience that outlasts it misses real plateaus.
-//! With [`Watch::CycleEnds`] only the first report at or after the end of a cycle is judged, once, even if several cycles have
-//! ended. Other reports change nothing. This also works if epochs and cycles do not align. Patience and cooldown then count
-//! judged reports, which is one for each cycle if every cycle gets a report.
+//! If every report is judged, this swing looks like a plateau, and a patience long enough to ignore the swing misses real
+//! plateaus. With [`Watch::CycleEnds`] only the first report at or after the end of a cycle is judged. If several cycles have
+//! ended since the last report, it is judged once. Other reports change nothing. Epochs and cycles need not align. Patience
+//! and cooldown then count judged reports: one for each cycle, if every cycle gets a report.
 //!
 //! # Record or trend
 //!
-//! A [`Plateau`] calls a report bad if it does not beat the best of all reports, as Keras and PyTorch do. So after a spike a loss
-//! that falls steadily is bad until it reaches the old record. [`Plateau::with_trend_window`] judges the last reports alone.
+//! For a [`Plateau`], a report is bad if its metric does not beat the record, which is the best of all reports, as in Keras and
+//! PyTorch. So after a spike, every report is bad until the loss is below the old record, even while it falls steadily.
+//! [`Plateau::with_trend_window`] judges only the trend of the last reports.
 
 pub(crate) mod divergence;
 mod early_stopping;
@@ -63,7 +64,7 @@ pub enum Stop {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use = "it says whether to stop"]
 pub struct Observation {
-    /// The reported metric; of two metrics, the one that [`improved`](Self::improved) refers to.
+    /// The reported metric. If two were reported, the one that [`improved`](Self::improved) refers to.
     pub metric: f64,
     /// Whether it was judged; see [`Watch`].
     pub judged: bool,

@@ -36,20 +36,20 @@ serde_checked! {
     /// bad > patience: reduce (if the reference rate falls by more than eps), restart cooldown, bad = 0
     /// ```
     ///
-    /// If a metric never improves, Keras reduces after `patience` further reports, PyTorch after `patience + 1`. After that,
-    /// Keras reduces every `patience` (with a cooldown: `cooldown - 1 + patience`) reports, PyTorch every
-    /// `patience + 1 + cooldown`. In Keras' counting a patience of 0 is the same as 1, and a cooldown of 1 the same as 0. The
-    /// metric is compared as the library does; see [`Improvement`].
+    /// If a metric never improves, Keras reduces after `patience` further reports, and PyTorch after `patience + 1`. After
+    /// that, Keras reduces every `patience` reports (every `cooldown - 1 + patience` with a cooldown), and PyTorch every
+    /// `patience + 1 + cooldown`. In Keras' counting a patience of 0 is the same as 1, and a cooldown of 1 is the same as 0.
+    /// Metrics are compared as the library does; see [`Improvement`].
     ///
-    /// Both libraries hold a record: after a spike, a loss that falls steadily is bad until it falls below the best of all
-    /// reports. [`with_trend_window`](Self::with_trend_window) judges the trend of the last reports instead.
+    /// Both libraries compare with a record, the best of all reports. [`with_trend_window`](Self::with_trend_window)
+    /// judges the trend of the last reports instead; [`feedback`](super) says when that helps.
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
     /// | `factor` | required | factor of one reduction | (0, 1) |
     /// | `patience` | required | reports to wait | >= 0 |
     /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a share of 1e-4 (PyTorch) | what counts as better | |
-    /// | [`with_trend_window`](Self::with_trend_window) | none: the record | judges the trend of so many reports | >= 4 |
+    /// | [`with_trend_window`](Self::with_trend_window) | none: compares with the record | number of reports whose trend is judged | >= 4 |
     /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to pause after a reduction | |
     /// | [`with_floor`](Self::with_floor) | 0 | lowest value of the reference rate | finite, 0 <= floor <= reference rate |
     /// | [`with_scope`](Self::with_scope) | whole rate | what is reduced | |
@@ -203,39 +203,34 @@ impl Plateau {
     ///                           window without the report in the middle), by the rule of with_improvement
     /// ```
     ///
-    /// The first line is the test of Mann and Kendall for a trend, one-sided, at 5 %: of windows without a trend about one in
-    /// twenty seems to improve. It looks only at which of two reports is larger, so the size of a spike does not matter.
-    /// Patience, cooldown and reduction stay those of the [`Counting`].
+    /// The first condition is the one-sided test of Mann and Kendall for a trend, at 5 %: about one in twenty windows without
+    /// a trend seems to improve. The test looks only at which of two reports is larger, so the size of a spike does not
+    /// matter. Patience, cooldown and reduction stay those of the [`Counting`].
     ///
-    /// - Nothing is bad until the window is full. After a reduction it fills again, with reports under the new rate. So a
-    ///   metric that never improves leads to a first reduction after `window - 1 + patience` reports in Keras' counting, and
-    ///   `window + patience` in PyTorch's.
-    /// - A jump to another level, however large, is bad for fewer than `window` reports if the metric improves before and after
-    ///   it. So with a patience of at least `window` it never reduces the rate by itself.
+    /// - No report is bad until the window is full. After a reduction the window is emptied and fills with reports under the
+    ///   new rate. So a metric that never improves leads to a first reduction after `window - 1 + patience` reports in
+    ///   Keras' counting, and `window + patience` in PyTorch's.
+    /// - A jump to another level, however large, makes fewer than `window` reports bad if the metric improves before and after
+    ///   it. So with a patience of at least `window`, a jump alone never reduces the rate.
     /// - A metric that is not finite is bad, and does not enter the window.
     /// - [`Observation::improved`](super::Observation::improved) still compares with the best of all reports, so the best weights
     ///   stay the best.
     /// - With [`Watch::CycleEnds`](super::Watch::CycleEnds) the window holds one report for each cycle.
     ///
-    /// A window of 1 to 2 times the patience works well: a longer one tolerates more noise and notices a plateau later. In 300
-    /// runs of `tests/feedback.rs`, with noise of five times the fall per report and a patience of 10, a window of 20 never
-    /// reduced the rate while the loss fell, and noticed the plateau after 21 reports. The record reduced it too early in 30 %
-    /// of the runs, and noticed the plateau after 14.
+    /// A window of 1 to 2 times the patience works well. A longer one tolerates more noise and notices a plateau later.
+    /// `tests/feedback.rs` compares 300 runs with a patience of 10 and noise of five times the fall per report. With a window
+    /// of 20 the rate was never reduced while the loss fell, and the plateau was noticed after 21 reports. Compared with the
+    /// record instead, the rate was reduced too early in 30 % of the runs, and the plateau was noticed after 14.
     ///
     /// ```
     /// use cyclic_optim::feedback::Plateau;
-    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
-    /// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
-    /// # struct Nothing;
-    /// # impl Hyperparameters for Nothing {
-    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
-    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
-    /// # }
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, RateAndMomentum};
     ///
     /// // The loss falls from 1.0 to 0.5, jumps to 3.0, and falls again.
     /// let losses = (0..10).map(|n| 1.0 - 0.05 * f64::from(n)).chain((0..20).map(|n| 3.0 - 0.05 * f64::from(n)));
     /// let run = |plateau: Plateau| {
-    ///     let mut optimizer = CyclicOptimizer::new(Nothing, ClrConfig::new(Constant::new(0.1)?).with_plateau(plateau)?);
+    ///     let config = ClrConfig::new(Constant::new(0.1)?).with_plateau(plateau)?;
+    ///     let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
     ///     losses.clone().for_each(|loss| _ = optimizer.observe(loss));
     ///     Ok::<_, cyclic_optim::ConfigError>(optimizer.lr())
     /// };
@@ -247,8 +242,7 @@ impl Plateau {
     /// # References
     ///
     /// H. B. Mann, *Nonparametric tests against trend*, 1945; M. G. Kendall, *Rank Correlation Methods*, 1975. D. King's learning
-    /// rate scheduling in dlib also judges a trend, by the slope of a line. That a record takes a steady fall after a spike for a
-    /// plateau was reported to PyTorch in 2019.
+    /// rate scheduling in dlib also judges a trend, by the slope of a line.
     ///
     /// # Errors
     ///
@@ -282,22 +276,16 @@ impl Plateau {
         self
     }
 
-    /// Skips a reduction of the reference rate by `eps` or less. Patience and cooldown start again all the same. Only PyTorch's
+    /// Skips a reduction of the reference rate by `eps` or less. Patience and cooldown start again even so. Only PyTorch's
     /// counting has this option; its default is 1e-8.
     ///
     /// ```
     /// use cyclic_optim::feedback::Plateau;
-    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer};
-    /// # use cyclic_optim::{Hyper, Hyperparameters, Unsupported};
-    /// # struct Nothing;
-    /// # impl Hyperparameters for Nothing {
-    /// #     fn get(&self, _: Hyper) -> Option<f64> { Some(0.0) }
-    /// #     fn set(&mut self, _: Hyper, _: f64) -> Result<(), Unsupported> { Ok(()) }
-    /// # }
-    /// # let inner = Nothing;
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, RateAndMomentum};
     ///
     /// let plateau = Plateau::pytorch(0.5, 0)?.with_eps(0.1)?;
-    /// let mut optimizer = CyclicOptimizer::new(inner, ClrConfig::new(Constant::new(0.4)?).with_plateau(plateau)?);
+    /// let config = ClrConfig::new(Constant::new(0.4)?).with_plateau(plateau)?;
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
     /// let scaled: Vec<_> = [1.0, 1.0, 1.0].map(|loss| optimizer.observe(loss).scaled).into();
     /// assert_eq!(scaled, [None, Some(0.5), None]); // 0.4 to 0.2 is more than 0.1, 0.2 to 0.1 is not
     /// # Ok::<(), cyclic_optim::ConfigError>(())
@@ -335,7 +323,7 @@ impl Plateau {
         self.improvement.unwrap_or(Improvement { direction: Direction::Min, min_delta })
     }
 
-    /// Whether a report is bad: whether it counts for the patience.
+    /// Whether a report is bad, which means that it counts towards the patience.
     fn is_bad(&self, recent: &mut Vec<f64>, metric: f64, is_record: bool) -> bool {
         let Some(window) = self.trend_window else { return !is_record };
         if !metric.is_finite() {
@@ -343,7 +331,7 @@ impl Plateau {
         }
         recent.push(metric);
         let Ok(window) = usize::try_from(window) else { return false };
-        // More than one too many after a restart with a smaller window.
+        // There may be several too many, if the run was resumed with a smaller window.
         recent.drain(..recent.len().saturating_sub(window));
         recent.len() == window && !trend::improves(recent, self.improvement(), self.counting)
     }

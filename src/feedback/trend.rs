@@ -12,7 +12,7 @@ pub(super) const SMALLEST_WINDOW: u64 = 4;
 /// The standard normal quantile of 95 %, squared.
 const QUANTILE_SQUARED: f64 = 1.644_853_626_951_472_2 * 1.644_853_626_951_472_2;
 
-/// Whether the reports of a full window improve: more than noise explains, and enough for the rule.
+/// Whether the reports of a full window improve: by more than noise explains, and by enough for the rule.
 pub(super) fn improves(window: &[f64], improvement: Improvement, counting: Counting) -> bool {
     let half = window.len() / 2;
     let (older, newer) = (median(&window[..half]), median(&window[window.len() - half..]));
@@ -42,7 +42,7 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = Vec::from(values);
     sorted.sort_unstable_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    // Halved first, as the sum of two large numbers may be infinite.
+    // Halved before the sum, because the sum of two large numbers may be infinite.
     if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1] / 2.0 + sorted[middle] / 2.0 }
 }
 
