@@ -2,14 +2,14 @@
 
 use core::fmt;
 
-/// Something that a config is going to do over a run, and that may not be meant.
+/// Something that a config will do in a run, and that may be a mistake.
 ///
 /// `Display` writes it as one sentence. Updates and cycles count from 0 in the fields and from 1 in the sentence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The run ends before a cycle does, at a rate that is still high: more than 2 % of the way from the end of the cycle up to the
-    /// highest rate of the run. The weights are not settled there.
+    /// The run ends within a cycle, at a rate that is still high: above the rate at the end of the cycle by more than 2 % of the
+    /// distance to the highest rate of the run. The weights have not settled at such a rate.
     EndsInMidCycle {
         /// The cycle, counted from 0.
         cycle: u64,
@@ -22,8 +22,8 @@ pub enum Finding {
         /// The rate of the last update of the cycle.
         cycle_end_lr: f64,
     },
-    /// No update of the run has 99 % of the highest rate that the schedule has up to its horizon, or up to the end of the cycle in
-    /// which the run ends: the run is too short, or a bound cuts the peak off.
+    /// No update of the run reaches 99 % of the highest rate of the schedule, because the run is too short or a bound cuts the
+    /// peak off. The schedule is looked at up to its horizon, or up to the end of the cycle in which the run ends.
     PeakNeverReached {
         /// The highest rate of the run.
         highest: f64,
@@ -32,7 +32,7 @@ pub enum Finding {
         /// The number of updates of the run.
         updates: u64,
     },
-    /// The schedule ends more than 1 % before the run does, and the rest of the run uses its last rate. A schedule that ends at its
+    /// The schedule is more than 1 % shorter than the run, and the rest of the run uses its last rate. A schedule that ends at its
     /// peak is not reported.
     HorizonBeforeEnd {
         /// The number of updates of the schedule.
@@ -53,8 +53,8 @@ pub enum Finding {
         /// The rate at the end of the schedule.
         horizon_lr: f64,
     },
-    /// Half a cycle is shorter than 2 or longer than 10 epochs, the range that L. N. Smith recommends (arXiv:1506.01186, section
-    /// 3.2), and there is more than one cycle.
+    /// There is more than one cycle, and half a cycle is not between 2 and 10 epochs long, as L. N. Smith recommends
+    /// (arXiv:1506.01186, section 3.2).
     StepSizeOutOfRange {
         /// Updates of half a cycle.
         step_size: u64,
@@ -68,27 +68,29 @@ pub enum Finding {
         /// The rate of the second update.
         second_lr: f64,
     },
-    /// A single cycle over the whole schedule, and a constant momentum. The one-cycle policy lowers the momentum while the rate
+    /// The schedule is a single cycle, and the momentum is constant. The one-cycle policy lowers the momentum while the rate
     /// rises (arXiv:1803.09820, section 4.3).
     MomentumNotCycled {
         /// The peak rate.
         max_lr: f64,
     },
-    /// The momentum is higher at the highest rate than at the lowest. Both together make the largest steps.
+    /// The momentum is higher at the highest rate than at the lowest. A high rate and a high momentum together make
+    /// very large steps.
     MomentumRisesWithRate {
         /// The momentum at the lowest rate of the run.
         at_lowest_lr: f64,
         /// The momentum at the highest rate of the run.
         at_highest_lr: f64,
     },
-    /// A plateau judges every report, and the rate has several cycles: the metric swings with the rate, which looks like a plateau.
+    /// A plateau judges every report although the rate has several cycles. The metric then swings with the rate, which
+    /// looks like a plateau.
     PlateauJudgesEveryReport {
         /// The patience of the plateau.
         patience: u64,
         /// The number of updates of a cycle.
         cycle_length: u64,
     },
-    /// The decay divides the base by more than 10 within the run.
+    /// The decay reduces the base to less than a tenth within the run.
     DecayAteBase {
         /// The base at the start.
         base_lr: f64,
@@ -97,7 +99,7 @@ pub enum Finding {
         /// The decay.
         decay: f64,
     },
-    /// Fewer cycles end within the run than snapshots are wanted.
+    /// Fewer cycles end within the run than the number of snapshots that are wanted.
     FewerSnapshots {
         /// The snapshots wanted.
         asked: u64,

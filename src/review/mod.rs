@@ -1,4 +1,4 @@
-//! A review of a schedule before the run: what a config is going to do over a number of updates that its user may not have meant.
+//! A review of a config before the run: what it will do that its user may not have meant.
 //!
 //! Nothing is forbidden, and nothing is changed: a review returns a list of [`Finding`]s. Each has a name, one sentence and its
 //! numbers.
@@ -39,8 +39,8 @@ use crate::state::{Applied, ClrState};
 /// | [`with_snapshots`](Self::with_snapshots) | 0 | [`Finding::FewerSnapshots`] |
 /// | [`with_constant_momentum`](Self::with_constant_momentum) | no | leaves out [`Finding::MomentumNotCycled`] |
 ///
-/// A review computes the rate of each update, or of the first 1,048,576 of a longer run: some milliseconds. What lies behind
-/// them cannot cause a finding about the highest rate.
+/// A review computes the rate of each update, which takes some milliseconds. Of a longer run it computes only the first
+/// 1,048,576 updates, so a higher rate after those is not found.
 ///
 /// # Errors
 ///
@@ -57,13 +57,14 @@ pub struct Review {
 /// The largest number of updates whose rates are computed.
 const LOOKED_AT: u64 = 1 << 20;
 
-/// The part of the peak that counts as reached: a turn may lie between two updates.
+/// The part of the peak that counts as reached. It is below 1 because a turn may lie between two updates.
 const REACHED: f64 = 0.99;
 
-/// The part of the way from the end of a cycle up to the highest rate at which a cut cycle does not matter.
+/// A run may end within a cycle if the rate is above that at the end of the cycle by at most this part of the distance
+/// to the highest rate.
 const NEARLY_ENDED: f64 = 0.02;
 
-/// The part of the run by which a horizon may miss its end.
+/// The part of the run by which the horizon may differ from the end of the run.
 const HORIZON_TOLERANCE: f64 = 0.01;
 
 /// The factor by which a decay may reduce the base.
@@ -109,14 +110,14 @@ impl Review {
         self
     }
 
-    /// The momentum is meant to be constant, or the inner optimizer has none.
+    /// Says that the momentum is constant on purpose, or that the inner optimizer has none.
     #[must_use]
     pub fn with_constant_momentum(mut self) -> Self {
         self.constant_momentum = true;
         self
     }
 
-    /// What the config is going to do over this run that may not be meant, in the order of the variants of [`Finding`].
+    /// What the config will do in this run that may be a mistake, in the order of the variants of [`Finding`].
     #[must_use]
     pub fn findings<S: Schedule>(&self, config: &ClrConfig<S>) -> Vec<Finding> {
         let Some(rates) = Rates::of(config, self.updates) else { return Vec::new() };
@@ -168,7 +169,7 @@ impl Review {
         (highest < REACHED * peak).then_some(Finding::PeakNeverReached { highest, peak, updates: self.updates })
     }
 
-    /// How many updates the run and the schedule may differ by.
+    /// The number of updates by which run and schedule may differ.
     fn tolerance(&self) -> u64 {
         numeric::nearest_step(HORIZON_TOLERANCE, self.updates)
     }
@@ -199,7 +200,7 @@ impl Review {
         let second = schedule.cycle_start(1).filter(|&start| start < self.updates)?;
         let Cycle { length, .. } = schedule.cycle_at(second)?;
         let rises = schedule.height_at(second)? < 0.5;
-        // Cycles that divide a total may be an update shorter than others.
+        // The lengths of cycles that divide a total may differ by one update.
         let epochs = |epochs: u64| batches.saturating_mul(2 * epochs);
         let outside = length < epochs(2) - 1 || length > epochs(10).saturating_add(1);
         (rises && outside).then(|| Finding::StepSizeOutOfRange {
@@ -244,7 +245,7 @@ impl Review {
         if ended(self.snapshots) {
             return None;
         }
-        // So many cycles end, and so many do not.
+        // At each step, `made` cycles end within the run and `too_many` do not.
         let (mut made, mut too_many) = (0, self.snapshots);
         while too_many - made > 1 {
             let middle = made + (too_many - made) / 2;
