@@ -1,6 +1,7 @@
-//! Reads times in config files: a deserializer in front of another one.
+//! Reads times in config files, with a deserializer that wraps another one.
 //!
-//! It hands everything on as it is, and only where a field that counts updates holds a text, it hands on the updates instead.
+//! It passes everything on unchanged, except texts in fields that count updates: in their place it passes on the number
+//! of updates.
 
 use alloc::string::String;
 use core::cell::Cell;
@@ -21,7 +22,7 @@ const LENGTHS: [&str; 8] =
 /// The run that a file is read for.
 pub(crate) struct Context {
     run: RunLength,
-    /// Whether a time in the file depends on the run.
+    /// Whether any time in the file depends on the run.
     depends: Cell<bool>,
 }
 
@@ -35,17 +36,17 @@ impl Context {
         self.depends.get()
     }
 
-    /// In front of the deserializer of a file.
+    /// Wraps the deserializer of a file.
     pub(crate) fn read<D>(&self, inner: D) -> Timed<'_, D> {
         Timed { inner, context: self, length: None }
     }
 }
 
-/// In front of a deserializer, or of a part of one.
+/// Wraps a deserializer, a visitor or an access.
 pub(crate) struct Timed<'a, T> {
     inner: T,
     context: &'a Context,
-    /// The field that this is the value of, if it counts updates.
+    /// The name of the field, if it counts updates.
     length: Option<&'static str>,
 }
 
@@ -100,7 +101,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Timed<'_, D> {
     }
 }
 
-/// Hands on what a file holds, and looks into maps, lists and variants.
+/// Passes on what a file holds, and wraps what is inside maps, lists and variants.
 impl<'de, V: Visitor<'de>> Visitor<'de> for Timed<'_, V> {
     type Value = V::Value;
 
@@ -246,7 +247,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Timed<'_, A> {
     }
 }
 
-/// Takes a number of updates, or a text that says how long.
+/// Accepts a number of updates, or a text with a length of time.
 struct Updates<'a, V> {
     visitor: V,
     context: &'a Context,

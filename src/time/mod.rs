@@ -18,8 +18,9 @@
 //!
 //! # Rounding
 //!
-//! A time that is no whole number of updates is rounded to the nearest one, and a half is rounded up: with 45 batches in an epoch
-//! `"1.37 epochs"` are 61.65 and so 62 updates, and `"0.5 epochs"` are 22.5 and so 23. A time above 0 that rounds to 0 is an error.
+//! A time that is not a whole number of updates is rounded to the nearest one, and a half is rounded up. With 45 batches in an
+//! epoch, `"1.37 epochs"` (61.65 updates) become 62, and `"0.5 epochs"` (22.5 updates) become 23. A time above 0 that rounds to 0
+//! is an error.
 
 #[cfg(feature = "serde")]
 pub(crate) mod file;
@@ -81,7 +82,7 @@ impl FromStr for Time {
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum TimeError {
-    /// A text is no time.
+    /// The text is not a time.
     #[error(
         "{text:?} is no time: write a whole number of updates, or a number of epochs or %, for example \"2 epochs\""
     )]
@@ -129,7 +130,8 @@ pub enum TimeError {
     },
 }
 
-/// What is known of the length of a run: the updates of an epoch and of the whole. [`Default`] knows nothing.
+/// What is known about the length of a run: the number of updates in an epoch, and in the whole run. With [`Default`]
+/// neither is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RunLength {
     batches_per_epoch: Option<u64>,
@@ -183,16 +185,16 @@ impl RunLength {
         self.total
     }
 
-    /// The updates of a time that is given as text; see [`Time`].
+    /// Converts a time given as text into updates; see [`Time`] for its form.
     ///
     /// # Errors
     ///
-    /// A text that is no time, and what [`updates_of`](Self::updates_of) refuses.
+    /// A text that is not a time, and the errors of [`updates_of`](Self::updates_of).
     pub fn updates(&self, time: &str) -> Result<u64, TimeError> {
         self.updates_of(time.parse()?)
     }
 
-    /// The updates of a time, rounded to the nearest one, halves up.
+    /// Converts a time into updates, rounded to the nearest one, halves up.
     ///
     /// # Errors
     ///
