@@ -8,11 +8,11 @@ use crate::state::Applied;
 serde_checked! {
     /// The record of a run in memory: what each update used, its loss and other metrics, and the metrics of each epoch.
     ///
-    /// The series of the updates are those of [`Applied::metrics`] and one for each metric. The rate is the one that the update used,
-    /// not the next one; the loss is that of its own batch, not a running mean.
+    /// The table of updates has the series of [`Applied::metrics`] and one for each metric. The rate is the one that the update used,
+    /// not the next one. The loss is that of the batch of the update, not a running mean.
     ///
-    /// Rows stay in the order in which they were recorded, even if the run goes back by `restore` or `seek`.
-    /// [`truncate`](Self::truncate) drops the rows that will be recorded again.
+    /// Rows stay in the order in which they were recorded, even if `restore` or `seek` takes the run back. Then
+    /// [`truncate`](Self::truncate) removes the rows that will be recorded again.
     ///
     /// As a [`Recorder`] it never fails.
     ///
@@ -46,7 +46,7 @@ impl Default for History {
     }
 }
 
-/// How rows are numbered when histories are joined.
+/// How the rows are numbered when histories are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reindex {
     /// Every row keeps its number: for the parts of one continued run.
@@ -96,7 +96,7 @@ impl History {
         self.every
     }
 
-    /// Records an update if it is one to keep.
+    /// Records an update, if the history keeps updates with its number.
     pub(crate) fn record(&mut self, used: &Applied, metrics: &[(&str, f64)]) {
         if used.iteration % self.every == 0 {
             self.updates.push(used.iteration, &[]);
@@ -136,7 +136,7 @@ impl History {
         self.epochs.truncate(epoch);
     }
 
-    /// Joins the histories of several runs. Where a history lacks a series, its rows have no value in it.
+    /// Joins the histories of several runs. The rows of a history that lacks a series have no value in that series.
     ///
     /// ```
     /// use cyclic_optim::history::{History, Recorder, Reindex};

@@ -1,9 +1,9 @@
 //! Records of a run: numbers per update and per epoch, in memory and written out.
 //!
 //! Every writer is a [`Recorder`]: the training loop tells it about each update and each epoch. [`History`] keeps the numbers in
-//! memory; an optimizer can own one ([`with_history`](crate::CyclicOptimizer::with_history)) and then records each update in
-//! it. The other writers need a feature each: a CSV file (`csv`), TensorBoard event files (`tensorboard`), a progress bar
-//! (`progress`), a server (`remote`). The feature `plot` draws histories and schedules.
+//! memory; an optimizer can own one ([`with_history`](crate::CyclicOptimizer::with_history)) and then records each update in it.
+//! Each of the other writers has a feature of its own: a CSV file (`csv`), TensorBoard event files (`tensorboard`), a progress
+//! bar (`progress`), a server (`remote`). The feature `plot` draws histories and schedules.
 //!
 //! Updates and epochs are counted from 0 everywhere, except in the progress bar, which counts epochs and cycles from 1.
 

@@ -5,10 +5,10 @@ use core::error::Error;
 
 use crate::state::Applied;
 
-/// A writer of what happens in a run. The training loop calls it; nothing is registered with the optimizer.
+/// Writes what happens in a run. The training loop calls it; nothing is registered with the optimizer.
 ///
-/// Every method does nothing by default, so an implementation writes only those that it needs. The trait can be used as a trait
-/// object. An `Option` of a recorder is one, too: `None` records nothing.
+/// Every method does nothing by default, so an implementation defines only those that it needs. The trait can be used as a
+/// trait object. An `Option` of a recorder is a recorder, too: `None` records nothing.
 ///
 /// # Examples
 ///
@@ -51,10 +51,10 @@ use crate::state::Applied;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Recorder {
-    /// Records an update: what it used, and its metrics. Call it with the loss under the name `loss`.
+    /// Records an update: what it used, and its metrics. By convention, the loss has the name `loss`.
     ///
-    /// What the update used is recorded as [`Applied::metrics`] lists it. A metric with the same name as one of these replaces
-    /// it.
+    /// What the update used is recorded as listed by [`Applied::metrics`]. A metric with the same name as one of these
+    /// replaces it.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl<R: Recorder> Recorder for Option<R> {
     }
 }
 
-/// Why something could not be recorded: the error of the writer, as it is.
+/// Why something could not be recorded: the error of the writer, unchanged.
 ///
 /// It displays as the writer's error. Find out which one it is with `error.0.downcast_ref::<CsvLogError>()`, for example.
 #[derive(Debug, thiserror::Error)]

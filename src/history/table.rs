@@ -33,8 +33,8 @@ impl Per {
 serde_checked! {
     /// Named series with a common index: one row for each recorded update or epoch.
     ///
-    /// All series are as long as the index. Where a row has no value for a series, the series holds `None`; NaN and infinities are
-    /// values. Rows stay in the order in which they were recorded.
+    /// All series are as long as the index. A series holds `None` for a row without a value; NaN and infinities are values. Rows
+    /// stay in the order in which they were recorded.
     ///
     /// ```
     /// use cyclic_optim::history::{Per, Table};
@@ -148,7 +148,8 @@ impl Table {
         self.series.iter().map(move |series| series.values[row])
     }
 
-    /// Adds a row. Series without a metric have no value in it; new series have no value in the rows before.
+    /// Adds a row. Series that are not among the metrics have no value in this row, and new series have none in the
+    /// earlier rows.
     pub fn push(&mut self, index: u64, metrics: &[(&str, f64)]) {
         self.index.push(index);
         for &(name, value) in metrics {
@@ -179,8 +180,8 @@ impl Table {
         &mut self.series[at]
     }
 
-    /// Drops the first row whose index is at least `index`, and all rows after it. A run that continues from `index` will record
-    /// them again.
+    /// Removes the first row whose index is at least `index`, and all rows after it. A run that continues from `index` will
+    /// record them again.
     pub fn truncate(&mut self, index: u64) {
         let rows = self.index.iter().position(|&row| row >= index).unwrap_or(self.index.len());
         self.index.truncate(rows);
@@ -189,8 +190,8 @@ impl Table {
         }
     }
 
-    /// Adds the rows of `other`, with `shift` added to their index. Where one of the two tables lacks a series, its rows have no
-    /// value in it.
+    /// Adds the rows of `other`, with `shift` added to their index. The rows of a table that lacks a series have no value in
+    /// that series.
     pub fn append(&mut self, other: &Self, shift: u64) {
         let before = self.index.len();
         self.index.extend(other.index.iter().map(|index| index.saturating_add(shift)));

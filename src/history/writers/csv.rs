@@ -137,8 +137,8 @@ fn twice(columns: &[String]) -> bool {
 /// An index and the values of the columns.
 type Row = (u64, Vec<Option<f64>>);
 
-/// Reads a CSV file line by line. Each row is one line, because numbers have no line breaks: an unclosed quote damages its own line
-/// only.
+/// Reads a CSV file line by line. Numbers have no line breaks, so each row is one line, and an unclosed quote damages only its own
+/// line.
 struct Lines<R> {
     reader: R,
     /// The current line, with its line break.
@@ -168,7 +168,8 @@ impl<R: BufRead> Lines<R> {
         Ok(length > 0)
     }
 
-    /// Whether the line is incomplete, for example after a kill: every line is written with its line break.
+    /// Whether the line has no line break. Then it is incomplete, for example because the program was killed while it
+    /// wrote the line.
     fn is_torn(&self) -> bool {
         self.text.last().is_some_and(|&last| last != b'\n')
     }
@@ -230,8 +231,8 @@ impl<R: BufRead> Lines<R> {
 /// [`open`](Self::open) begins a log or continues one. A file that holds another run is never overwritten, and a continued run
 /// writes no row twice. If a metric has no column yet, the file is replaced by one with that column; its permissions are kept.
 ///
-/// Rows are appended at the current end of the file. A log that another program truncates therefore stays readable; if it was
-/// emptied, it gets its header again.
+/// Rows are appended at the current end of the file. So a log stays readable when another program truncates it. An emptied
+/// file gets its header again.
 ///
 /// # Examples
 ///
@@ -274,18 +275,18 @@ enum Keep {
 impl CsvLog {
     /// Opens the log of a new or a continued run.
     ///
-    /// `columns` are the metrics that have a column from the beginning. `continued_from` is the first update or epoch that is still
-    /// to be recorded:
+    /// `columns` are the metrics that have a column from the start. `continued_from` is the first update or epoch that the run will
+    /// record:
     ///
     /// - `None`, a new run: the file must be empty or missing;
-    /// - `Some(n)`, a continued run, for example from a checkpoint: the rows before the first one with an index of at least `n` are
-    ///   kept, the rest is removed, and so is an incomplete last row. The file is created if it is missing.
+    /// - `Some(n)`, a continued run, for example from a checkpoint: the first row with an index of at least `n` and all rows after
+    ///   it are removed, and so is an incomplete last row. The file is created if it is missing.
     ///
     /// # Errors
     ///
-    /// [`NotEmpty`](CsvError::NotEmpty) if the file of a new run is not empty; a file that lacks one of the columns, has one
-    /// twice, is damaged before its end, or is not a regular file; a folder that is missing or cannot be written. The file is not
-    /// changed then.
+    /// [`NotEmpty`](CsvError::NotEmpty) if the file of a new run is not empty; a file that lacks one of the columns, has a column
+    /// twice, is damaged before its end, or is not a regular file; a folder that is missing or cannot be written. On an error the
+    /// file does not change.
     pub fn open(
         path: impl AsRef<Path>,
         per: Per,
@@ -296,8 +297,8 @@ impl CsvLog {
         Self::keeping(path.as_ref(), per, columns, keep)
     }
 
-    /// Opens a log and keeps all of its complete rows, whatever their index: for a table that several runs share. Creates the file
-    /// if it is missing.
+    /// Opens a log and keeps all of its complete rows, whatever their index. This is for a table that several runs share. Creates
+    /// the file if it is missing.
     ///
     /// # Errors
     ///
@@ -330,12 +331,12 @@ impl CsvLog {
         open().map_err(|source| CsvLogError { path: path.into(), source })
     }
 
-    /// Adopts the columns of the file, and removes the rows that are not kept.
+    /// Takes over the columns of the file, and removes the rows that are not kept.
     fn adopt(&mut self, keep: Keep) -> Result<(), CsvError> {
         let own = self.header_line()?;
         let mut lines = Lines::new(BufReader::new(&self.file));
         lines.read_header()?;
-        // The header may be incomplete, also at a line break within a name.
+        // The header may be incomplete, and may end within a quoted name.
         if (lines.is_torn() || lines.has_open_quote()) && own.starts_with(&lines.text) {
             return Ok(whole_append::cut(&self.file, &self.path, 0)?);
         }
@@ -415,7 +416,7 @@ impl CsvLog {
 }
 
 /// A log per update records updates and ignores epochs; a log per epoch does the opposite. After an error the file ends with the
-/// row before, and the row may be written again. Errors are [`CsvLogError`].
+/// previous row, and the failed row may be written again. Errors are [`CsvLogError`].
 impl Recorder for CsvLog {
     fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         if self.per != Per::Update {

@@ -1,4 +1,5 @@
-//! The writers, each behind a feature. A new one is a file here, an entry in this list and an export in `history`.
+//! The writers, each behind a feature. A new writer needs a file here, an entry in this list and a re-export in
+//! `history`.
 
 #[cfg(feature = "csv")]
 pub(super) mod csv;

@@ -7,7 +7,7 @@ use crate::schedule::{Policy, Schedule};
 use crate::state::Applied;
 
 const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} {eta}";
-/// With the metrics of the last epoch on their own line above the bar.
+/// The template with the metrics of the last epoch on a line above the bar.
 const TEMPLATE_WITH_METRICS: &str = "{prefix}\n{msg} {wide_bar} {pos}/{len} {eta}";
 
 /// A progress bar over the updates of a run. It shows the epoch, the metrics of the update, rate, momentum and the place in the
@@ -71,7 +71,8 @@ impl<S> TrainingBar<S> {
         TrainingBar { bar, epochs, updates_per_epoch, schedule: Some(schedule) }
     }
 
-    /// Whether the bar is not drawn, because stderr is not a terminal. A program can print a line for each epoch instead.
+    /// Whether stderr is not a terminal, so that the bar is not drawn. A program can then print a line for each epoch
+    /// instead.
     #[must_use]
     pub fn is_hidden(&self) -> bool {
         self.bar.is_hidden()
@@ -100,7 +101,7 @@ impl<S: Schedule> TrainingBar<S> {
 
 impl<S: Schedule> Recorder for TrainingBar<S> {
     fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
-        // A hidden bar needs no message. To write one takes longer than an update of a small model.
+        // A hidden bar needs no message, and writing one takes longer than an update of a small model.
         if !self.bar.is_hidden() {
             self.bar.set_message(self.message(used, metrics));
         }

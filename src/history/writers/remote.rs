@@ -1,4 +1,4 @@
-//! A server that gets the metrics of each epoch.
+//! Sends the metrics of each epoch to a server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -45,16 +45,16 @@ const QUEUE: usize = 1024;
 /// A century. Adding an arbitrary duration to a clock may overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Sends the metrics of each epoch to a server, as JSON in the body of a POST: `{"epoch": 3, "loss": 0.25, "lr": 0.001}`. NaN
-/// and infinities, which JSON does not have, become `null`.
+/// Sends the metrics of each epoch to a server, as JSON in the body of a POST: `{"epoch": 3, "loss": 0.25, "val_loss": 0.5}`.
+/// NaN and infinities, which JSON does not have, become `null`.
 ///
 /// A separate thread sends them, so that a slow or missing server neither delays nor ends the training. As a [`Recorder`] it
-/// sends epochs only, and [`epoch`](Recorder::epoch) returns at once and never fails. [`published`](Self::published) says how many
-/// have arrived, how many have not, and why.
+/// ignores updates, and [`epoch`](Recorder::epoch) returns at once and never fails. [`published`](Self::published) says how many
+/// epochs have arrived, how many have not, and why.
 ///
-/// At the end of the run call [`finish`](Recorder::finish), or [`wait`](Self::wait), which takes a time limit: epochs that are still
-/// waiting when the program ends are lost. `finish` waits for as long as one epoch may take (`timeout`), and fails if an epoch was
-/// not sent.
+/// Epochs that are still waiting when the program ends are lost. So call [`finish`](Recorder::finish) at the end of the run, or
+/// [`wait`](Self::wait) with a time limit of your own. `finish` waits for at most `timeout`, the time that one epoch may take, and
+/// fails if an epoch was not sent.
 ///
 /// Redirects are not followed.
 ///
@@ -111,7 +111,7 @@ impl Counts {
 }
 
 impl RemoteMonitor {
-    /// A monitor that sends to `url`, and gives up on an epoch that the server did not accept within `timeout`.
+    /// A monitor that sends to `url`. An epoch that the server does not accept within `timeout` counts as failed.
     ///
     /// # Errors
     ///
@@ -125,7 +125,8 @@ impl RemoteMonitor {
         if uri.host().is_none_or(str::is_empty) {
             return Err(invalid("it has no host"));
         }
-        // The parser accepts any digits as a port. If they are too many, it reports no port, which would mean port 80.
+        // The parser accepts any digits as a port. For a number that is too large it reports no port, which would mean
+        // port 80.
         let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(authority.host()));
         let port = port.and_then(|(_, rest)| rest.strip_prefix(':'));
         if port.is_some_and(|port| port.parse::<u16>().unwrap_or(0) == 0) {
@@ -158,7 +159,7 @@ impl RemoteMonitor {
         self.counts.published()
     }
 
-    /// Waits until every epoch was sent or has failed, but at most for `patience`.
+    /// Waits until every epoch was sent or has failed, but no longer than `patience`.
     pub fn wait(&self, patience: Duration) -> Published {
         let end = Instant::now() + patience.min(LONGEST);
         // The thread ends early only if it panics.
