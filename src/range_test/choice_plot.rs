@@ -10,7 +10,8 @@ impl PeakChoice {
     ///
     /// # Errors
     ///
-    /// [`PlotError::Nothing`] if there is no point to draw, for a choice from a file that was changed.
+    /// [`PlotError::Nothing`] if there is no point to draw, which is possible only for a choice that was read from a
+    /// modified file.
     pub fn to_svg(&self) -> Result<String, PlotError> {
         let sweep = points(&self.curve);
         let highest = sweep.iter().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);

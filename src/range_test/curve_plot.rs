@@ -7,7 +7,7 @@ use super::{LossCurve, LossPoint, Suggestion};
 use crate::picture::{COLORS, Chart, Line, Mark, PALE, PlotError, Points, XAxis, draw};
 use crate::smoothing::{Smoothing, winsorised, winsorising_bounds};
 
-/// The colours of the losses below smoothed lines of the same index in [`COLORS`].
+/// The colours of losses that are drawn under a smoothed line. The line has the colour of the same index in [`COLORS`].
 const PALES: [RGBColor; 2] = [PALE, RGBColor(240, 210, 190)];
 
 /// Which losses of a range test are drawn.
@@ -60,11 +60,12 @@ impl Default for CurvePlot {
 }
 
 impl LossCurve {
-    /// Draws the curve as SVG, as the options say: the losses and, darker, the smoothed losses. The suggestion of each rule is
-    /// marked on the smoothed line; if training and validation are drawn, on that of the validation.
+    /// Draws the curve as SVG with the given options: the losses and, darker, the smoothed losses. The suggestion of each rule
+    /// is marked on the smoothed line. If training and validation losses are both drawn, it is marked on the line of the
+    /// validation losses.
     ///
-    /// Everything is drawn that the axes can show, so a divergence may flatten the rest: [`CurvePlot::logarithmic_loss`] and
-    /// [`CurvePlot::winsorised`] help. [`to_svg`](Self::to_svg) cuts it off.
+    /// Large losses are not cut off, so a divergence may flatten the rest of the curve. [`CurvePlot::logarithmic_loss`] and
+    /// [`CurvePlot::winsorised`] help against that, and [`to_svg`](Self::to_svg) does cut them off.
     ///
     /// ```
     /// use cyclic_optim::range_test::{CurvePlot, RangeTest};
@@ -81,7 +82,8 @@ impl LossCurve {
     ///
     /// # Errors
     ///
-    /// [`PlotError::Nothing`] if there is no point to draw, for instance no validation loss where only these are asked for.
+    /// [`PlotError::Nothing`] if there is no point to draw, for instance for [`Losses::Validation`] without a
+    /// validation loss.
     pub fn to_svg_with(&self, plot: &CurvePlot) -> Result<String, PlotError> {
         let (training, validation) = (self.only(|point| Some(point.loss)), self.only(|point| point.validation));
         let shown = match plot.losses {
@@ -104,7 +106,7 @@ impl LossCurve {
             chart.lines.push(Line { label: label("smoothed"), points: plot.points(&smoothed), color, width: 2 });
             chart.marks = plot.marks(&smoothed);
         }
-        // The pale lines lie below the others.
+        // The pale lines are drawn first, so that the others lie on top.
         chart.lines.sort_by_key(|line| line.width);
         let rates = XAxis { name: "learning rate", logarithmic: plot.logarithmic_rate };
         draw("Learning-rate range test", rates, vec![chart])

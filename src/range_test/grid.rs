@@ -9,7 +9,7 @@ use crate::check;
 use crate::error::ConfigError;
 use crate::smoothing::Smoothing;
 
-/// One loss curve for each weight decay, all from the same start and over the same batches.
+/// One loss curve for each weight decay. All sweeps start from the same weights and use the same batches.
 ///
 /// # Examples
 ///

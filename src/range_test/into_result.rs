@@ -1,8 +1,8 @@
-//! The return type of the closures of a range test: a value or a `Result`.
+//! The return type of the closures of a range test: a plain value or a `Result`.
 
 use core::convert::Infallible;
 
-/// What a closure of a range test returns: a value or a `Result`.
+/// What a closure of a range test may return: a plain value or a `Result`.
 ///
 /// A closure that cannot fail returns a plain value:
 ///

@@ -19,7 +19,7 @@ pub struct LossPoint {
 }
 
 impl LossPoint {
-    /// The loss that counts: the validation loss if there is one, otherwise the training loss.
+    /// The loss by which the rate is judged: the validation loss if there is one, otherwise the training loss.
     #[must_use]
     pub fn judged(&self) -> f64 {
         self.validation.unwrap_or(self.loss)
@@ -57,7 +57,8 @@ pub enum StopReason {
 
 /// The loss as a function of the learning rate: the result of [`RangeTest::run`](super::RangeTest::run).
 ///
-/// JSON has no number for a loss that is not finite, which the last point may have: it cannot be read back from there.
+/// The loss of the last point may not be finite. JSON has no such number, so a curve with such a point cannot be read
+/// back from JSON.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct LossCurve {
@@ -94,7 +95,7 @@ impl LossCurve {
     #[must_use]
     pub fn smoothed(&self, smoothing: &Smoothing) -> Self {
         let losses = smoothing.apply(&self.points.iter().map(|point| point.loss).collect::<Vec<_>>());
-        // NaN for a missing validation loss, for example at the last point: smoothing skips it.
+        // A missing validation loss, for example at the last point, becomes NaN, which the smoothing skips.
         let validation: Vec<f64> = self.points.iter().map(|point| point.validation.unwrap_or(f64::NAN)).collect();
         let validation = smoothing.apply(&validation);
         let points = self.points.iter().zip(losses.into_iter().zip(validation)).map(|(point, (loss, validation))| {

@@ -1,7 +1,7 @@
-//! The learning-rate range test: train briefly at rising rates, and choose rates by the losses.
+//! The learning-rate range test: train briefly at rising rates, and choose a rate from the losses.
 //!
 //! The test calls a closure and depends on no framework. `adapters::dfdx::range_test` runs it on clones of a dfdx model and its
-//! optimizer, which do not change.
+//! optimizer, so the originals do not change.
 //!
 //! ```
 //! use cyclic_optim::range_test::{RangeTest, Suggestion};

@@ -7,9 +7,10 @@ use super::LossCurve;
 use crate::error::ConfigError;
 use crate::schedule::{Amplitude, Cyclic, OneCycle};
 
-/// The peak rate that a [`PeakSearch`](super::PeakSearch) has chosen, and all that it was chosen from. Displays as one line.
+/// The peak rate that a [`PeakSearch`](super::PeakSearch) has chosen, and the losses from which it was chosen. Displays
+/// as one line.
 ///
-/// With the feature `serde` it is plain data: save it with the run, and a resumed run need not search again.
+/// With the feature `serde` it is plain data. Save it with the run, so that a resumed run need not search again.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PeakChoice {
@@ -21,7 +22,7 @@ pub struct PeakChoice {
     pub rate: f64,
     /// The rates that were tried, rising.
     pub candidates: Vec<Candidate>,
-    /// The sweep that gave the first guess, without a loss that is not finite.
+    /// The sweep that gave the first guess. A loss that is not finite is left out.
     pub curve: LossCurve,
     /// The updates that the search made.
     pub updates: u64,
@@ -42,17 +43,17 @@ impl PeakChoice {
     ///
     /// # Errors
     ///
-    /// Those of [`OneCycle::new`], for a choice from a file that was changed.
+    /// Those of [`OneCycle::new`]. They are possible only for a choice that was read from a modified file.
     pub fn one_cycle(&self) -> Result<OneCycle, ConfigError> {
         OneCycle::new(self.peak, self.total_updates)
     }
 
-    /// The `triangular2` schedule of the run: four cycles, or as many as it has updates, each with half the height of the one
-    /// before, over a base of a twentieth of the peak.
+    /// The `triangular2` schedule of the run. It has four cycles (fewer in a run of fewer than four updates), each with half
+    /// the height of the one before. The base is a twentieth of the peak.
     ///
     /// # Errors
     ///
-    /// Those of [`Cyclic::over_total`], for a choice from a file that was changed.
+    /// Those of [`Cyclic::over_total`]. They are possible only for a choice that was read from a modified file.
     pub fn triangular2(&self) -> Result<Cyclic, ConfigError> {
         let cycles = self.total_updates.min(4);
         Cyclic::over_total(self.peak / 20.0, self.peak, self.total_updates, cycles, 0.5)?

@@ -1,4 +1,4 @@
-//! The choice of a peak rate by trial: a coarse sweep gives a first guess, and short runs at constant rates settle it.
+//! The choice of a peak rate by trial: a coarse sweep gives a first guess, and short runs at constant rates refine it.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -12,52 +12,53 @@ use crate::error::ConfigError;
 use crate::numeric;
 use crate::smoothing::Ewma;
 
-/// Batches that warm the optimizer's moments, and updates with the gradients of each.
+/// The number of batches that warm up the optimizer's moments, and the number of updates with the gradients of each.
 const WARM_BATCHES: u64 = 16;
 const WARM_REPEATS: u32 = 4;
-/// A rate that moves no parameter.
+/// A rate too small to change the parameters noticeably.
 const NO_RATE: f64 = 1e-12;
 
 const LOWEST_RATE: f64 = 1e-6;
 const HIGHEST_RATE: f64 = 100.0;
-/// Updates of a usual sweep, and of one over all rates with the fine ratio.
+/// The number of updates in a usual sweep, and in a sweep over all rates with the fine ratio.
 const TYPICAL_SWEEP: u64 = 64;
 const LONGEST_SWEEP: u64 = 129;
 /// Decimal logarithm of the ratio of neighbouring rates in the sweep, before and after the loss begins to fall.
 const COARSE: f64 = 1.0 / 8.0;
 const FINE: f64 = 1.0 / 16.0;
 
-/// Updates of a probe.
+/// Limits of the number of updates in a probe.
 const SHORTEST_PROBE: u64 = 36;
 const LONGEST_PROBE: u64 = 100;
-/// So many probes make a run, within these limits.
+/// Within these limits, a probe has `1 / PROBES_IN_RUN` of the updates of the run.
 const PROBES_IN_RUN: u64 = 18;
 /// Decimal logarithm of the ratio of neighbouring candidates.
 const SPACING: f64 = 0.5;
 const MOST_CANDIDATES: u64 = 8;
-/// Updates in which the rate of a candidate rises.
+/// The number of updates in which the rate of a probe rises to the candidate.
 const RISE: u64 = 4;
-/// The share of the best fall by which a candidate's weight falls to 1 / e.
+/// A candidate's weight falls to 1 / e when its loss is worse than the best by this share of the best fall.
 const SHARPNESS: f64 = 0.2;
-/// A candidate is given up when its smoothed loss is so many times the starting loss above it.
+/// A probe is given up when its smoothed loss exceeds the starting loss by this multiple of the starting loss.
 const DIVERGED: f64 = 1.0;
 const SMOOTHING: f64 = 0.8;
 
-/// What a [`PeakSearch`] trains: clones of a model and of its optimizer, on batches that can be had again.
+/// What a [`PeakSearch`] trains: clones of a model and of its optimizer, on batches that can be used repeatedly.
 pub trait Trial {
     /// The error of the framework or of the batches.
     type Err;
 
-    /// Starts again with the initial model and the optimizer that was kept last; before any was kept, the initial one.
+    /// Starts again with the initial model and the optimizer that was kept last, or with the initial optimizer if none
+    /// was kept.
     ///
     /// # Errors
     ///
     /// The framework failed.
     fn restart(&mut self) -> Result<(), Self::Err>;
 
-    /// The loss of a batch and its gradients, followed by `repeats` updates with these gradients at the rate `lr`. Returns the
-    /// loss, which is that before the updates. `batch` is below [`PeakSearch::batches`]. A loss that is not finite needs no
-    /// update.
+    /// Computes the loss of a batch and its gradients, then makes `repeats` updates with these gradients at the rate `lr`.
+    /// Returns the loss before the updates. `batch` is below [`PeakSearch::batches`]. If the loss is not finite, no update is
+    /// needed.
     ///
     /// # Errors
     ///
@@ -70,31 +71,33 @@ pub trait Trial {
 
 /// A search for the peak rate of a run, by trial on clones.
 ///
-/// A loss curve alone does not say which rate serves a long run: the losses of a sweep lag behind its rates, the more so with
-/// momentum. A short run at one rate does not have this fault.
+/// A loss curve alone does not say which rate suits a long run: the losses of a sweep lag behind its rates, and they lag more
+/// with momentum. Short runs at constant rates do not have this problem.
 ///
 /// # What it does
 ///
-/// With `T` the updates of the run and `n` those of a probe, `T / 18` but at least 36 and at most 100:
+/// `T` is the number of updates of the run, and `n` that of a probe: `T / 18`, but at least 36 and at most 100.
 ///
-/// 1. 16 batches warm the optimizer's moments at a rate of 1e-12, with four updates from the gradients of each. Their losses are
-///    those of the untrained model.
-/// 2. A sweep over the same batches, from 1e-6, 8 rates a decade and 16 once the loss has fallen by 3 %, until half of the fall is
-///    lost again. It is judged by how each batch's loss has changed, which is free of the noise between batches. The first guess is
-///    the rate at half of the fall.
-/// 3. Probes of `n` updates from the initial weights and the warmed moments, all over the same batches, each at one rate after a
-///    rise of four updates. A probe's loss is the mean over its second half; none is worse than no training at all. Candidates are
-///    the first guess and its neighbours in steps of a factor of sqrt(10), then the neighbours of the best, at most eight.
-/// 4. The rate `r` at which the model learns fastest is the geometric mean of the candidates, each with the weight
-///    `exp(-(loss - best) / (0.2 (start - best)))`.
-/// 5. The peak of a one-cycle schedule is `r / (1.05 (T / 18 n)^(1/4))`: the shorter a probe is beside the run, the more it favours
-///    high rates.
+/// 1. Warm-up: 16 batches fill the optimizer's moments at a rate of 1e-12, with four updates from the gradients of each. The
+///    losses are those of the untrained model.
+/// 2. Sweep: over the same batches the rate rises from 1e-6, with 8 rates a decade, and 16 once the loss has fallen by 3 %. It ends
+///    when half of the fall is lost again. What counts is the change of each batch's loss since step 1, which is free of the noise
+///    between batches. The first guess is the rate at half of the fall.
+/// 3. Probes: each is a run of `n` updates at one candidate rate, after a rise of four updates. All start from the initial weights
+///    and the moments of step 1, and use the same batches. The loss of a probe is the mean over its second half, but at most the
+///    loss without training. The candidates are the first guess, its neighbours in steps of a factor of sqrt(10), and then the
+///    neighbours of the best; there are at most eight.
+/// 4. Mean: the rate `r` at which the model learns fastest is the geometric mean of the candidates, each with the
+///    weight `exp(-(loss - best) / (0.2 (start - best)))`.
+/// 5. Peak: that of a one-cycle schedule is `r / (1.05 (T / 18 n)^(1/4))`. The divisor corrects for probes that are short compared
+///    with the run, because those favour high rates.
 ///
-/// The search is a function of the model, the optimizer and the batches: the same ones give the same bits.
+/// The result depends only on the model, the optimizer and the batches: the same ones give the same bits.
 ///
 /// # What it costs
 ///
-/// About `80 + 3 n` updates: a quarter of a run of 1,000 updates, a tenth of one of 4,000. [`cost`](Self::cost) says it beforehand.
+/// About `80 + 3 n` updates: a quarter of a run of 1,000 updates, or a tenth of a run of 4,000. [`cost`](Self::cost)
+/// returns the number before the search.
 ///
 /// # Errors
 ///
@@ -160,8 +163,8 @@ impl SearchCost {
         numeric::fraction(self.typical, self.total_updates)
     }
 
-    /// Whether the search usually costs more than a quarter of the run. Then a rate that is known from similar runs may serve
-    /// better.
+    /// Whether the search usually costs more than a quarter of the run. Then a rate that is known from similar runs may be
+    /// the better choice.
     #[must_use]
     pub fn is_high(&self) -> bool {
         self.share() > 0.25
@@ -214,7 +217,7 @@ pub enum PeakSearchError<E> {
     Trial {
         /// Its error.
         error: E,
-        /// The updates that were made before.
+        /// The number of updates before the error.
         updates: u64,
     },
 }
@@ -230,7 +233,7 @@ impl PeakSearch {
         Ok(Self { total_updates, probe_updates: (total_updates / PROBES_IN_RUN).clamp(SHORTEST_PROBE, LONGEST_PROBE) })
     }
 
-    /// The number of different batches that the search needs. It uses them many times.
+    /// The number of different batches that the search needs. It uses each of them several times.
     #[must_use]
     pub fn batches(&self) -> u64 {
         self.probe_updates.max(WARM_BATCHES)
@@ -260,7 +263,7 @@ impl PeakSearch {
         let mut probes = Probes { length: self.probe_updates, start, candidates: Vec::new() };
         probes.climb(&mut trial, first_guess)?;
         let rate = probes.best_rate()?;
-        // The shorter a probe is beside the run, the more it favours high rates.
+        // The shorter a probe is compared with the run, the more it favours high rates.
         let shortness = numeric::fraction(self.total_updates, PROBES_IN_RUN * self.probe_updates);
         let peak = rate / (1.05 * numeric::real_power(shortness, 0.25));
         let (total_updates, updates) = (self.total_updates, trial.updates);
@@ -286,7 +289,7 @@ impl<T: Trial> Counted<'_, T> {
         Ok(loss)
     }
 
-    /// Warms the moments and keeps them; returns the losses of the first batches at the initial weights.
+    /// Warms up the moments and keeps them. Returns the losses of the first batches with the initial weights.
     fn warm(&mut self) -> Result<Vec<f64>, PeakSearchError<T::Err>> {
         self.restart()?;
         let mut losses = Vec::new();
@@ -302,7 +305,8 @@ impl<T: Trial> Counted<'_, T> {
     }
 }
 
-/// Rising rates over the batches whose losses before any training are known. Returns the curve, and the rate at half of its fall.
+/// Sweeps over the batches whose losses without training are known (`before`). Returns the curve, and the rate at half
+/// of its fall.
 fn sweep<T: Trial>(
     trial: &mut Counted<'_, T>,
     before: &[f64],
@@ -353,13 +357,14 @@ struct Probes {
 }
 
 impl Probes {
-    /// Probes the first guess and its neighbours, then those of the best, until the best lies between two others.
+    /// Probes the first guess, and then further rates above or below, until the best candidate lies between two others.
     fn climb<T: Trial>(&mut self, trial: &mut Counted<'_, T>, first: f64) -> Result<(), PeakSearchError<T::Err>> {
         let ratio = numeric::real_power(10.0, SPACING);
         self.probe(trial, first)?;
         for _ in 1..MOST_CANDIDATES {
             let (best, last) = (self.best(), self.candidates.len() - 1);
-            // No candidate is better than no training: the rates are too high. Otherwise look above the best first.
+            // If no candidate is better than no training, the rates are too high. Otherwise the rates above the best
+            // come first.
             let learned = self.score(best) < self.start;
             let lr = if best == last && learned {
                 self.candidates[last].lr * ratio
@@ -395,7 +400,7 @@ impl Probes {
         Ok(())
     }
 
-    /// The loss of a candidate, but never more than without any training.
+    /// The loss of a candidate, but at most the loss without training.
     fn score(&self, candidate: usize) -> f64 {
         self.candidates[candidate].loss.map_or(self.start, |loss| loss.min(self.start))
     }

@@ -67,7 +67,7 @@ pub(super) fn points(curve: &LossCurve) -> Points {
     curve.finite().into_iter().map(|(_, lr, loss)| (lr, loss)).collect()
 }
 
-/// The position of a suggestion on the curve. Its rate may lie between two points, or left of all of them.
+/// The position of a suggestion on the curve. Its rate may lie between two points, or below that of the first.
 pub(super) fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
     let points = points(curve);
     let lr = suggested.lr;

@@ -11,7 +11,7 @@ const SEARCH_TEMPLATE: &str = "choosing the peak {wide_bar} {pos}/{len} {eta}";
 impl RangeTest {
     /// A progress bar over the updates of `sweeps` sweeps. Wrap it around the batches: `bar.wrap_iter(batches)`.
     ///
-    /// It is drawn on stderr, but only if stderr is a terminal. It does not reach its end if a sweep stops early.
+    /// It is drawn only if stderr is a terminal. It does not reach its end if a sweep stops early.
     #[must_use]
     pub fn progress_bar(&self, sweeps: u64) -> ProgressBar {
         let bar = ProgressBar::new(self.updates().saturating_mul(sweeps));
@@ -24,9 +24,9 @@ impl RangeTest {
 }
 
 impl PeakSearch {
-    /// A progress bar over the usual number of updates of the search. Move it on by `bar.inc(1)` in the closure that trains.
+    /// A progress bar over the usual number of updates of the search. Call `bar.inc(1)` in the closure that trains.
     ///
-    /// It is drawn on stderr, but only if stderr is a terminal. A search may end before the bar does, or go on after it.
+    /// It is drawn only if stderr is a terminal. A search may need fewer updates than the bar has, or more.
     #[must_use]
     pub fn progress_bar(&self) -> ProgressBar {
         let bar = ProgressBar::new(self.cost().typical);

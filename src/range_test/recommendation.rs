@@ -8,13 +8,13 @@ use crate::feedback::divergence::Divergence;
 use crate::numeric;
 use crate::smoothing::Smoothing;
 
-/// The fewest points with which a curve can be judged.
+/// The smallest number of points from which a rate is recommended.
 const FEWEST: usize = 10;
-/// A fall of fewer deviations of the noise may be chance.
+/// A fall of fewer standard deviations of the noise may be chance.
 const CHANCE: f64 = 3.0;
-/// With a fall of so many deviations the noise hardly moves the rate.
+/// With a fall of this many standard deviations the noise hardly changes the rate.
 const CLEAR: f64 = 10.0;
-/// Fewer points on the way from the start to the minimum leave the rate open by more than their distance.
+/// With fewer points between the start and the minimum, the rate is too uncertain.
 const FEW_IN_FALL: usize = 8;
 
 /// A recommended learning rate. Displays as `4.0e-3 (2.1e-3 to 9.5e-3), confidence high`.
@@ -22,10 +22,10 @@ const FEW_IN_FALL: usize = 8;
 pub struct Recommended {
     /// The rate.
     pub lr: f64,
-    /// The rates of the points at which a quarter and three quarters of the fall are reached, halved as `lr` is: the range that
-    /// the rate may as well come from.
+    /// Half of the rates at which a quarter and three quarters of the fall are reached, as `lr` is half of the rate at half of
+    /// the fall. A rate in this range may be just as good.
     pub range: (f64, f64),
-    /// The minimum of the smoothed curve. `lr` is never above its rate.
+    /// The minimum of the smoothed curve. `lr` is never above the rate of the minimum.
     pub minimum: Suggested,
     /// What speaks against the rate; empty if nothing does.
     pub doubts: Vec<Doubt>,
@@ -99,24 +99,24 @@ impl fmt::Display for Recommended {
 }
 
 impl LossCurve {
-    /// The rate that this crate recommends for the peak of a schedule: half the rate at which the smoothed loss has made half of
-    /// its fall. Pass the curve as it was measured, and the smoothing that its picture has.
+    /// The rate that this crate recommends for the peak of a schedule: half of the rate at which the smoothed loss has fallen
+    /// half of the way to its minimum. Call this on the curve as it was measured, with the smoothing that you use for pictures.
     ///
-    /// The rule looks at the points before the minimum of the smoothed curve, and at none behind a divergence, so the rate is never
-    /// above that of the minimum. With the smoothed losses `y` of these points, `start` the median loss of the first tenth of them
-    /// (at least five) and `half = start - (start - minimum) / 2`, it takes the last rate with `y > half`, goes on to the next one,
-    /// and halves it: a sweep runs ahead of what it does to the model, and a rate that is too high costs more than one that is too
-    /// low.
+    /// The rule uses only the points up to the minimum of the smoothed curve, and none after a divergence. So the rate is never
+    /// above that of the minimum. Let `y` be the smoothed losses of these points, `start` the median of the first tenth of them (of
+    /// at least five) and `half = start - (start - minimum) / 2`. The rule takes the rate of the first point after the last one
+    /// with `y > half`, and halves it. It halves the rate because the losses of a sweep lag behind its rates, and because a rate
+    /// that is too high costs more than one that is too low.
     ///
-    /// The noise is the standard deviation of the loss, estimated from the median difference of neighbouring points. A fall below
-    /// three deviations is called noise.
+    /// The noise is the standard deviation of the loss, estimated from the median difference of neighbouring points. A fall of
+    /// less than three standard deviations is [`NoSuggestion::TooNoisy`].
     ///
-    /// A trial is better than any such rule: see [`PeakSearch`](super::PeakSearch).
+    /// Trying rates out gives a better rate than any rule on a curve: see [`PeakSearch`](super::PeakSearch).
     ///
     /// # Errors
     ///
-    /// [`NoSuggestion::TooFewPoints`] below ten points with a finite loss before the divergence, [`NoSuggestion::NeverFalls`],
-    /// [`NoSuggestion::TooNoisy`].
+    /// [`NoSuggestion::TooFewPoints`] if fewer than ten points before the divergence have a finite loss;
+    /// [`NoSuggestion::NeverFalls`]; [`NoSuggestion::TooNoisy`].
     ///
     /// # Examples
     ///
@@ -156,7 +156,7 @@ impl LossCurve {
         if deviations < CHANCE {
             return Err(NoSuggestion::TooNoisy { deviations });
         }
-        // The first point behind the last one on which less than this share of the fall is made.
+        // The first point after the last one at which the loss has fallen by less than this share of the fall.
         let reached = |share: f64| {
             let level = start - share * fall;
             smooth[..lowest].iter().rposition(|point| point.2 > level).map_or(0, |last| last + 1)

@@ -11,11 +11,11 @@ use crate::schedule::{Cyclic, OneCycle};
 
 /// One of fastai's four rules that find a learning rate on a [`LossCurve`], exactly as fastai has it, for comparison.
 ///
-/// They look at the whole curve, so their rate may lie beyond the minimum of the loss, where training fails; slide's often does.
-/// To choose a rate use [`LossCurve::recommended`], or better a [`PeakSearch`](super::PeakSearch).
+/// They look at the whole curve, so their rate may lie beyond the minimum of the loss, where training fails. This often happens
+/// with `Slide`. To choose a rate use [`LossCurve::recommended`], or better a [`PeakSearch`](super::PeakSearch).
 ///
-/// The rules use the points with a finite loss and a rate above 0, as they are: smooth a noisy curve first. With the rates `lr` and
-/// the losses `y` of these points:
+/// The rules use the points with a finite loss and a rate above 0. They do not smooth, so smooth a noisy curve first. With the
+/// rates `lr` and the losses `y` of these points:
 ///
 /// | rule | point |
 /// |---|---|
@@ -37,7 +37,7 @@ pub enum Suggestion {
     MinimumOverTen,
     /// The middle of the longest fall. Robust; fastai's default.
     Valley,
-    /// From the right, the curve first becomes even.
+    /// The place, from the right, where the curve first becomes flat.
     Slide,
 }
 
@@ -169,8 +169,9 @@ impl LossCurve {
         Ok(SmithRange { base_lr: suggested(points[below_start]), max_lr: suggested(points[last]) })
     }
 
-    /// The part of the curve that fastai uses: without the first tenth of the planned `steps`
-    /// ([`RangeTest::steps`](super::RangeTest::steps)), without the last five points, and up to the first loss that is not finite.
+    /// The part of the curve that fastai uses. It leaves out the first tenth of the planned `steps`
+    /// ([`RangeTest::steps`](super::RangeTest::steps)), the last five points, and everything from the first loss on
+    /// that is not finite.
     #[must_use]
     pub fn trimmed(&self, steps: u64) -> Self {
         let points = self.points();
@@ -230,7 +231,8 @@ fn slide(points: &[Point]) -> usize {
         let (before, after) = (i.saturating_sub(1), (i + 1).min(points.len() - 1));
         (points[after].2 - points[before].2) / numeric::float((after - before) as u64)
     };
-    // From the right, while the slopes at the two ends of the interval differ; the last left end of those.
+    // Moves an interval from the right end to the left while the slopes at its two ends differ. Returns its last left
+    // end.
     let differ = |&left: &usize| (slope(left + SLIDE) - slope(left)).abs() > 0.005;
     let rightmost = points.len() - 1 - SLIDE;
     (0..=rightmost).rev().take_while(differ).last().unwrap_or(rightmost)

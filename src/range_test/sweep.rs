@@ -29,8 +29,8 @@ use crate::numeric;
 /// best + (divergence - 1) max(|best|, (first - best) / 100)
 /// ```
 ///
-/// which is `divergence` times the best smoothed loss so far, unless that loss is negative or close to 0. The loss is smoothed by a
-/// bias-corrected exponential mean, so that one unusual batch does not end the test. The last point is always part of the curve. If
+/// which is `divergence` times the best smoothed loss so far, unless that best loss is negative or close to 0. The smoothed loss is
+/// a bias-corrected exponential mean, so one unusual batch does not end the test. The last point is always part of the curve. If
 /// there is a validation loss, these rules use it instead of the training loss.
 ///
 /// | option | default | purpose | range |
@@ -155,7 +155,8 @@ impl RangeTest {
         check::factor("multiplier", multiplier)?;
         let log2_multiplier = numeric::log2(multiplier);
         let mut test = Self::checked(min_lr, max_lr, 2, Spacing::Multiplied(log2_multiplier))?;
-        // At least two, because the first rate is below `max_lr`. Rounding may make the estimate one too small or too large.
+        // There are at least two, because the first rate is below `max_lr`. The estimate may be off by one because of
+        // rounding.
         test.steps = numeric::ceil(octaves(min_lr, max_lr) / log2_multiplier).saturating_add(1).max(2);
         while test.steps > 2 && test.rate(test.steps - 2) >= max_lr {
             test.steps -= 1;
@@ -191,7 +192,7 @@ impl RangeTest {
         Ok(self)
     }
 
-    /// Sets the weight of the past in the smoothed loss that is compared with its best. 0 means no smoothing.
+    /// Sets the weight of the past in the smoothed loss that the divergence rule uses. 0 means no smoothing.
     ///
     /// # Errors
     ///
@@ -221,8 +222,8 @@ impl RangeTest {
     }
 
     /// Stops after a loss above `factor` times the loss of the first step: `first + (factor - 1) |first|`. A first loss of 0 sets
-    /// no limit. The finder of nupam/keras-callbacks has a factor of 10 by default; after a negative first loss it would stop at
-    /// once.
+    /// no limit. The finder of nupam/keras-callbacks has a factor of 10 by default. (With a negative first loss that finder would
+    /// stop at once.)
     ///
     /// ```
     /// use cyclic_optim::range_test::{RangeTest, StopReason};
