@@ -17,33 +17,35 @@ use crate::numeric;
 ///
 /// # Formula
 ///
-/// Of micro-batches with `n` samples each, whose mean loss and its gradients are `loss` and `g`, over all ranks:
+/// With the number of samples `n`, the mean loss `loss` and its gradients `g` of each micro-batch, summed over all
+/// micro-batches of all ranks:
 ///
 /// ```text
 /// gradients = sum of n g / sum of n
 /// loss      = sum of n loss / sum of n
 /// ```
 ///
-/// This is what one batch of all the samples would give, up to rounding. Micro-batches need not be equal, and a rank may have
-/// none.
+/// Up to rounding, this is what one batch of all the samples would give. Micro-batches may have different sizes, and a rank
+/// may have none.
 ///
 /// # One update
 ///
 /// [`add`](Self::add) each micro-batch after its backward pass, then give the accumulator to
-/// [`apply`](crate::CyclicOptimizer::apply) as the loss. [`with`](Self::with) does both for the last micro-batch, or the only
-/// one; on a run of one process that is then just the plain update.
+/// [`apply`](crate::CyclicOptimizer::apply) as the loss. [`with`](Self::with) does both for the last micro-batch, or for the
+/// only one. With one process and one micro-batch, that is the same as an update without an accumulator.
 ///
 /// In each update the ranks exchange one list of numbers: the loss, the number of samples and the gradients. Tensors of 65,536
-/// numbers or more follow by themselves, in pieces. What `apply` does after that (guard, clipping, schedule, history) sees the
-/// same bits on every rank, so every rank decides alike. The schedule counts updates, not micro-batches.
+/// numbers or more are sent separately, in pieces. Everything that `apply` does after that (guard, clipping, schedule,
+/// history) sees the same bits on every rank, so all ranks make the same decisions. The schedule counts updates, not
+/// micro-batches.
 ///
-/// A NaN or an infinity in any micro-batch of any rank is in the sum of all ranks, so all of them refuse the update alike. The
-/// sum is then dropped and the gradients are zeroed, so the next update starts afresh.
+/// A NaN or an infinity in any micro-batch of any rank makes the sum of all ranks NaN or infinite, so all of them refuse the
+/// update. The sum is then dropped and the gradients are zeroed, so the next update is not affected.
 ///
 /// # Missing gradients
 ///
-/// A parameter that a micro-batch did not use counts as zeros there. Through an accumulator missing gradients are not
-/// reported: a plain `apply` does that.
+/// A missing gradient counts as zeros and is not reported, because another micro-batch or rank may have it. An `apply`
+/// without an accumulator reports it.
 ///
 /// # Examples
 ///
@@ -79,19 +81,19 @@ use crate::numeric;
 #[derive(Debug, Clone)]
 pub struct Accumulator<'r, R = Alone> {
     ranks: &'r R,
-    /// The micro-batches of one update over all ranks; one for each rank if it was not set.
+    /// The number of micro-batches in an update, over all ranks together; one for each rank if it was not set.
     micro_batches: Option<usize>,
     reproducible: bool,
-    /// The micro-batches that were added since the last update: samples and loss of each.
+    /// The number of samples and the loss of each micro-batch that was added since the last update.
     added: Vec<(f64, f64)>,
-    /// The length of the gradients of this model, on all ranks. Known after the first update.
+    /// The number of gradients, on which all ranks have agreed in the first update.
     agreed: Option<usize>,
     single: Lists<f32>,
     double: Lists<f64>,
 }
 
 impl Accumulator<'static> {
-    /// For a run of one process, to make one update out of several micro-batches.
+    /// An accumulator for one process, which makes one update out of several micro-batches.
     #[must_use]
     pub fn new() -> Self {
         Self::on(&Alone)
@@ -105,7 +107,7 @@ impl Default for Accumulator<'static> {
 }
 
 impl<'r, R: Ranks> Accumulator<'r, R> {
-    /// For a run of several ranks: gradients are averaged over all of them.
+    /// An accumulator for several ranks, which averages the gradients over all of them.
     pub fn on(ranks: &'r R) -> Self {
         Self {
             ranks,
@@ -118,8 +120,8 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         }
     }
 
-    /// Divides each batch into so many micro-batches, over all ranks together: [`micro_batches`](Self::micro_batches) returns
-    /// those of this rank. Without this, each rank has one.
+    /// Divides each batch into this number of micro-batches, over all ranks together: [`micro_batches`](Self::micro_batches)
+    /// returns those of this rank. Without this option each rank has one.
     ///
     /// # Errors
     ///
@@ -130,15 +132,16 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         Ok(self)
     }
 
-    /// The same bits for any number of ranks: divides each batch into so many micro-batches over all ranks, keeps their
-    /// gradients apart, and adds them in a fixed order in f64, with one rounding at the end.
+    /// Makes the result the same to the bit for any number of ranks. Each batch is divided into this number of
+    /// micro-batches, over all ranks together. Their gradients are kept apart and added in a fixed order in f64, with
+    /// one rounding at the end.
     ///
-    /// With `K` micro-batches, the gradients that travel are `K / 2` times those of the usual sum, and each rank keeps its share
-    /// of the `K` gradients in memory. Each tensor travels by itself. So take the largest number of ranks that the run shall have, and no more. Use
-    /// [`micro_batches`](Self::micro_batches) and add each of them by itself.
+    /// With `K` micro-batches, `K / 2` times as many bytes are sent as for the usual sum, each tensor is sent
+    /// separately, and each rank keeps its share of the `K` gradients in memory. So choose the largest number of ranks
+    /// that the run will have, and no more. Add each of the [`micro_batches`](Self::micro_batches) separately.
     ///
-    /// The gradients of a micro-batch must not depend on the number of ranks either. dfdx's do not, if batch normalisation and
-    /// dropout are not used.
+    /// The gradients of a micro-batch must not depend on the number of ranks either. With dfdx they do not, unless the model
+    /// has batch normalisation or dropout.
     ///
     /// # Errors
     ///
@@ -147,7 +150,8 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         Ok(Self { reproducible: true, ..self.with_micro_batches(micro_batches)? })
     }
 
-    /// The micro-batches of this rank out of a batch of all ranks, without those that have no samples.
+    /// The micro-batches of this rank, taken from `batch`, which is the batch of all ranks together. Micro-batches
+    /// without samples are left out.
     pub fn micro_batches<'a, T>(&self, batch: &'a [T]) -> impl Iterator<Item = &'a [T]> + use<'a, 'r, T, R> {
         let (rank, size) = (self.ranks.rank(), self.ranks.size());
         let parts = self.parts();
@@ -161,8 +165,8 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
     ///
     /// # Errors
     ///
-    /// The number of the gradients is another one than before. In the reproducible mode: all micro-batches of this rank were
-    /// added already. Those of the framework.
+    /// The number of gradients has changed. In the reproducible mode, all micro-batches of this rank were added already.
+    /// Errors of the framework.
     #[expect(clippy::needless_pass_by_value, reason = "a number")]
     pub fn add<M, G: GradientsOf<M>>(
         &mut self,
@@ -175,10 +179,10 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         gradients.zero(model).map_err(AverageError::Device)
     }
 
-    /// What to give to [`apply`](crate::CyclicOptimizer::apply) as the loss of the last micro-batch of an update, or of the only
-    /// one. It is added and everything is averaged.
+    /// The value to pass to [`apply`](crate::CyclicOptimizer::apply) as the loss of the last micro-batch of an update, or of the
+    /// only one. `apply` then adds this micro-batch and averages all of them.
     ///
-    /// On a run of one process with one micro-batch this is the plain update, and costs nothing.
+    /// With one process and one micro-batch this is the same as passing the loss itself, and costs nothing.
     ///
     /// ```
     /// # #[cfg(feature = "dfdx")] {
@@ -211,14 +215,14 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         LastMicroBatch { loss: loss.to_f64().unwrap_or(f64::NAN), samples, accumulator: self }
     }
 
-    /// Writes the average over all micro-batches and ranks into the gradients, and returns the average loss. Then the
-    /// accumulator is empty again. [`apply`](crate::CyclicOptimizer::apply) does this by itself; a range test on several ranks
-    /// calls it after the backward pass.
+    /// Writes the average over all micro-batches and ranks into the gradients, returns the average loss, and empties the
+    /// accumulator. [`apply`](crate::CyclicOptimizer::apply) calls this itself; in a range test on several ranks, call it
+    /// after the backward pass.
     ///
     /// # Errors
     ///
-    /// No rank has samples. The ranks do not have the same number of gradients or of micro-batches. A rank has left. Those of
-    /// the framework.
+    /// No rank has samples. The ranks do not have the same number of gradients or of micro-batches. A rank has left the run.
+    /// Errors of the framework.
     pub fn average<M, G: GradientsOf<M>>(
         &mut self,
         model: &M,
@@ -227,8 +231,8 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         self.average_with(None, model, gradients)
     }
 
-    /// As `average`. With `in_place`, nothing was added: the gradients of this rank are in `gradients`, and these are its samples
-    /// and its loss.
+    /// As `average`. If `in_place` is given, nothing was added: the gradients of this rank are still in `gradients`, and
+    /// `in_place` has their number of samples and their loss.
     fn average_with<M, G: GradientsOf<M>>(
         &mut self,
         in_place: Option<(f64, f64)>,
@@ -241,7 +245,7 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
             .for_each(model, true, |values| {
                 length += values.len();
                 tensors += 1;
-                // Differs if the same numbers are divided otherwise.
+                // Differs if the same number of gradients is divided into tensors in another way.
                 layout = (layout * 31 + values.len() % 1_000_003) % 1_000_003;
                 false
             })
@@ -296,7 +300,7 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
         self.micro_batches.unwrap_or(self.ranks.size())
     }
 
-    /// Checks, once for all, that the ranks train the same model in the same way.
+    /// Checks in the first update that the ranks train the same model in the same way.
     fn agree(&mut self, length: usize, tensors: usize, layout: usize) -> Result<(), RanksError> {
         if let Some(first) = self.agreed {
             let rank = self.ranks.rank();
@@ -363,7 +367,7 @@ impl<M, G: GradientsOf<M>, R: Ranks> BatchLoss<M, G> for LastMicroBatch<'_, '_, 
 /// What [`apply`](crate::CyclicOptimizer::apply) takes as the loss: a number, or an [`Accumulator`] with the losses and the
 /// gradients of several micro-batches.
 pub trait BatchLoss<M, G: GradientsOf<M>> {
-    /// Whether the gradients are a sum of several, which is dropped when the update is refused.
+    /// Whether the gradients are a sum over micro-batches, which is dropped when the update is refused.
     const SUMMED: bool;
 
     /// Returns the mean loss, and writes the mean gradients into `gradients`.

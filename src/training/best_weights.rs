@@ -2,9 +2,9 @@
 
 use crate::feedback::Observation;
 
-/// Keeps a copy of the model from the best report, and hands it back on request, however the run ended. No file is needed.
+/// Keeps a copy of the model with the best report in memory. It is available however the run ended, and needs no file.
 ///
-/// What is best is said by the optimizer's early stopping or plateau: it needs one of them.
+/// The optimizer's early stopping or plateau decides what is best, so the config needs one of them.
 ///
 /// The copy is one model: dfdx' tensors share their data until one of them is changed.
 ///
@@ -34,7 +34,7 @@ impl<M: Clone> BestWeights<M> {
         Self(None)
     }
 
-    /// Keeps a copy of `model` if the metric that was just reported is the best so far. Returns whether it did.
+    /// Keeps a copy of `model` if the metric that was just reported is the best so far. Returns whether it was.
     pub fn keep(&mut self, observation: &Observation, model: &M) -> bool {
         if observation.improved {
             self.0 = Some(model.clone());

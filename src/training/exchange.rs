@@ -19,13 +19,14 @@ pub enum AverageError<Err> {
     /// No rank has added a micro-batch with samples.
     #[error("the update has no samples: no rank has added a micro-batch")]
     NoSamples,
-    /// The reproducible mode adds the micro-batches in a fixed order, so each rank has a fixed number of places for them.
+    /// More micro-batches were added than planned. The reproducible mode adds them in a fixed order, so each rank has a
+    /// fixed number.
     #[error("this rank has {planned} of the micro-batches of an update, and one more was added")]
     TooManyMicroBatches {
         /// The number of micro-batches of this rank.
         planned: usize,
     },
-    /// The gradients of a micro-batch are not as many as those of the one before.
+    /// A micro-batch has another number of gradients than the one before.
     #[error("a micro-batch has {found} gradients, and the one before had {expected}")]
     OtherGradients {
         /// Their number.
@@ -41,7 +42,7 @@ pub enum AverageError<Err> {
     Device(Err),
 }
 
-/// The precision in which gradients are added and sent: single for those of up to 32 bits, double for others.
+/// The precision in which gradients are added and sent: single for gradients of up to 32 bits, double for longer ones.
 pub(super) trait Wide: FloatCore + 'static {
     fn of<E: Element>(number: E) -> Self;
     fn to<E: Element>(self) -> Option<E>;
@@ -102,7 +103,7 @@ impl<E: Element, T: Wide> Kernel for Weigh<'_, E, T> {
     }
 }
 
-/// Without a weight there is nothing, whatever the gradients are.
+/// Writes weighted gradients. A weight of 0 gives zeros, even if the gradients are not finite.
 fn weigh<E: Element, T: Wide>(values: &[E], weight: T, sums: &mut [T]) {
     if weight.is_zero() {
         sums.fill(T::zero());
@@ -129,7 +130,7 @@ impl<E: Element, T: Wide> Kernel for AddWeighed<'_, E, T> {
     }
 }
 
-/// Makes gradients out of sums.
+/// Turns sums into gradients.
 struct Scale<'a, E, T> {
     sums: &'a [T],
     factor: T,
@@ -151,8 +152,8 @@ pub(super) fn is_double<E>() -> bool {
     size_of::<E>() > size_of::<f32>()
 }
 
-/// So many numbers are exchanged at a time, so that they stay in the processor's cache between the steps. Tensors of fewer
-/// numbers travel together, in one list.
+/// How many numbers are exchanged at a time: few enough to stay in the processor's cache between the steps. Tensors with
+/// fewer numbers are sent together, in one list.
 const PIECE: usize = 1 << 16;
 
 /// The weighted loss and the samples begin the list of the small tensors.
@@ -161,31 +162,32 @@ const HEADER: usize = 2;
 /// What is to be averaged.
 pub(super) struct Job<'a, R, M> {
     pub(super) ranks: &'a R,
-    /// Samples and mean loss of the micro-batches of this rank.
+    /// The number of samples and the mean loss of each micro-batch of this rank.
     pub(super) added: &'a [(f64, f64)],
     /// The number of all gradients.
     pub(super) length: usize,
     pub(super) model: &'a M,
 }
 
-/// The lists that are kept from one update to the next, so that they are allocated once.
+/// The lists of numbers, kept from one update to the next so that they are allocated only once.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lists<T> {
-    /// The sum of the micro-batches of this rank; in the reproducible mode their gradients, one after the other.
+    /// The sum of the micro-batches of this rank, or in the reproducible mode their gradients, one after the other.
     mine: Vec<T>,
     /// How much of `mine` belongs to the present update.
     filled: usize,
     /// What is sent.
     sent: Vec<T>,
-    /// What all ranks have together.
+    /// The sum over all ranks.
     received: Vec<T>,
     /// A piece of a large tensor.
     piece: Vec<T>,
 }
 
 impl<T: Wide> Lists<T> {
-    /// Takes the gradients of a micro-batch after `added` others, multiplied by `weight`: added to them, or beside them.
-    /// Returns their number, and that of the micro-batches before.
+    /// Takes the gradients of a micro-batch, multiplied by `weight`, after `added` other micro-batches. With `beside`
+    /// they are stored after the others, otherwise they are added to them. Returns their number, and the number that
+    /// each earlier micro-batch had.
     pub(super) fn collect<M, G: GradientsOf<M>>(
         &mut self,
         model: &M,
@@ -224,14 +226,14 @@ impl<T: Wide> Lists<T> {
         Ok((found, expected))
     }
 
-    /// Sets what was not filled to zeros, up to `length` numbers.
+    /// Fills the list up to `length` numbers with zeros.
     fn fill_up(&mut self, length: usize, added: usize) {
         self.mine.truncate(if added == 0 { 0 } else { self.filled });
         self.mine.resize(length, T::zero());
     }
 
-    /// Writes the means over all ranks into the gradients and returns the mean loss. Each number is added up over the ranks in
-    /// the order of the library.
+    /// Writes the means over all ranks into the gradients and returns the mean loss. The implementation of [`Ranks`] decides
+    /// in which order the numbers of the ranks are added.
     pub(super) fn average_of_sums<M, G: GradientsOf<M>>(
         &mut self,
         job: &Job<impl Ranks, M>,

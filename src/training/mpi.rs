@@ -1,4 +1,4 @@
-//! Processes that talk over MPI.
+//! Processes that communicate through MPI.
 
 use core::fmt::{self, Display};
 use std::io::{Write, stderr};
@@ -13,17 +13,18 @@ use super::ranks::{Ranks, RanksError};
 
 /// The processes that `mpirun` has started, on one machine or several.
 ///
-/// [`run`](Self::run) starts MPI and hands them over. How to install MPI and how to start a job is in the guide of this crate,
-/// under "Many machines".
+/// [`run`](Self::run) starts MPI. The guide of this crate says how to install MPI and how to start a job, on its page
+/// `many_machines`.
 ///
-/// Sums are MPI's `MPI_Allreduce`. Open MPI and MPICH return the same bits on every rank, if all machines have the same type.
+/// Sums are computed by `MPI_Allreduce`. Open MPI and MPICH return the same bits on every rank if all machines are of
+/// the same type.
 pub struct Mpi {
     world: SimpleCommunicator,
     rank: usize,
     size: usize,
 }
 
-/// MPI counts in 32 bits, so longer lists are sent in pieces of so many numbers.
+/// MPI counts in 32 bits, so longer lists are sent in pieces of this length.
 const PIECE: usize = 1 << 22;
 
 impl fmt::Debug for Mpi {
@@ -35,11 +36,11 @@ impl fmt::Debug for Mpi {
 impl Mpi {
     /// Starts MPI and runs `main` on this rank.
     ///
-    /// When `main` returns an error or panics, this rank says so on stderr, with its number, and ends the whole job. (Otherwise
-    /// the others would wait for it for ever.) A rank that is killed is noticed by `mpirun`, which ends the others.
+    /// When `main` returns an error or panics, this rank reports that on stderr, with its number, and ends the whole job.
+    /// Otherwise the others would wait for it forever. If a rank is killed, `mpirun` ends the others.
     ///
-    /// The returned exit code is that of the process: `fn main() -> ExitCode { Mpi::run(train) }`. A program that was not started
-    /// by `mpirun` runs alone, as one rank.
+    /// Return the exit code from `main`: `fn main() -> ExitCode { Mpi::run(train) }`. A program that was not started by `mpirun`
+    /// runs as a single rank.
     ///
     /// # Examples
     ///
@@ -54,7 +55,7 @@ impl Mpi {
     /// }
     /// ```
     pub fn run<E: Display>(main: impl FnOnce(&Self) -> Result<(), E>) -> ExitCode {
-        // Only this thread talks to MPI; the framework may have others.
+        // Only this thread calls MPI; the framework may have other threads.
         let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
             tell("MPI has already been started in this process: call Mpi::run once");
             return ExitCode::FAILURE;
@@ -108,7 +109,7 @@ impl Drop for EndsJob<'_> {
     }
 }
 
-/// Where stderr is closed, nobody can be told.
+/// If stderr is closed, there is nowhere to report it.
 fn tell(text: impl Display) {
     let _ = writeln!(stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The processes that train one model together.
+//! The processes (ranks) that train one model together.
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -13,11 +13,11 @@ use crate::numeric;
 
 /// The processes of a run, as one of them sees them. Each has a rank, counted from 0.
 ///
-/// Three implementations are here: [`Alone`], `Threads` of one process (feature `std`), and `Mpi` (feature `mpi`). With
-/// [`Accumulator::on`](super::Accumulator::on) they train one model together.
+/// This crate has three implementations: [`Alone`], `Threads` of one process (feature `std`), and `Mpi` (feature
+/// `mpi`). Pass one to [`Accumulator::on`](super::Accumulator::on) to train one model together.
 ///
-/// Every method that returns a `Result` is a *collective* operation: all ranks call it, in the same order and with slices of
-/// the same length, and it returns when all have.
+/// Every method that returns a `Result` is a *collective* operation: all ranks must call it, in the same order and with
+/// slices of the same length, and it returns when all have called it.
 ///
 /// # Examples
 ///
@@ -71,7 +71,7 @@ pub trait Ranks {
     /// See [`RanksError`].
     fn gather_f64(&self, mine: &[f64], all: &mut [f64]) -> Result<(), RanksError>;
 
-    /// Replaces `bytes` on every rank by those of the rank `from`. They may have any length.
+    /// Replaces `bytes` on every rank by those of rank `from`, whatever their length.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ pub trait Ranks {
 
     /// Whether this is rank 0: the one that writes logs, shows progress and prints.
     ///
-    /// An `Option` of a [`Recorder`](crate::history::Recorder) is one, too: `ranks.is_first().then(|| ..)` records on rank 0
-    /// alone.
+    /// An `Option` of a [`Recorder`](crate::history::Recorder) is a recorder, too, so `ranks.is_first().then(|| ..)` records
+    /// only on rank 0.
     fn is_first(&self) -> bool {
         self.rank() == 0
     }
@@ -108,8 +108,9 @@ pub trait Ranks {
         Ok(sum[0] / sum[1])
     }
 
-    /// Makes a failure of any rank a failure of all, so that nobody waits for a rank that has given up. A rank that failed
-    /// keeps its error; the others get [`RanksError::Failed`], with the rank and the message of the first one that failed.
+    /// Makes a failure of any rank a failure of all, so that no rank waits for one that has given up. A rank that failed
+    /// returns its own error. The others return [`RanksError::Failed`] with the number and the message of the first rank
+    /// that failed.
     ///
     /// ```
     /// # #[cfg(feature = "std")] {
@@ -127,7 +128,7 @@ pub trait Ranks {
     ///
     /// # Errors
     ///
-    /// Those of any rank, and see [`RanksError`].
+    /// The error of any rank; see also [`RanksError`].
     fn agree<T, E: Display + From<RanksError>>(&self, result: Result<T, E>) -> Result<T, E> {
         let mut failed = vec![0.0; self.size()];
         self.gather_f64(&[f64::from(u8::from(result.is_err()))], &mut failed)?;
@@ -163,7 +164,7 @@ pub enum RanksError {
     /// The ranks do not train the same model in the same way.
     #[error("rank {rank} has {value} {what}, and rank 0 has {first}")]
     Different {
-        /// What differs: gradients, micro-batches.
+        /// What differs, for example gradients or micro-batches.
         what: &'static str,
         /// The first rank that differs from rank 0.
         rank: usize,
@@ -174,7 +175,7 @@ pub enum RanksError {
     },
 }
 
-/// A run of one process. Nothing is sent, and an average is the number itself.
+/// A run of one process: nothing is sent, and an average is the value itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Alone;
 

@@ -1,4 +1,4 @@
-//! Back to the last good model when a run diverges, and on with a smaller rate.
+//! Recovery from divergence: back to the last good model, and on with a smaller rate.
 
 use alloc::vec::Vec;
 
@@ -13,36 +13,38 @@ use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 use crate::state::Applied;
 
-/// Brings a diverged run back: makes updates that can be taken back.
+/// Makes updates, and when the run diverges returns to the last good model and reduces the rate.
 ///
-/// Refusing an update does not save a run that has diverged. Its parameters are already ruined, and at high rates a run can be
-/// lost while every loss is still finite. So `Recovery` watches the smoothed loss. A run has diverged when that loss exceeds
+/// Refusing an update does not save a run that has diverged: its parameters are already bad, and at high rates that happens
+/// while every loss is still finite. So `Recovery` watches the smoothed loss. A run has diverged when that loss exceeds
 ///
 /// ```text
 /// best + (divergence - 1) max(|best|, (first - best) / 2)
 /// ```
 ///
-/// In most runs that is `divergence` times the best smoothed loss. Where the loss has come down very far, a single batch can be
-/// many times the best, and the second term leaves room for it.
+/// In most runs that is `divergence` times the best smoothed loss. The second term of the maximum matters after the loss has
+/// fallen very far, because a single batch can then have a loss of many times the best.
 ///
-/// Then the last good model and the inner optimizer with its moments come back, the rate is cut by `factor` for good, and the
-/// run goes on. The schedule's counters stay where they are. A divergence of 1.5 and a factor of 0.5 have saved the digits from
-/// a rate of 1, with Adam and with SGD. A run that fails without a rising loss looks like a run that learns nothing, so it is
-/// not recovered.
+/// Then the last good model is restored, together with the inner optimizer and its moments. All later rates are multiplied by
+/// `factor`, and the run continues. The counters of the schedule do not change. In tests on the digits with a rate of 1, a
+/// divergence of 1.5 and a factor of 0.5 saved the run, with Adam and with SGD. A run that learns nothing, without a rising
+/// loss, is not recovered.
 ///
-/// A single loss that is not finite may come from a bad batch. The guard refuses it, and it counts against `max_refusals`. The
-/// second one in a row is a divergence. The first loss after a recovery belongs to the good model and is never taken for another
-/// divergence, so there is an update between any two cuts.
+/// A single loss that is not finite may come from a bad batch. The guard refuses that update, which counts towards
+/// `max_refusals`. A second such loss in a row is a divergence. The first loss after a recovery is that of the restored model
+/// and never counts as a divergence, so there is at least one update between two recoveries.
 ///
-/// One copy is kept in memory. The first is made at the start. A new one is made when the loss of the present model is known to
-/// be good and either a cycle has just ended or the best smoothed loss has come down by a tenth since the last copy.
+/// One copy of the model and the optimizer is kept in memory. It is made at the start, and again whenever the loss of the
+/// present model is known to be good and either a cycle has just ended or the best smoothed loss has fallen by a tenth since
+/// the last copy.
 ///
-/// A recovery is not saved. A run that is resumed keeps its cuts (as `envelope` in the state) and makes a new copy.
+/// A checkpoint does not contain the copy. A resumed run makes a new one, and keeps the reduced rate, which is the
+/// `envelope` in the state.
 ///
 /// | option | default | purpose | range |
 /// |---|---|---|---|
-/// | `divergence` | required | how far above the best the smoothed loss may go | (1, inf) |
-/// | `factor` | required | what the rate is cut by | (0, 1) |
+/// | `divergence` | required | the multiple of the best that the smoothed loss may reach | (1, inf) |
+/// | `factor` | required | the factor on all later rates | (0, 1) |
 /// | [`with_smoothing`](Self::with_smoothing) | 0.5 | weight of the past in the smoothed loss | [0, 1) |
 ///
 /// # Examples
@@ -75,14 +77,14 @@ pub struct Recovery<M, O> {
     /// The last good model and optimizer, and what was known of the loss when they were copied.
     good: Option<(M, O, Divergence)>,
     recoveries: Vec<Recovered>,
-    /// Losses in a row that were not finite.
+    /// The number of consecutive losses that were not finite.
     not_finite: u32,
-    /// Whether the model is the good one that was just put back.
+    /// Whether the model was just restored.
     fresh: bool,
 }
 
-/// The loss may rise by this share of what it has come down by, times `divergence - 1`: single batches of a model that has
-/// learnt much have losses many times the best.
+/// The loss may rise by this share of its fall so far, times `divergence - 1`: when a model has learnt much, single
+/// batches have losses of many times the best.
 const SHARE: f64 = 0.5;
 
 /// A recovery that was made.
@@ -90,29 +92,30 @@ const SHARE: f64 = 0.5;
 pub struct Recovered {
     /// The update that was to be made, counted from 0 over the whole run.
     pub iteration: u64,
-    /// The loss that gave rise to it.
+    /// The loss that caused it.
     pub loss: f64,
     /// The rate that the update would have used.
     pub lr: f64,
 }
 
-/// What came of an update.
+/// The result of an update.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use = "an update that was taken back counts nowhere else"]
 pub enum Outcome {
-    /// It was made.
+    /// The update was made.
     Applied(Applied),
-    /// The loss was not finite, for once: the batch was skipped, and nothing but the gradients has changed.
+    /// The loss was not finite, and the one before was: the batch was skipped. The gradients were zeroed, and nothing
+    /// else has changed.
     Skipped {
         /// The loss.
         loss: f64,
     },
-    /// The run had diverged: the last good model is back.
+    /// The run had diverged, and the last good model was restored.
     Recovered(Recovered),
 }
 
 impl<M: Clone, O: Clone> Recovery<M, O> {
-    /// Recovers when the smoothed loss is `divergence` times its best, and cuts the rate by `factor`.
+    /// Recovers when the smoothed loss is above `divergence` times its best, and multiplies the rate by `factor`.
     ///
     /// # Errors
     ///
@@ -130,7 +133,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
         })
     }
 
-    /// Smooths the loss by so much; 0 looks at each loss as it is.
+    /// Sets the weight of the past in the smoothed loss; 0 means no smoothing.
     ///
     /// # Errors
     ///
@@ -147,12 +150,12 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
         &self.recoveries
     }
 
-    /// As [`CyclicOptimizer::apply`], but goes back to the last good model if `loss` says that the run has diverged. Then the
-    /// gradients are zeroed and no update is made.
+    /// As [`CyclicOptimizer::apply`], but returns to the last good model if `loss` shows that the run has diverged. In that
+    /// case the gradients are zeroed and no update is made.
     ///
     /// # Errors
     ///
-    /// Those of [`CyclicOptimizer::apply`]; of a loss that is not finite only that the guard gives up.
+    /// Those of [`CyclicOptimizer::apply`]. For a loss that is not finite, only the error that the guard gives up.
     pub fn apply<S, G, L>(
         &mut self,
         optimizer: &mut CyclicOptimizer<O, S>,
@@ -188,7 +191,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
                 let recovered = Recovered { iteration: optimizer.iterations(), loss, lr: optimizer.lr() };
                 model.clone_from(good);
                 optimizer.get_mut().clone_from(inner);
-                // `new` has checked the factor. This writes the smaller rate into the optimizer that was put back, too.
+                // `new` has checked the factor. This also writes the smaller rate into the restored optimizer.
                 let _ = optimizer.cut_envelope(self.factor);
                 gradients.zero(model).map_err(UpdateError::Device)?;
                 self.divergence = divergence.clone();
@@ -209,7 +212,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
         }
     }
 
-    /// Copies model and optimizer, of whom the loss is known to be good, if it is time to.
+    /// Copies model and optimizer, whose loss is known to be good, if a new copy is due.
     fn keep<S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M, loss: f64) {
         let best = self.divergence.best().unwrap_or(f64::INFINITY);
         let then = self.good.as_ref().and_then(|(_, _, then)| then.best()).unwrap_or(f64::INFINITY);

@@ -6,12 +6,12 @@ use core::ops::Range;
 use crate::check;
 use crate::error::ConfigError;
 
-/// The batches of each epoch, in an order that is a pure function of seed and epoch: every rank makes the same plan, and a run
-/// that is resumed finds its place again.
+/// The batches of each epoch, in an order that depends only on the seed and the epoch. So every rank has the same plan, and a
+/// resumed run continues at the right place.
 ///
-/// Of each batch, a rank takes its [`share`](super::Ranks::share). So every rank makes the same number of updates, each sample
-/// is used once in an epoch, and the shares of a batch differ by at most one sample. The last batch of an epoch may be smaller;
-/// with fewer samples than ranks, some ranks have none.
+/// Each rank takes its [`share`](super::Ranks::share) of each batch. So every rank makes the same number of updates, each
+/// sample is used once in an epoch, and the shares of a batch differ by at most one sample. The last batch of an epoch may be
+/// smaller. If it has fewer samples than there are ranks, some ranks have none.
 ///
 /// # Examples
 ///
@@ -82,7 +82,7 @@ pub(super) fn part<T>(all: &[T], n: usize, parts: usize) -> &[T] {
 
 /// Where the `n`-th of `parts` parts of a list lies.
 pub(super) fn range_of_part(length: usize, n: usize, parts: usize) -> Range<usize> {
-    // With u128, as the product may overflow. What is divided is at most the length.
+    // Computed in u128, because the product may overflow. The quotient is at most the length.
     let start = |n: usize| usize::try_from(length as u128 * n as u128 / parts as u128).unwrap_or(length);
     start(n)..start(n + 1)
 }

@@ -13,8 +13,8 @@ use super::ranks::{Ranks, RanksError};
 ///
 /// Sums are taken in the order of the ranks, so they have the same bits on every rank and in every run.
 ///
-/// Each thread of dfdx's matrix multiplication belongs to a pool that all ranks share: set `RAYON_NUM_THREADS=1`, or the pool
-/// does what the ranks would do.
+/// dfdx's matrix multiplication uses a pool of threads that all ranks share. Set `RAYON_NUM_THREADS=1`, because otherwise the
+/// pool alone occupies all cores.
 ///
 /// # Examples
 ///
@@ -39,7 +39,7 @@ pub struct Threads {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ThreadsError<E> {
-    /// A rank returned an error. It is the first one that did; the others ended because of it.
+    /// A rank returned an error. It was the first; the others ended because of it.
     #[error("rank {rank}: {error}")]
     Failed {
         /// The rank.
@@ -61,14 +61,14 @@ pub enum ThreadsError<E> {
 }
 
 impl Threads {
-    /// Runs `main` on so many threads, each with its rank, and returns the results in the order of the ranks.
+    /// Runs `main` on this number of threads, one for each rank, and returns the results in the order of the ranks.
     ///
     /// When a rank returns an error or panics, every collective operation of the others fails with [`RanksError::Left`], so
-    /// nobody waits for ever.
+    /// no rank waits forever.
     ///
     /// # Errors
     ///
-    /// The error or the panic of the rank that was the first to leave. 0 ranks.
+    /// The error or the panic of the first rank that ended early. 0 ranks.
     pub fn run<T: Send, E: Send>(
         ranks: usize,
         main: impl Fn(&Self) -> Result<T, E> + Sync,
@@ -83,7 +83,7 @@ impl Threads {
         let results: Vec<Result<T, ThreadsError<E>>> = thread::scope(|scope| {
             let run_one = |rank: usize| {
                 let own = Self { rank, meeting: Arc::clone(&meeting) };
-                // After a panic nothing of `main` is looked at any more.
+                // After a panic nothing that `main` has touched is used any more.
                 let result = match catch_unwind(AssertUnwindSafe(|| main(&own))) {
                     Ok(result) => result.map_err(|error| ThreadsError::Failed { rank, error }),
                     Err(panic) => Err(ThreadsError::Panicked { rank, message: text(&*panic) }),
@@ -108,14 +108,15 @@ impl Threads {
         errors.into_iter().next().map_or(Ok(values), Err)
     }
 
-    /// Hands `mine` to all ranks, and returns what each of them has handed over.
+    /// Passes `mine` to all ranks, and returns what each of them has passed, in the order of the ranks.
     fn exchange<T: Send + Sync + 'static>(&self, mine: Vec<T>) -> Result<Vec<Laid>, RanksError> {
         let meeting = &*self.meeting;
         let mut table = meeting.lock();
         let round = table.round;
         table.laid[self.rank] = Some(Arc::new(mine));
         if table.laid.iter().all(Option::is_some) {
-            // Nobody lays for the next round before they have taken from this one, so `taken` stays until all have.
+            // No rank can enter the next round before it has read this one, so `taken` does not change until all have
+            // read it.
             table.taken = table.laid.iter_mut().filter_map(Option::take).collect();
             table.round += 1;
             meeting.changed.notify_all();
@@ -129,7 +130,7 @@ impl Threads {
         Ok(table.taken.clone())
     }
 
-    /// Shows `look` what each rank has handed over, in the order of the ranks.
+    /// Calls `look` with what each rank has passed, in the order of the ranks.
     fn meet<T: Clone + Send + Sync + 'static>(
         &self,
         mine: &[T],
@@ -157,10 +158,11 @@ fn text(panic: &(dyn Any + Send)) -> String {
     text.unwrap_or("not a text").into()
 }
 
-/// What a rank hands over: a `Vec` of numbers.
+/// What a rank passes to the others: a `Vec` of numbers.
 type Laid = Arc<dyn Any + Send + Sync>;
 
-/// Where the threads meet: each lays something on the table, and when all have, each takes what all have laid.
+/// The meeting point of the threads: each puts its numbers on the table, and when all have done so, each reads those of
+/// all.
 #[derive(Debug)]
 struct Meeting {
     table: Mutex<Table>,

@@ -1,6 +1,6 @@
 //! Loops over numbers, compiled for the widest instructions that the processor has.
 
-/// A plain loop that the compiler can turn into wide instructions. `run` has to be inlined, with everything that it calls.
+/// A plain loop that the compiler can vectorise. `run` and everything that it calls must be inlined.
 ///
 /// Each number is calculated by itself and in the same order on every processor, so the results have the same bits.
 pub(crate) trait Kernel {
@@ -11,7 +11,7 @@ pub(crate) trait Kernel {
     fn run(self) -> Self::Output;
 }
 
-/// Runs a loop in the form that was compiled for this processor.
+/// Runs the version of a loop that was compiled for this processor.
 #[cfg(feature = "simd")]
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     struct Dispatched<K>(K);
@@ -29,7 +29,7 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     pulp::Arch::new().dispatch(Dispatched(kernel))
 }
 
-/// Runs a loop in the one form that there is.
+/// Runs a loop; there is only one version.
 #[cfg(not(feature = "simd"))]
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
