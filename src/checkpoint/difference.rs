@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct Difference {
     /// The field's path, for instance `config.schedule.cyclic.max_lr`.
     pub field: String,
-    /// The saved value as text, `nothing` if there was none.
+    /// The saved value as text; `nothing` if there was none.
     pub saved: String,
     /// The present value as text.
     pub present: String,
@@ -41,7 +41,7 @@ fn text(value: Option<&Value>) -> String {
 /// Adds the fields in which two values differ.
 pub(super) fn compare(field: &str, saved: Option<&Value>, present: Option<&Value>, found: &mut Vec<Difference>) {
     match (saved, present) {
-        // Objects without a common field, for instance two kinds of schedule, differ as a whole.
+        // Objects without a common field, for instance two kinds of schedule, are reported as one difference.
         (Some(Value::Object(saved)), Some(Value::Object(present)))
             if saved.is_empty() || present.is_empty() || saved.keys().any(|name| present.contains_key(name)) =>
         {

@@ -18,8 +18,8 @@ pub(super) const ENTRY: &str = "cyclic_optim";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
-    /// CRC-32C over the tensors and the rest of this document, as eight hexadecimal digits. It is the first field, so its
-    /// place in the text is fixed.
+    /// CRC-32C over the tensors and the rest of this document, as eight hexadecimal digits. It is the first field, so
+    /// that its position in the text is fixed.
     checksum: String,
     pub(super) format: u64,
     pub(super) run: Option<RunDocument>,
@@ -71,7 +71,7 @@ impl Document {
         Self { checksum: "0".repeat(DIGITS), format: FORMAT, run }
     }
 
-    /// The text with its checksum; `tensors` is the checksum of the tensors.
+    /// The document as text, with its checksum. `tensors` is the checksum of the tensors.
     pub(super) fn to_text(&self, tensors: u32) -> Result<String, CheckpointError> {
         let text = serde_json::to_string(self).map_err(|error| CheckpointError::Document(error.to_string()))?;
         let rest = &text[BEFORE.len() + DIGITS..];
@@ -85,7 +85,7 @@ impl Document {
         }
 
         let wrong = |error: serde_json::Error| CheckpointError::Document(error.to_string());
-        // The version comes first: another one may have its checksum elsewhere.
+        // The version is checked first: another version may have its checksum elsewhere.
         let Version { format } = serde_json::from_str(text).map_err(wrong)?;
         if format != FORMAT {
             return Err(CheckpointError::Version { found: format });

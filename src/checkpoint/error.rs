@@ -10,10 +10,10 @@ use super::difference::Difference;
 use crate::error::ConfigError;
 use crate::training::RanksError;
 
-/// The version of the format. Other versions are not read.
+/// The version of the format that this crate writes and reads.
 pub(super) const FORMAT: u64 = 1;
 
-/// A checkpoint could not be written, read or restored. Nothing has changed in that case.
+/// A checkpoint could not be written, read or restored. The model, the optimizer and an existing file have not changed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
@@ -25,7 +25,7 @@ pub enum CheckpointError {
         /// The error of the operating system.
         source: io::Error,
     },
-    /// The contents of a file cannot be used, or contents cannot be written to it.
+    /// The contents of a file are invalid, or contents could not be written to it.
     #[error("{}: {source}", .path.display())]
     File {
         /// The file.
@@ -63,10 +63,10 @@ pub enum CheckpointError {
     /// present one.
     #[error("the run was saved with another config: {}", list(.0))]
     OtherConfig(Vec<Difference>),
-    /// This rank was started with another config than rank 0. In each difference, what was saved is that of rank 0.
+    /// This rank was started with another config than rank 0. In each difference, `saved` is the value of rank 0.
     #[error("this rank has another config than rank 0: {}", beside_rank_0(.0))]
     OtherConfigThanRank0(Vec<Difference>),
-    /// Something went wrong between the ranks, or another rank failed.
+    /// The exchange between the ranks failed, or another rank reported an error.
     #[error(transparent)]
     Ranks(#[from] RanksError),
     /// A part of the run, for instance [`BestWeights`](crate::training::BestWeights), cannot be saved or restored.

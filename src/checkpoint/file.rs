@@ -1,6 +1,7 @@
 //! The safetensors file: named tensors as bytes, and one text.
 //!
-//! The library's own writer would copy everything once more, and would leave files behind when it is killed.
+//! The writer of the `safetensors` library is not used: it would copy everything once more, and would leave partial
+//! files behind when it is killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::error::CheckpointError;
 use super::number::{Number, from_bytes, to_bytes};
 
-/// The safetensors library does not read a longer header.
+/// The longest header that the safetensors library reads.
 const MAX_HEADER: usize = 100_000_000;
 
 /// Tensors that are to be written to a checkpoint.
@@ -34,7 +35,7 @@ impl Tensors {
     ///
     /// # Errors
     ///
-    /// `values` are not as many as `shape` needs.
+    /// The number of `values` does not match `shape`.
     pub fn push<N: Number>(
         &mut self,
         name: impl Into<String>,
@@ -59,8 +60,8 @@ impl Tensors {
         checksum(tensors)
     }
 
-    /// Writes the length of the header, the header with `text` as the metadata entry `key`, and the bytes. The widest numbers
-    /// come first, so that all of them are aligned.
+    /// Writes the length of the header, the header with `text` as the metadata entry `key`, and the bytes of the tensors.
+    /// Tensors with the widest numbers come first, so that all numbers are aligned.
     pub(super) fn write(&self, (key, text): (&str, &str), file: &mut impl Write) -> io::Result<()> {
         let mut entries: Vec<&Entry> = self.0.iter().collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.width));
@@ -86,7 +87,7 @@ impl Tensors {
     }
 }
 
-/// The checksum over tensors that come in the order of their names.
+/// The checksum over tensors, which must be given in the order of their names.
 fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a [u8])>) -> u32 {
     tensors.fold(0, |sum, (name, dtype, shape, bytes)| {
         let head = format!("{name}\n{dtype:?}{shape:?}\n");
@@ -94,7 +95,7 @@ fn checksum<'a>(tensors: impl Iterator<Item = (&'a str, Dtype, &'a [usize], &'a 
     })
 }
 
-/// The bytes of a file, and where its tensors are in them.
+/// The bytes of a file, and the positions of its tensors.
 #[derive(Debug, Clone)]
 pub(super) struct File {
     bytes: Vec<u8>,
@@ -109,7 +110,7 @@ struct Place {
 }
 
 impl File {
-    /// Reads the header; returns the metadata entry `key`, too.
+    /// Reads the header. Also returns the metadata entry `key`.
     pub(super) fn parse(bytes: Vec<u8>, key: &str) -> Result<(Self, String), CheckpointError> {
         let foreign = |error: SafeTensorError| CheckpointError::NotACheckpoint(error.to_string());
         let (length, header) = SafeTensors::read_metadata(&bytes).map_err(foreign)?;
@@ -135,7 +136,7 @@ impl File {
 #[derive(Debug)]
 pub struct SavedTensors<'a> {
     file: &'a File,
-    /// The names that were asked for.
+    /// The names of the tensors that were read.
     used: BTreeSet<&'a str>,
 }
 
@@ -150,7 +151,7 @@ impl<'a> SavedTensors<'a> {
         self.file.tensors.contains_key(name)
     }
 
-    /// The shape of a tensor, `None` if there is none of this name.
+    /// The shape of a tensor; `None` if there is no tensor of this name.
     #[must_use]
     pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
         self.file.tensors.get(name).map(|found| &*found.shape)
@@ -179,7 +180,7 @@ impl<'a> SavedTensors<'a> {
         Ok(from_bytes(&self.file.bytes[found.bytes.clone()]))
     }
 
-    /// Checks that all tensors under these prefixes were asked for.
+    /// Checks that all tensors under these prefixes were read, so that none of them is ignored.
     pub(super) fn all_used(&self, prefixes: &[&str]) -> Result<(), CheckpointError> {
         let mut names = self.file.tensors.keys();
         let unused = names
@@ -228,7 +229,7 @@ mod tests {
         let longest = MAX_HEADER - bytes[8..].trim_ascii_end().len();
         let error = tensors.write(("entry", &"x".repeat(longest + 1)), &mut io::sink()).unwrap_err().to_string();
         assert!(error.contains("100 MB"), "{error}");
-        // The limit is the library's own: of two headers that are not there, only the longer one is too long.
+        // Two files that end after the length of their header: the library rejects the longer length as too long.
         let said = |length: usize| SafeTensors::read_metadata(&(length as u64).to_le_bytes()).unwrap_err();
         assert!(matches!(said(MAX_HEADER), SafeTensorError::InvalidHeaderLength));
         assert!(matches!(said(MAX_HEADER + 1), SafeTensorError::HeaderTooLarge));

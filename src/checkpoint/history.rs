@@ -1,4 +1,4 @@
-//! A history as tensors: in the header, every reader would have to parse it.
+//! A history as tensors. In the JSON header, every reader would have to parse it.
 
 use super::document::HistoryDocument;
 use super::error::CheckpointError;
@@ -15,7 +15,7 @@ pub(super) fn collect(history: &History, tensors: &mut Tensors) -> Result<Histor
             let values = table.get(name).unwrap_or_default();
             let numbers: Vec<f64> = values.iter().map(|value| value.unwrap_or_default()).collect();
             tensors.push(key(per, &n.to_string()), &rows, &numbers)?;
-            // No number can stand for a missing value.
+            // Every number is a valid value, so a second tensor says which values are missing.
             if values.contains(&None) {
                 let there: Vec<u8> = values.iter().map(|value| value.is_some().into()).collect();
                 tensors.push(key(per, &format!("{n}.there")), &rows, &there)?;

@@ -1,4 +1,5 @@
-//! A run in one file: saved at any moment, continued to the same bits. This room names no framework.
+//! A run in one file, which can be saved at any moment and continued to the same bits. This module depends on no
+//! framework.
 //!
 //! [`Checkpoint`] is the file, [`ModelCheckpoint`] keeps files of the best or the last models. A framework implements
 //! [`SavedModel`] for its models and [`SavedWith`] for its optimizers: they turn tensors into named numbers and back.
@@ -39,10 +40,10 @@ pub use self::template::TemplateError;
 /// the paths of the framework. Its one metadata entry is a JSON document with everything else, a format version and a
 /// checksum.
 ///
-/// Writing is atomic: the new file is written next to the old one, synced and renamed. A kill or a full disk at any moment
-/// leaves the old file complete. Several processes may write the same file; the last one wins. Symlinks are followed, and on
-/// Unix the permissions of the file are kept. A killed writer leaves a file `.cyclic-optim-*.partial` in the folder; a write an
-/// hour later removes it.
+/// Writing is atomic: the new file is written next to the old one, synced and renamed. If the program is killed or the disk is
+/// full, the old file stays complete. Several processes may write the same file; the last one wins. Symlinks are followed, and
+/// on Unix the permissions of the file are kept. A killed program leaves a file `.cyclic-optim-*.partial` in the folder, which
+/// later writes remove when it is an hour old.
 ///
 /// [`BestWeights`](crate::training::BestWeights) and other [`RunPart`]s are not part of the optimizer.
 /// [`write_with`](Self::write_with) saves them in the same file.
@@ -51,10 +52,10 @@ pub use self::template::TemplateError;
 ///
 /// Every parameter, rate and decision, on the same device and machine type. The file does not hold:
 ///
-/// - the random generator of the framework's device (dropout, random initialisation): with dfdx, make a device with
-///   `Cpu::seed_from_u64` from seed and epoch at the start of each epoch, and save between epochs;
-/// - the order of the data: draw it as a pure function of seed and epoch, as the examples of this crate do, and continue with
-///   the same seed;
+/// - the state of the random generator of the framework's device (dropout, random initialisation): with dfdx, make a
+///   new device with `Cpu::seed_from_u64` from seed and epoch at the start of each epoch, and save between epochs;
+/// - the order of the data: derive it from seed and epoch alone, as the examples of this crate do, and continue with the same
+///   seed;
 /// - `dfdx::flush_denormals_to_zero`, which is a setting of the thread: set it again.
 ///
 /// # Examples
@@ -124,7 +125,7 @@ impl Checkpoint {
         Ok(Self { file, document })
     }
 
-    /// The number of updates that the saved run had made; `None` for weights only.
+    /// The number of updates in the saved run; `None` if the file holds weights only.
     #[must_use]
     pub fn iterations(&self) -> Option<u64> {
         self.document.run.as_ref().map(|run| run.state.iterations)

@@ -40,7 +40,7 @@ pub(crate) use bytes;
 
 bytes!(f32: F32, f64: F64, u64: U64, u8: U8);
 
-// The chunks have a constant size, so the compiler turns both loops into plain copies.
+// The chunks have a constant size, so that the compiler can turn both loops into plain copies.
 pub(super) fn to_bytes<N: Number>(values: &[N]) -> Vec<u8> {
     let mut bytes = vec![0; size_of_val(values)];
     for (bytes, &value) in bytes.chunks_exact_mut(size_of::<N>()).zip(values) {

@@ -9,10 +9,10 @@ use crate::training::BestWeights;
 /// `WeightAverage`.
 ///
 /// [`Checkpoint::write_with`](super::Checkpoint::write_with) saves parts under names of your choice, and
-/// [`Checkpoint::restore_with`](super::Checkpoint::restore_with) restores them bit for bit. Implement this trait for a type of
-/// your own that keeps models, and it is saved in the same way.
+/// [`Checkpoint::restore_with`](super::Checkpoint::restore_with) restores them bit for bit. To save a type of your own that
+/// keeps models, implement this trait.
 pub trait RunPart<M> {
-    /// The kind of part, as the file names it. A part is only restored from one of the same kind.
+    /// The name of the kind of part in the file. A part is restored only from one of the same kind.
     fn kind(&self) -> &'static str;
 
     /// The models to save, in order.
@@ -39,7 +39,7 @@ pub trait RunPart<M> {
         Ok(())
     }
 
-    /// Takes over saved contents that [`check`](Self::check) has accepted.
+    /// Restores the saved contents, which [`check`](Self::check) has accepted.
     fn restore(&mut self, models: Vec<M>, counts: PartCounts);
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn at_most_one(models: usize) -> Result<(), String> {
     if models <= 1 { Ok(()) } else { Err(format!("holds {models} models, where at most one is possible")) }
 }
 
-/// Restoring changes nothing: a schedule is made from the choice before the run is restored.
+/// Restoring does nothing here: the schedule is made from the choice before the run is restored.
 impl<M> RunPart<M> for PeakChoice {
     fn kind(&self) -> &'static str {
         "peak_choice"

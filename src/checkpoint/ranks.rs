@@ -14,15 +14,15 @@ use crate::schedule::Schedule;
 use crate::training::Ranks;
 
 impl Checkpoint {
-    /// Starts a run of several ranks: gives all of them the model, the optimizer with its moments, the state, the history and
-    /// the parts of rank 0, and checks that they have the same config. Without it, ranks that were initialised in different
-    /// ways stay different without a sign.
+    /// Starts a run of several ranks. It checks that all ranks have the same config, and copies the model, the optimizer with
+    /// its moments, the state, the history and the parts of rank 0 to all others. Without this call, ranks that were
+    /// initialised differently would stay different, and nothing would report it.
     ///
     /// # Errors
     ///
-    /// On the rank that does not fit: [`OtherConfigThanRank0`](CheckpointError::OtherConfigThanRank0), which names each field;
-    /// its model has other shapes, types or names; its parts are others. On all other ranks: that error's text with the number
-    /// of the rank.
+    /// On a rank that differs from rank 0: [`OtherConfigThanRank0`](CheckpointError::OtherConfigThanRank0), which names each
+    /// field, or the error for a model with other shapes, types or names, or for other parts. On all other ranks: the text of
+    /// that error with the number of that rank.
     ///
     /// # Examples
     ///
@@ -69,9 +69,9 @@ impl Checkpoint {
         }))
     }
 
-    /// As [`resume_or_start`](Self::resume_or_start), for a run of several ranks: rank 0 reads the file or writes it, and gives
-    /// its run to all others as [`share`](Self::share) does. So the others need not have the file, and a run can be resumed
-    /// with another number of ranks.
+    /// As [`resume_or_start`](Self::resume_or_start), for a run of several ranks: rank 0 reads or writes the file, and then all
+    /// others get its run, as by [`share`](Self::share). So only rank 0 needs the file, and a run can be resumed with another
+    /// number of ranks.
     ///
     /// # Errors
     ///
@@ -90,10 +90,10 @@ impl Checkpoint {
         Ok((resumed == [1]).then(|| optimizer.iterations()))
     }
 
-    /// As [`write_with`](Self::write_with), for a run of several ranks: rank 0 writes the file, and when that fails, every rank
+    /// As [`write_with`](Self::write_with), for a run of several ranks: rank 0 writes the file. If that fails, every rank
     /// returns an error.
     ///
-    /// The statistics of batch normalisation are those of rank 0, unless they are averaged before: dfdx's with
+    /// The saved statistics of batch normalisation are those of rank 0, unless they are averaged before; for dfdx call
     /// `adapters::dfdx::average_batch_norm`.
     ///
     /// # Errors

@@ -16,14 +16,14 @@ use crate::range_test::PeakChoice;
 use crate::schedule::Schedule;
 
 impl Checkpoint {
-    /// Continues the run. `model` and `optimizer` were made as for the saved run, and get its values.
+    /// Continues the run. Make `model` and `optimizer` as for the saved run; they get its values.
     ///
     /// # Errors
     ///
-    /// The model has another shape, type or other names; the optimizer is of another kind; the config or the hyper-parameters
-    /// differ, and each such field is named; the file has a part, which only [`restore_with`](Self::restore_with) can restore.
-    /// Nothing has changed in these cases. A range, a scale or an envelope that was set belongs to the state, so it is restored
-    /// and is no difference. The same holds for the rate and the cycled momentum of the inner optimizer.
+    /// The model has other shapes, types or names; the optimizer is of another kind; the config or the hyper-parameters differ
+    /// (the error names each field); the file has a part, which only [`restore_with`](Self::restore_with) can restore. In these
+    /// cases nothing has changed. A range, a scale or an envelope belongs to the state: it is restored and is not a difference.
+    /// The same holds for the rate and the cycled momentum of the inner optimizer.
     pub fn restore<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         &self,
         model: &mut M,
@@ -50,12 +50,12 @@ impl Checkpoint {
         self.restore_as_with(model, optimizer, parts)
     }
 
-    /// Continues the run with the config and the hyper-parameters that `optimizer` has now: another schedule, a longer horizon.
-    /// Ignores the parts in the file.
+    /// Continues the run with the config and the hyper-parameters that `optimizer` has now, for example with another schedule
+    /// or a longer one. Ignores the parts in the file.
     ///
     /// # Errors
     ///
-    /// As [`restore`](Self::restore), except for differences. The state does not fit the present config.
+    /// As [`restore`](Self::restore), but differences are not errors. The state does not fit the present config.
     pub fn restore_as<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule, F>(
         &self,
         model: &mut M,
@@ -78,8 +78,8 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Continues the run with the present config, as [`restore_as`](Self::restore_as), and restores those of `parts` that are
-    /// in the file. The others stay as they are.
+    /// Continues the run with the present config, as [`restore_as`](Self::restore_as) does, and restores those of `parts`
+    /// that are in the file. The others do not change.
     ///
     /// # Errors
     ///
@@ -112,8 +112,8 @@ impl Checkpoint {
         self.load(MODEL, model)
     }
 
-    /// The choice of a peak rate that was saved as a part of the run; `None` if there is none. Make the schedule from it, so that the
-    /// resumed run need not choose again, and pass it to [`restore_with`](Self::restore_with) as the other parts.
+    /// The choice of a peak rate that was saved as a part of the run; `None` if there is none. Make the schedule of the resumed run
+    /// from it instead of searching again, and pass it to [`restore_with`](Self::restore_with) like the other parts.
     #[must_use]
     pub fn peak_choice(&self) -> Option<&PeakChoice> {
         self.document.run.as_ref()?.parts.iter().find_map(|part| part.peak_choice.as_ref())
@@ -142,7 +142,8 @@ impl Checkpoint {
             };
             optimizer.config().is_scheduled(hyper)
         };
-        // The value of a scheduled hyper-parameter is not a difference, but its presence is, and the kind of a weight decay.
+        // Another value of a scheduled hyper-parameter is not a difference. But it is one if the hyper-parameter is
+        // switched on or off, or if the weight decay is of another kind.
         let own = |mut all: Map<String, Value>| {
             for (name, value) in &mut all {
                 match value {

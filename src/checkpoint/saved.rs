@@ -14,8 +14,8 @@ pub const OPTIMIZER: &str = "optimizer.";
 
 /// A model of the framework `F` whose tensors can be saved and loaded.
 ///
-/// `F` is a type of the adapter that only names the framework. It lets one impl cover all models of a framework. For dfdx it
-/// is `adapters::dfdx::Dfdx`.
+/// `F` is a marker type of the adapter that stands for the framework, so that one impl can cover all models of a framework.
+/// For dfdx it is `adapters::dfdx::Dfdx`.
 ///
 /// # Examples
 ///
@@ -90,42 +90,43 @@ pub const OPTIMIZER: &str = "optimizer.";
 /// # Ok::<(), CheckpointError>(())
 /// ```
 pub trait SavedModel<F> {
-    /// Adds all tensors, each named `prefix` and its path in the model. The prefix ends with a dot.
+    /// Adds all tensors. The name of each is `prefix`, which ends with a dot, followed by its path in the model.
     ///
     /// # Errors
     ///
     /// Those of the framework.
     fn save_tensors(&self, prefix: &str, tensors: &mut Tensors) -> Result<(), CheckpointError>;
 
-    /// Asks for all tensors under their names, with the types and shapes that this model has.
+    /// Reads all tensors by name, and checks that they have the types and shapes of this model.
     ///
     /// # Errors
     ///
     /// A tensor is missing, or has another type or shape.
     fn check_tensors(&self, prefix: &str, saved: &mut SavedTensors) -> Result<(), CheckpointError>;
 
-    /// Takes over the values of all tensors. [`check_tensors`](Self::check_tensors) has accepted them, so nothing can fail.
+    /// Loads the values of all tensors. [`check_tensors`](Self::check_tensors) has accepted them, so this cannot fail.
     fn load_tensors(&mut self, prefix: &str, saved: &mut SavedTensors);
 }
 
-/// An optimizer whose whole state can be saved: what is no tensor.
+/// An optimizer whose whole state can be saved: everything except its tensors, which belong to [`SavedWith`].
 #[diagnostic::on_unimplemented(
     message = "the state of `{Self}` cannot be saved",
     note = "of dfdx, use `Adam`, `Sgd` or `RMSprop` of `cyclic_optim`: the moments of dfdx's own optimizers are private"
 )]
 pub trait SavedOptimizer: Hyperparameters {
-    /// The kind of optimizer, as the file names it. A run is only restored to an optimizer of the same kind.
+    /// The name of the kind of optimizer in the file. A run is restored only to an optimizer of the same kind.
     const KIND: &'static str;
 
-    /// The hyper-parameters. A run is only restored to an optimizer with the same ones. Those that are scheduled may differ:
-    /// the learning rate (`lr`), the momentum (`momentum` or `beta1`), `weight_decay`, `beta2` (also `alpha` or `rho`), `eps`.
+    /// The hyper-parameters. A run is restored only to an optimizer with the same values. Only scheduled ones may differ:
+    /// the learning rate (`lr`), the momentum (`momentum` or `beta1`), `weight_decay`, `beta2` (also `alpha` or `rho`),
+    /// `eps`.
     fn hyperparameters(&self) -> Map<String, Value>;
 
-    /// The number of updates, and what else the optimizer knows of them.
+    /// The count of updates, and other numbers of the optimizer that are neither hyper-parameters nor tensors.
     fn steps(&self) -> Steps;
 }
 
-/// An optimizer that can be saved together with a model `M` of the framework `F`: its tensors.
+/// An optimizer whose tensors can be saved together with a model `M` of the framework `F`.
 ///
 /// [`SavedModel`] has an example.
 #[diagnostic::on_unimplemented(
@@ -148,7 +149,7 @@ pub trait SavedWith<M, F>: SavedOptimizer + Sized {
     fn load_state(&self, model: &M, steps: Steps, saved: &mut SavedTensors) -> Result<Self, CheckpointError>;
 }
 
-/// What an optimizer knows besides its hyper-parameters and its tensors.
+/// The state of an optimizer besides its hyper-parameters and its tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steps {
@@ -156,14 +157,14 @@ pub struct Steps {
     pub made: u64,
     /// Whether an update has found a gradient for every parameter.
     pub complete: bool,
-    /// A number that it carries from update to update, if it does.
+    /// A number that the optimizer carries from update to update, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<f64>,
-    /// The product of its momenta so far, if it corrects its bias exactly: the product before the last momentum, the last one,
-    /// and the number of updates with it.
+    /// Only with exact bias correction, the product of all beta1 so far, in three numbers: the product before the last value
+    /// of beta1, that last value, and the number of updates with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub betas: Option<(f64, f64, i32)>,
-    /// Whether it has made an update. Before the first one it fits every model.
+    /// Whether the optimizer has made an update. Before the first one it fits every model.
     #[serde(skip)]
     pub updated: bool,
 }

@@ -103,7 +103,7 @@ impl Template {
                         known: counts.iter().map(|c| c.0).chain(metrics.iter().map(|m| m.0)).map(Into::into).collect(),
                     })?;
                     let missing = width.saturating_sub(value.len());
-                    // As Rust formats: zeros come after the sign, and never before NaN.
+                    // As in Rust's formatting, zeros come after the sign, and never before NaN.
                     let zeros = *zeros && value.ends_with(|digit: char| digit.is_ascii_digit());
                     let (sign, value) = value.split_at(usize::from(zeros && value.starts_with('-')));
                     name.push_str(sign);
@@ -143,7 +143,7 @@ mod tests {
         );
         for wrong in ["{", "}", "a}b", "{epoch", "{}", "{:3}", "{epoch:x}", "{epoch:.x}", "{epoch:999}", "{a{b}"] {
             let made = Template::new(wrong);
-            // A brace within a placeholder is a part of its key, which has no value.
+            // A brace within a placeholder is part of its key, and there is no value for such a key.
             let unknown = made.as_ref().is_ok_and(|template| template.fill(&counts, &metrics).is_err());
             assert!(matches!(made, Err(TemplateError::Syntax { .. })) || unknown, "{wrong}");
         }

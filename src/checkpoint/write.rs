@@ -20,7 +20,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// The device or writing failed. An existing file is left complete.
+    /// The device failed, or the file could not be written. An existing file stays complete.
     pub fn write<M: SavedModel<F>, O: SavedWith<M, F>, S: Schedule + Serialize, F>(
         path: impl AsRef<Path>,
         model: &M,
@@ -69,12 +69,12 @@ impl Checkpoint {
         packed.and_then(|packed| packed.write(path)).map_err(|error| error.in_file(path))
     }
 
-    /// Continues the run that is saved at `path`. Without a file, saves this run there before its first update. Returns the
-    /// number of updates of the saved run, and `None` for a new run.
+    /// Continues the run that is saved at `path`. If there is no file, saves this run there before its first update.
+    /// Returns the number of updates of the saved run, or `None` for a new run.
     ///
-    /// Call it before you open any log. A run that was killed at any moment then continues when it is started again in the
-    /// same way: its logs either do not exist yet, or belong to the run of the checkpoint. `CsvLog::open` and
-    /// `TensorBoard::open` take the result.
+    /// Call it before you open any log, and pass the result to `CsvLog::open` and `TensorBoard::open`. Then a run that was
+    /// killed at any moment continues when the same program is started again: its logs either do not exist yet, or belong
+    /// to the run of the checkpoint.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Packed {
     fn new(tensors: Tensors, run: Option<RunDocument>) -> Result<Self, CheckpointError> {
         let sum = tensors.checksum();
         let text = Document::new(run).to_text(sum)?;
-        // A document that cannot be read must not replace one that can.
+        // Checked before writing, so that a document that cannot be read never replaces one that can.
         Document::from_text(&text, sum)?;
         Ok(Self { tensors, text })
     }
@@ -202,7 +202,7 @@ impl Packed {
     }
 }
 
-/// Adds the models of the parts to the tensors; returns the rest of what is saved of them.
+/// Adds the models of the parts to the tensors, and returns everything else that is saved of the parts.
 fn pack_parts<M: SavedModel<F>, F>(
     parts: &[(&str, &dyn RunPart<M>)],
     tensors: &mut Tensors,
