@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Error, Tensor};
 use super::Variables;
 use crate::training::Ranks;
 
-/// Gives the variables of every rank the values of rank 0, bit for bit. Call it once before a run of several ranks: models
-/// that start apart stay apart.
+/// Gives the variables of every rank the values of rank 0, bit for bit. Call it once before a run of several ranks: the
+/// ranks exchange gradients only, so models that start with different values stay different.
 ///
 /// ```
 /// use cyclic_optim::adapters::candle::broadcast;

@@ -7,7 +7,7 @@ use super::Variables;
 use crate::training::GradientsOf;
 
 /// The slices are copies in f64, which holds every number type of candle exactly. They are written back if they were changed.
-/// To set gradients to zero means to remove them: candle makes a new store with each backward pass.
+/// Setting gradients to zero removes them, because candle makes a new store with each backward pass.
 impl<M: Variables> GradientsOf<M> for GradStore {
     type Element = f64;
     type Error = Error;
@@ -15,7 +15,7 @@ impl<M: Variables> GradientsOf<M> for GradStore {
     fn for_each(&mut self, model: &M, _all_present: bool, mut look: impl FnMut(&mut [f64]) -> bool) -> Result<()> {
         model.for_each(&mut |_, variable| {
             let Some(gradient) = self.get(variable) else { return Ok(()) };
-            // By way of the host: not every device has f64.
+            // Through the host, because not every device has f64.
             let mut values = gradient.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
             if look(&mut values) {
                 let changed = Tensor::from_vec(values, gradient.shape(), &Device::Cpu)?.to_dtype(gradient.dtype())?;

@@ -1,7 +1,7 @@
 //! candle 0.11: its optimizers as inner optimizers, its `Optimizer` trait for [`CyclicOptimizer`](crate::CyclicOptimizer), and
 //! whole updates by [`apply`](crate::CyclicOptimizer::apply).
 //!
-//! Feature `candle`, which is not part of `full`. It needs Rust 1.88, for candle's sake. dfdx is not needed.
+//! Feature `candle`, which is not part of `full`, because candle needs Rust 1.88. dfdx is not needed.
 //!
 //! ```
 //! use candle_core::{DType, Device, Tensor};
@@ -34,22 +34,23 @@
 //! | [`optimizer.apply(&mut model, &mut gradients, loss)`](crate::CyclicOptimizer::apply) | yes | yes | yes |
 //!
 //! The model of `apply` is the [`VarMap`] or the `Vec<Var>` whose variables the optimizer has; see [`Variables`]. Afterwards the
-//! store has no gradients of these variables any more, and a second `apply` would name them all as missing.
+//! store no longer has gradients of these variables, so a second `apply` would report all of them as missing.
 //!
 //! [`VarMap`]: https://docs.rs/candle-nn/0.11/candle_nn/var_map/struct.VarMap.html
 //!
-//! The guard looks at the loss on the host, so on a GPU `backward_step` and `apply` wait for it at each update. Guarding and
-//! clipping gradients copies them to the host.
+//! The guard checks the loss on the host, so on a GPU `backward_step` and `apply` wait for the loss at each update. To guard
+//! or clip gradients, they are copied to the host.
 //!
 //! # Momentum
 //!
-//! Momentum means `beta1` of `AdamW`. candle's `SGD` has no momentum: to cycle it is
+//! Momentum means `beta1` of `AdamW`. candle's `SGD` has no momentum, and a config that cycles it is refused with
 //! [`NoMomentum`](crate::ConfigError::NoMomentum).
 //!
 //! # Several micro-batches, several processes
 //!
 //! An [`Accumulator`](crate::training::Accumulator) averages the gradients of several micro-batches, and of several processes
-//! that train one model. candle's gradients travel in f64. Start all ranks from the same values with [`broadcast`].
+//! that train one model. candle's gradients are sent in f64. Call [`broadcast`] first, so that all ranks start from the same
+//! values.
 //!
 //! ```
 //! # use candle_core::{Device, Var, backprop::GradStore};
@@ -79,10 +80,9 @@
 //!
 //! [`config`](crate::CyclicOptimizer::config), [`state`](crate::CyclicOptimizer::state) and the history are plain data under
 //! serde, and `VarMap::save` writes the variables. The moments of candle's `AdamW` are private and cannot be saved, so a resumed
-//! run warms them up again. For the same reason its optimizers cannot be cloned:
-//! [`Recovery`](crate::training::Recovery) does not take them, and [`range_test`] takes an optimizer of its own. The clones of a
-//! variable share its values, so keep the best ones in a [`Snapshot`] instead of
-//! [`BestWeights`](crate::training::BestWeights).
+//! run warms them up again. For the same reason its optimizers cannot be cloned: [`Recovery`](crate::training::Recovery) does
+//! not take them, and [`range_test`] takes an optimizer of its own. All clones of a variable share its values, so keep the best
+//! values in a [`Snapshot`] instead of [`BestWeights`](crate::training::BestWeights).
 
 mod broadcast;
 mod gradients;

@@ -1,4 +1,4 @@
-//! The range test on the variables of a candle model, which get their values back.
+//! The range test on the variables of a candle model, whose values are restored afterwards.
 
 use candle_core::{Error, Tensor};
 use candle_nn::Optimizer;
@@ -10,8 +10,8 @@ use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::range_test::{Interrupted, LossCurve, RangeTest};
 use crate::training::{UpdateFailure, UpdateInPlace};
 
-/// Why a range test on a candle model failed. Except after [`NotRestored`](Self::NotRestored), the variables have the values
-/// from before.
+/// Why a range test on a candle model failed. Except for [`NotRestored`](Self::NotRestored), the variables have their
+/// earlier values again.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RangeTestError {
@@ -32,7 +32,7 @@ pub enum RangeTestError {
     /// The optimizer has no rate to set.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The values of the variables could not be copied, or not be given back.
+    /// The values of the variables could not be copied or restored.
     #[error("the variables were not saved or not given back: {0}")]
     NotRestored(Error),
 }
@@ -50,16 +50,17 @@ impl From<Error> for StepError {
     }
 }
 
-/// Runs a range test on a model, and then gives its variables the values from before, bit for bit.
+/// Runs a range test on a model, and then restores the values of its variables, bit for bit.
 ///
-/// `optimizer` is used up: candle's optimizers cannot be cloned, so pass a new one over the variables of `model`. `loss` gets a
-/// batch and returns the tensor of its loss. `validate` is called after each step and may return a validation loss: `|| Ok(None)`
-/// for none. The test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the curve is, too.
+/// The test consumes `optimizer`: candle's optimizers cannot be cloned, so pass a new one over the variables of `model`. `loss`
+/// gets a batch and returns the tensor of its loss. `validate` is called after each step and may return a validation loss: `||
+/// Ok(None)` for none. The test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the
+/// curve is, too.
 ///
 /// Pass the same range test a new optimizer with another weight decay for each sweep of a
 /// [`WeightDecayGrid`](crate::range_test::WeightDecayGrid).
 ///
-/// # What is not given back
+/// # What is not restored
 ///
 /// The state of candle's random generator, from which dropout draws.
 ///
@@ -109,7 +110,7 @@ pub fn range_test<M: Variables, O: Optimizer + Hyperparameters, B>(
             let Some(batch) = batches.next() else { return Ok(None) };
             let loss = loss(batch)?;
             let value = loss_value(&loss)?;
-            // The test ends with this loss: there is nothing to update any more.
+            // The test ends with this loss, so no update is needed.
             if value.is_finite() {
                 optimizer.set(Hyper::LearningRate, lr).map_err(StepError::Unsupported)?;
                 optimizer.update_in_place(&mut model, &mut loss.backward()?).map_err(|failure| match failure {

@@ -12,7 +12,7 @@ use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 use crate::training::{UpdateError, UpdateFailure, UpdateInPlace};
 
-/// Every optimizer of candle. The model has to be that of the optimizer's variables.
+/// Implemented for every optimizer of candle. The model must have the variables of the optimizer.
 impl<O: Optimizer, M: Variables> UpdateInPlace<M, GradStore> for O {
     type Error = Error;
 
@@ -35,18 +35,18 @@ impl<O: Optimizer, M: Variables> UpdateInPlace<M, GradStore> for O {
     }
 }
 
-/// The wrapper goes wherever candle takes an optimizer.
+/// The wrapper can be used wherever candle takes an optimizer.
 ///
-/// - `new` takes the inner optimizer's config and a [`ClrConfig`]. On the type itself, `CyclicOptimizer::new` is the wrapper's
-///   own, which takes an optimizer; write `Optimizer::new` for this one.
+/// - `new` takes the inner optimizer's config and a [`ClrConfig`]. Call it as `Optimizer::new`: `CyclicOptimizer::new` is the
+///   inherent method, which takes an optimizer.
 /// - `step` makes the update with the scheduled rate and momentum, without guard, clipping and history, as candle's own does.
 /// - `backward_step` makes a whole update, as [`apply`](CyclicOptimizer::apply) does: guard, clip, update, record. It guards
-///   and clips the gradients of all variables that the loss depends on, also of those that belong to another optimizer. Of
-///   variables that the loss does not depend on it knows nothing; `apply` names them.
+///   and clips the gradients of all variables on which the loss depends, including those of another optimizer. It does not
+///   report variables on which the loss does not depend; `apply` does.
 /// - `learning_rate` is the rate of the next update.
-/// - `set_learning_rate` sets the rate of the next update alone. Then the schedule goes on, at the place where it would be
-///   without. It returns nothing, so a rate that is NaN, infinite or negative is refused by that update, and by every later one
-///   until another rate is set.
+/// - `set_learning_rate` sets the rate of the next update only. After that update the schedule continues as if the rate had not
+///   been set. The method cannot return an error, so a rate that is NaN, infinite or negative is refused by the next update,
+///   and by every later one until another rate is set.
 ///
 /// [`update_error`](super::update_error) finds the reason for a refusal in candle's error.
 impl<O: Optimizer + Hyperparameters, S: Schedule> Optimizer for CyclicOptimizer<O, S> {
@@ -73,19 +73,20 @@ impl<O: Optimizer + Hyperparameters, S: Schedule> Optimizer for CyclicOptimizer<
 
     fn backward_step(&mut self, loss: &Tensor) -> Result<()> {
         let value = loss_value(loss)?;
-        // candle's optimizers do not show their variables, and a store also has gradients of what is no variable.
+        // candle's optimizers do not give access to their variables, and a store also has gradients of tensors that are
+        // not variables.
         let leads_to_loss = loss.sorted_nodes().into_iter().filter(|node| node.is_variable());
         let mut variables = leads_to_loss.map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
         self.apply(&mut variables, &mut loss.backward()?, value).map(drop).map_err(wrapped)
     }
 }
 
-/// The number that a backward pass starts from: the sum of all elements, of which there is mostly one.
+/// The loss as a number. A backward pass starts from the sum of all elements, and a loss usually has one.
 pub(super) fn loss_value(loss: &Tensor) -> Result<f64> {
     loss.detach().sum_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()
 }
 
-/// candle's error for a failed update. Only this variant of it keeps the type of what it wraps.
+/// candle's error for a failed update. Only `WrappedContext` keeps the type of what it wraps.
 fn wrapped(error: UpdateError<Error>) -> Error {
     match error {
         UpdateError::Device(error) => error,
@@ -96,7 +97,7 @@ fn wrapped(error: UpdateError<Error>) -> Error {
     }
 }
 
-/// Why [`CyclicOptimizer`] has refused an update, if that is what candle's error says.
+/// Why [`CyclicOptimizer`] has refused an update, if candle's error wraps such a refusal.
 ///
 /// ```
 /// use cyclic_optim::adapters::candle::update_error;
@@ -117,7 +118,7 @@ pub fn update_error(error: &Error) -> Option<&UpdateError<Error>> {
     wrapped_in(error)
 }
 
-/// Why an optimizer and a config do not fit, if that is what candle's error says.
+/// Why an optimizer and a config do not fit together, if candle's error wraps such an error.
 ///
 /// ```
 /// use cyclic_optim::adapters::candle::config_error;

@@ -23,7 +23,7 @@ use candle_nn::VarMap;
 /// # }
 /// ```
 pub trait Variables {
-    /// Shows `look` each variable with its name, always in the same order.
+    /// Calls `look` with each variable and its name, always in the same order.
     ///
     /// # Errors
     ///
@@ -57,8 +57,8 @@ impl<M: Variables> Variables for &M {
 
 /// The values that the variables of a model had at one time.
 ///
-/// candle's variables share their memory: the clone of a variable changes with it. So the best weights of a run are kept in
-/// one of these, and not in a clone of the model, as [`BestWeights`](crate::training::BestWeights) would do.
+/// A clone of a candle variable shares its memory and changes with it. So keep the best weights of a run in a `Snapshot`,
+/// and not in [`BestWeights`](crate::training::BestWeights), which clones the model.
 ///
 /// ```
 /// use cyclic_optim::adapters::candle::Snapshot;
