@@ -14,9 +14,9 @@ use crate::training::{Ranks, RanksError};
 
 /// Recomputes the running statistics of batch normalisation as plain means over the batches.
 ///
-/// `forward` only runs one batch through the model as in training: `model.forward_mut(batch.leaky_traced())`. No parameter is
-/// changed. All batches have the same weight. A batch needs at least two values for each channel, or it has no variance. A
-/// model without batch normalisation is not changed.
+/// `forward` runs one batch through the model as in training: `model.forward_mut(batch.leaky_traced())`. No parameter
+/// changes, and a model without batch normalisation does not change at all. All batches have the same weight. A batch needs
+/// at least two values for each channel, because one value has no variance.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ where
         seen += 1;
         let share = 1.0 / f64::from(seen);
         let Ok(()) = walk_mut::<_, E, D, Infallible>(model, |name, item| match item {
-            // 0 times NaN is still NaN, so the old statistics must go.
+            // The old statistics must be overwritten: 0 times NaN is still NaN.
             Item::Tensor { tensor, .. } if seen == 1 && is_statistic(&name) => {
                 let zeros = vec![E::default(); tensor.shape().iter().product()];
                 tensor.set(&zeros);
@@ -62,8 +62,8 @@ where
     check::length("batches", seen.into())
 }
 
-/// Averages the running statistics of batch normalisation over all ranks, for instance before a checkpoint. Each rank has
-/// gathered its own from its shares of the batches.
+/// Averages the running statistics of batch normalisation over all ranks, for instance before a checkpoint. Without this,
+/// each rank has statistics only of its own shares of the batches.
 ///
 /// # Errors
 ///

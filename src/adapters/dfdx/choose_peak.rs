@@ -38,14 +38,14 @@ pub enum TrialError<Err, DeviceErr> {
 /// Why [`choose_peak`] gave no rate.
 pub type ChoosePeakError<Err, DeviceErr> = PeakSearchError<TrialError<Err, DeviceErr>>;
 
-/// Chooses the peak rate of a run by trial, on clones of `model` and `optimizer`. The originals do not change by a bit. See
+/// Chooses the peak rate of a run by trial, on clones of `model` and `optimizer`. The originals do not change. See
 /// [`PeakSearch`] for what it does and what it costs.
 ///
-/// `batches` are the first [`PeakSearch::batches`] batches of the run, at most 100; any more are not taken. `train` is that of a
-/// [`range_test`](super::range_test()): it gets the cloned model, gradients to trace with and a batch, and returns the batch's loss
-/// and the gradients after the backward pass. It may return a `Result`. For a progress bar, move it on in `train`.
+/// `batches` are the first [`PeakSearch::batches`] batches of the run, at most 100; further ones are not used. As in a
+/// [`range_test`](super::range_test()), `train` gets the cloned model, gradients to trace with and a batch, and returns the batch's
+/// loss and the gradients after the backward pass. It may return a `Result`. To show progress, advance a bar in `train`.
 ///
-/// Of a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner one: `optimizer.get_ref()`.
+/// For a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner optimizer: `optimizer.get_ref()`.
 ///
 /// # Memory
 ///
@@ -53,8 +53,8 @@ pub type ChoosePeakError<Err, DeviceErr> = PeakSearchError<TrialError<Err, Devic
 ///
 /// # What cannot be cloned
 ///
-/// The random generator of the device, as for the range test: dropout in a search on the training's device shifts the masks of the
-/// training that follows, unless the batches are moved to another device. A model without dropout draws nothing.
+/// The random generator of the device, as for the range test. If the model has dropout, the search draws from the generator of the
+/// device of the batches, so the training that follows gets other masks, unless the batches are moved to another device.
 ///
 /// # Errors
 ///
@@ -139,7 +139,7 @@ where
     fn restart(&mut self) -> Result<(), Self::Err> {
         self.model.clone_from(self.start.0);
         self.optimizer.clone_from(&self.start.1);
-        // Made anew: those of a trial that was given up are not zero.
+        // New gradients: those of a probe that was given up are not zero.
         self.gradients = None;
         Ok(())
     }

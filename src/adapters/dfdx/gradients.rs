@@ -11,13 +11,13 @@ use super::walk::{AnyTensor, Item, as_slice_mut, walk, walk_parameters, write_en
 use crate::training::GradientsOf;
 
 /// On the CPU the slices are the gradients themselves. On any other device they are copies, which are written back if they
-/// were changed. Parameters have to lie contiguously in memory, as those of all models do that dfdx builds.
+/// were changed. Parameters must be contiguous in memory, as in all models that dfdx builds.
 impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> GradientsOf<M> for Gradients<E, D> {
     type Element = E;
     type Error = D::Err;
 
     fn for_each(&mut self, model: &M, all_present: bool, mut look: impl FnMut(&mut [E]) -> bool) -> Result<(), D::Err> {
-        // To ask for a missing gradient would make one of zeros.
+        // Reading a missing gradient would create one of zeros.
         let missing = if all_present { Vec::new() } else { missing_gradients(model, self)?.ids };
         walk_parameters(model, |parameter: &dyn AnyTensor<E, D>| {
             if !missing.is_empty() && missing.contains(&parameter.id()) {
@@ -32,12 +32,12 @@ impl<M: TensorCollection<E, D>, E: Dtype, D: Device<E>> GradientsOf<M> for Gradi
     }
 
     fn fill_missing(&mut self, model: &M) -> Result<(), D::Err> {
-        // To ask for a gradient that is missing makes one of zeros.
+        // Reading a missing gradient creates one of zeros.
         walk_parameters(model, |parameter: &dyn AnyTensor<E, D>| parameter.entry(self).map(|_| ()))
     }
 }
 
-/// Shows `look` the gradient of a parameter, and takes over what it changed. `look` says whether it changed anything.
+/// Calls `look` with the gradient of a parameter, and stores the changes. `look` returns whether it changed anything.
 pub(super) fn change_entry<E: Dtype, D: Device<E>>(
     parameter: &dyn AnyTensor<E, D>,
     gradients: &mut Gradients<E, D>,
@@ -62,7 +62,7 @@ where
     let Ok(()) = walk::<_, E, D, core::convert::Infallible>(model, |name, item| {
         if let Item::Tensor { tensor, .. } = item {
             if ids.contains(&tensor.id()) {
-                // A tensor that is a model or a field by itself has an empty name, behind the dot of its path.
+                // A tensor that is itself a model or a field has an empty name, so its path ends with a dot.
                 let name = name.trim_end_matches('.');
                 names.push(if name.is_empty() { "the only tensor".into() } else { name.into() });
             }

@@ -1,8 +1,8 @@
 //! Which parameters have no gradient.
 //!
 //! dfdx has a method that panics on a missing gradient and one that allocates it, but none that says whether it exists. So the
-//! user's gradients are merged over gradients that are all zeros, and again over gradients that are all ones. A parameter that
-//! reads 0 in the one and 1 in the other has no gradient of its own.
+//! user's gradients are merged into gradients that are all zeros, and again into gradients that are all ones. A parameter that
+//! has 0 in the first result and 1 in the second has no gradient of its own.
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -30,13 +30,13 @@ where
         Ok(())
     })?;
     let mut missing = UnusedTensors::default();
-    // Without parameters there is nothing to miss.
+    // A model without parameters lacks no gradient.
     let Some(device) = device else { return Ok(missing) };
     let over_zeros = overlay(&device, zeros, &parameters, gradients)?;
     let over_ones = overlay(&device, ones, &parameters, gradients)?;
     walk_parameters(module, |parameter| {
         let (below, above) = (parameter.entry_values(&over_zeros), parameter.entry_values(&over_ones));
-        // The first element decides. A gradient of the user's may be NaN in both.
+        // It is enough to look at the first element. A gradient of the user may be NaN in both results.
         if below.first() == Some(&E::default()) && above.first() == Some(&E::ONE) {
             missing.ids.push(parameter.id());
         }
@@ -45,14 +45,14 @@ where
     Ok(missing)
 }
 
-/// Merges `gradients` over `ground`. Tapes can be merged, and running one returns its gradients.
+/// Merges `gradients` into `ground`. dfdx can merge tapes, and executing a tape returns its gradients.
 fn overlay<E: Dtype, D: Device<E>>(
     device: &D,
     mut ground: Gradients<E, D>,
     parameters: &[UniqueId],
     gradients: &Gradients<E, D>,
 ) -> Result<Gradients<E, D>, D::Err> {
-    // Otherwise the end of the backward pass drops the entries that only the ground has.
+    // Otherwise the end of the backward pass drops the entries that only `ground` has.
     ground.retain_leafs(parameters);
     let carrier: Tensor<Rank0, E, D> = device.try_zeros()?;
     let (_, ground) = carrier.trace(ground).split_tape();

@@ -1,7 +1,7 @@
 //! dfdx 0.13: its optimizers as inner optimizers, its `Optimizer` trait for [`CyclicOptimizer`](crate::CyclicOptimizer),
 //! and our own.
 //!
-//! # The rules
+//! # Optimizers
 //!
 //! | optimizer | as in | momentum that can be cycled |
 //! |---|---|---|
@@ -12,14 +12,15 @@
 //! | [`TorchRMSprop`] | PyTorch | `momentum` |
 //! | [`Lion`] | the authors' code, optax | beta1 |
 //!
-//! Each is a [`Rule`] that [`Elementwise`] applies to all parameters. A rule of your own works like these, also in checkpoints.
+//! Each is a [`Rule`] that [`Elementwise`] applies to all parameters. A rule of your own works in the same way, and can
+//! also be saved in checkpoints.
 //!
 //! # Which optimizer to use
 //!
 //! dfdx's own `Adam`, `Sgd` and `RMSprop` can be wrapped. Ours give the same bits and can do more:
 //!
 //! - They have a `Default` and need no model: `CyclicOptimizer::new(Adam::default(), config)`. Number type and device are
-//!   inferred at the first update.
+//!   inferred from the first call of `update` or `apply`.
 //! - They are `Send`; dfdx's are not.
 //! - Their whole state can be saved (`Checkpoint`, feature `checkpoint`); dfdx's moments are private.
 //! - [`apply`](crate::CyclicOptimizer::apply) updates in place and zeroes the gradients in the same pass. dfdx's `update` takes
@@ -27,11 +28,11 @@
 //!
 //! # Parameters without a gradient
 //!
-//! dfdx moves the parameters that have a gradient, skips the others, and then returns an error that lists them. So do our
-//! optimizers, and `apply` names them. They look for missing gradients at each update until one update has found all of them.
-//! From then on a gradient that goes missing counts as zeros: dfdx has no public way to ask whether an entry exists, and to
-//! find out takes two copies of all gradients. In a loop with `alloc_grads` and `zero_grads` every entry exists from the start,
-//! and dfdx does not report any either.
+//! dfdx updates the parameters that have a gradient, skips the others, and then returns an error that lists the skipped ones.
+//! Our optimizers do the same, and the error of `apply` names them. They look for missing gradients at each update until one
+//! update has found no gradient missing. After that, a missing gradient counts as zeros, because the check takes two copies of
+//! all gradients: dfdx has no public method that says whether an entry exists. In a loop with `alloc_grads` and `zero_grads`
+//! every entry exists from the start, so dfdx reports none either.
 //!
 //! # Several optimizers on one set of gradients
 //!

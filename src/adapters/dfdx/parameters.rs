@@ -8,7 +8,7 @@ use dfdx::tensor_ops::Device;
 
 use super::walk::{Item, walk};
 
-/// The values of the parameters of a model with dfdx's names, for instance for histograms.
+/// The parameters of a model: the names that dfdx gives them and their values, for instance for histograms.
 ///
 /// ```
 /// use cyclic_optim::adapters::dfdx::named_parameters;

@@ -35,10 +35,10 @@ pub enum RangeTestError<Err, DeviceErr> {
     /// These parameters have no gradient.
     #[error("these parameters have no gradient: {}", .0.join(", "))]
     MissingGradients(Vec<String>),
-    /// The optimizer has no hyper-parameter of this kind, or it is switched off.
+    /// The optimizer does not have this hyper-parameter, or it is switched off.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The weight decays make no grid, or the prefix of a group fits no parameter.
+    /// The list of weight decays is invalid, or the prefix of a group fits no parameter.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -50,20 +50,20 @@ enum StepError<Err, DeviceErr> {
     Unsupported(Unsupported),
 }
 
-/// Runs a range test on clones of `model` and `optimizer`, including the moments. The originals do not change by a bit.
+/// Runs a range test on clones of `model` and `optimizer`, including the moments. The originals do not change.
 ///
 /// `train` gets the cloned model, gradients to trace with and a batch; it returns the batch's loss and the gradients after
 /// the backward pass. `validate` is called after each step and may return a validation loss: `|_| None` for none. Both may
 /// return a `Result`, with the same type of error. The test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the curve is, too.
 ///
-/// Of a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner one: `optimizer.get_ref()`.
+/// For a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner optimizer: `optimizer.get_ref()`.
 ///
 /// # What cannot be cloned
 ///
-/// All tensors of a dfdx device share one random generator, and dropout draws its masks from the device of its input. So a
-/// range test on batches of the training's device shifts the masks of the training that follows. To keep the masks, move the
-/// batches to another device for the whole test: `x.to_device(&Cpu::seed_from_u64(1))`. The same holds for a batch source that
-/// draws random numbers from the training's device.
+/// All tensors of a dfdx device share one random generator, and dropout draws its masks from the device of its input. So after
+/// a range test on batches of the same device, the training gets other masks. To keep the masks, move the batches to another
+/// device for the whole test: `x.to_device(&Cpu::seed_from_u64(1))`. The same holds for a batch source that draws random
+/// numbers from the device of the training.
 ///
 /// # Errors
 ///
@@ -147,7 +147,7 @@ where
 {
     WeightDecayGrid::run(weight_decays, |weight_decay| {
         let mut optimizer = optimizer.clone();
-        // An optimizer without weight decay has none to set, and 0 is what it has.
+        // An optimizer without weight decay has no value to set, and its weight decay is 0 anyway.
         if weight_decay > 0.0 || optimizer.get(Hyper::WeightDecay).is_some() {
             optimizer.set(Hyper::WeightDecay, weight_decay)?;
         }
@@ -182,7 +182,7 @@ where
     if batches.peek().is_none() {
         return Err(RangeTestError::NoBatches);
     }
-    // Both closures of the test look at the model, one after the other.
+    // Both closures of the test borrow the model, one after the other.
     let model = core::cell::RefCell::new(model);
     let mut grads = Some(grads);
     let curve = test.run_validated(
@@ -191,7 +191,7 @@ where
             let model = &mut *model.borrow_mut();
             let (loss, mut found) = train(model, traced, batch).into_result().map_err(StepError::Closure)?;
             let loss = loss.to_f64().unwrap_or(f64::NAN);
-            // The test ends with this loss: there is nothing to update any more.
+            // The test ends with this loss, so no update is needed.
             if loss.is_finite() {
                 optimizer.set(Hyper::LearningRate, lr).map_err(StepError::Unsupported)?;
                 optimizer.update_in_place(model, &mut found).map_err(StepError::Update)?;

@@ -1,14 +1,14 @@
-//! Numbers into the memory of a gradient on devices that do not lend it out as a slice.
+//! Writes numbers into a gradient on devices whose memory cannot be borrowed as a slice.
 
 use core::cell::RefCell;
 
 use rand::Rng;
 use rand::distributions::Distribution;
 
-/// A fake distribution that returns the elements of an iterator in order, and zeros behind its end.
+/// Not a real distribution: returns the elements of an iterator in order, and zeros after its end.
 ///
-/// `try_fill_with_distr` is the only method of dfdx that writes numbers of the caller's into a gradient on every device. It
-/// leaves the device's generator alone.
+/// `try_fill_with_distr` is the only method of dfdx with which a caller can write numbers into a gradient on every device.
+/// With this distribution it draws nothing from the device's random generator.
 pub(super) struct Replay<I>(RefCell<I>);
 
 impl<I> Replay<I> {

@@ -33,7 +33,7 @@ pub enum EnsembleError<Err> {
 /// A snapshot ensemble: copies of the model from the ends of cycles, whose class probabilities are averaged.
 ///
 /// A snapshot is taken after the update that ends a cycle, when the rate is at its minimum. The schedule
-/// [`WarmRestarts::snapshots`](crate::WarmRestarts::snapshots) has one cycle for each snapshot, also if the number of updates
+/// [`WarmRestarts::snapshots`](crate::WarmRestarts::snapshots) has one cycle for each snapshot, even if the number of updates
 /// is not a multiple of the number of snapshots.
 ///
 /// # Examples
@@ -66,7 +66,7 @@ pub enum EnsembleError<Err> {
 #[derive(Debug, Clone)]
 pub struct SnapshotEnsemble<M> {
     pub(super) snapshots: Vec<M>,
-    /// The number of updates when the last snapshot was taken at the end of a cycle.
+    /// The number of updates at the last snapshot that was taken at the end of a cycle.
     pub(super) taken_at: Option<u64>,
 }
 
@@ -83,8 +83,8 @@ impl<M: Clone> SnapshotEnsemble<M> {
         Self::default()
     }
 
-    /// Takes a snapshot if the last update ended a cycle, and returns its number, counted from 0. Called again after the same
-    /// update, it replaces that snapshot.
+    /// Takes a snapshot if the last update ended a cycle, and returns its number, counted from 0. A second call after the
+    /// same update replaces that snapshot.
     pub fn after_update<O, S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M) -> Option<usize> {
         if !optimizer.at_cycle_end() {
             return None;

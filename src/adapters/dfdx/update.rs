@@ -14,7 +14,8 @@ use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
 use crate::training::{Clipping, UpdateFailure, UpdateInPlace};
 
-/// A dfdx optimizer that updates a model in place, dfdx's own or ours: the short form of a bound on [`UpdateInPlace`].
+/// A dfdx optimizer that updates a model in place, dfdx's own or one of this crate. It is a short form for a bound on
+/// [`UpdateInPlace`].
 ///
 /// ```
 /// use cyclic_optim::adapters::dfdx::InPlace;
@@ -125,7 +126,7 @@ where
     #[inline]
     fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
         let result = self.step(|inner| inner.update(module, gradients));
-        // dfdx reports `UnusedParams` after it has moved all other parameters.
+        // dfdx reports `UnusedParams` after it has updated all other parameters.
         if !matches!(result, Err(OptimizerUpdateError::DeviceError(_))) {
             self.finish();
         }

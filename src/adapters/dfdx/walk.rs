@@ -1,7 +1,7 @@
-//! One walk over the tensors of a model, for code that does not care about their shapes.
+//! One walk over the tensors of a model, for code that does not depend on their shapes.
 //!
-//! dfdx shows the tensors of a model to a visitor with a method that is generic in the shape. Here they become trait objects,
-//! so that a closure can look at them.
+//! dfdx passes the tensors of a model to a method of a visitor that is generic in the shape. Here they become trait objects,
+//! so that a closure can take them.
 
 use dfdx::dtypes::{Dtype, Unit};
 use dfdx::nn::tensor_collection::{
@@ -23,9 +23,9 @@ pub(super) trait AnyTensor<E: Dtype, D: Device<E>> {
     fn device(&self) -> &D;
     /// A copy of the numbers.
     fn values(&self) -> Vec<E>;
-    /// What `gradients` holds for this tensor, zeros if there was nothing.
+    /// The gradient of this tensor in `gradients`; one of zeros is created if there is none.
     fn entry<'g>(&self, gradients: &'g mut Gradients<E, D>) -> Result<&'g mut <D as Storage<E>>::Vec, D::Err>;
-    /// A copy of what `gradients` holds for this tensor. It has to be there.
+    /// A copy of the gradient of this tensor in `gradients`, which must exist.
     fn entry_values(&self, gradients: &Gradients<E, D>) -> Vec<E>;
     /// Replaces the numbers.
     fn set(&mut self, values: &[E]);
@@ -33,7 +33,7 @@ pub(super) trait AnyTensor<E: Dtype, D: Device<E>> {
 
 impl<S: Shape, E: Dtype, D: Device<E>> AnyTensor<E, D> for Tensor<S, E, D> {
     fn id(&self) -> UniqueId {
-        // dfdx gives out ids in this form only.
+        // This is the only form in which dfdx returns ids.
         let mut id = UnusedTensors::default();
         id.add(self);
         id.ids[0]
@@ -67,13 +67,13 @@ impl<S: Shape, E: Dtype, D: Device<E>> AnyTensor<E, D> for Tensor<S, E, D> {
     }
 }
 
-/// What a walk meets: a tensor, with whether it is a parameter, or the scalar of a layer.
+/// An item of a walk: a tensor, with a flag that says whether it is a parameter, or a scalar of a layer.
 pub(super) enum Item<T> {
     Tensor { tensor: T, is_parameter: bool },
     Scalar(f64),
 }
 
-/// Shows `look` all tensors and scalars of a model under their names.
+/// Calls `look` with all tensors and scalars of a model and their names.
 pub(super) fn walk<M, E, D, Err>(
     model: &M,
     look: impl FnMut(String, Item<&dyn AnyTensor<E, D>>) -> Result<(), Err>,
@@ -86,7 +86,8 @@ where
     M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut Named(look) }).map(|_| ())
 }
 
-/// Shows `change` all tensors and scalars of a model under their names. A scalar becomes what `change` returns, if anything.
+/// Calls `change` with all tensors and scalars of a model and their names. If `change` returns a value for a scalar,
+/// the scalar gets that value.
 pub(super) fn walk_mut<M, E, D, Err>(
     model: &mut M,
     change: impl FnMut(String, Item<&mut dyn AnyTensor<E, D>>) -> Result<Option<f64>, Err>,
@@ -99,7 +100,7 @@ where
     M::iter_tensors(&mut RecursiveWalker { m: (model, String::new()), f: &mut NamedMut(change) }).map(|_| ())
 }
 
-/// Shows `look` the parameters of a model, in the order of their names but without them: a name takes time to put together.
+/// Calls `look` with the parameters of a model, in the same order but without the names, which take time to build.
 pub(super) fn walk_parameters<M, E, D, Err>(
     model: &M,
     look: impl FnMut(&dyn AnyTensor<E, D>) -> Result<(), Err>,
@@ -198,7 +199,7 @@ where
     }
 }
 
-/// The memory of a gradient or a moment as a slice: on the CPU the very memory, `None` on any other device.
+/// The memory of a gradient or a moment as a slice, without a copy. `None` on any other device than the CPU.
 pub(super) fn as_slice_mut<E: Unit, D: Storage<E>>(memory: &mut D::Vec) -> Option<&mut [E]> {
     (memory as &mut dyn core::any::Any).downcast_mut::<<Cpu as Storage<E>>::Vec>().map(|memory| &mut memory[..])
 }

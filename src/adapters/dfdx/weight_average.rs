@@ -24,11 +24,12 @@ use crate::schedule::Schedule;
 /// average <- average + (model - average) (1 - decay)      exponential: recent models weigh more
 /// ```
 ///
-/// Both begin with the first model itself and calculate in the precision of the model. Add a model at the end of each cycle
-/// ([`after_update`](Self::after_update)) to the one, and after each update ([`add`](Self::add)) to the other.
+/// Both start with a copy of the first model and calculate in the precision of the model. For stochastic weight averaging
+/// add the model at the end of each cycle ([`after_update`](Self::after_update)), for an EMA after each update
+/// ([`add`](Self::add)).
 ///
-/// The statistics of batch normalisation are averaged, too, and are then wrong for the averaged weights. Recompute them with
-/// [`recompute_batch_norm`](super::recompute_batch_norm).
+/// The statistics of batch normalisation are averaged, too, but averaged statistics are wrong for averaged weights.
+/// Recompute them with [`recompute_batch_norm`](super::recompute_batch_norm).
 ///
 /// # Examples
 ///
@@ -55,7 +56,7 @@ pub struct WeightAverage<M, E, D> {
     weighting: Weighting,
     pub(super) average: Option<M>,
     pub(super) models: usize,
-    /// The number of updates when a model was last added at the end of a cycle.
+    /// The number of updates at the last model that was added at the end of a cycle.
     pub(super) taken_at: Option<u64>,
     of: PhantomData<(E, D)>,
 }
@@ -66,17 +67,17 @@ impl<M, E, D> Default for WeightAverage<M, E, D> {
     }
 }
 
-/// How much each model weighs.
+/// The weights of the models in the mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Weighting {
-    /// All the same.
+    /// All models have the same weight.
     Equal,
-    /// Each less than the next.
+    /// Each model has a smaller weight than the next.
     Exponential { decay: f64, warm_up: bool },
 }
 
 impl Weighting {
-    /// The share that the next model gets, if there are `models` in the mean.
+    /// The weight of the next model, if there are `models` in the mean.
     #[expect(clippy::cast_precision_loss, reason = "a count of models")]
     fn share<E: Dtype>(self, models: usize) -> E {
         match self {
@@ -90,7 +91,7 @@ impl Weighting {
 }
 
 impl<M, E, D> WeightAverage<M, E, D> {
-    /// An exponential mean of no models, in which the past weighs `decay`: 0.99 in Keras, 0.999 in PyTorch.
+    /// An empty exponential mean. `decay` is the weight of the past; its default is 0.99 in Keras and 0.999 in PyTorch.
     ///
     /// ```
     /// use cyclic_optim::adapters::dfdx::WeightAverage;
@@ -114,8 +115,8 @@ impl<M, E, D> WeightAverage<M, E, D> {
         Ok(Self { weighting: Weighting::Exponential { decay, warm_up: false }, ..Self::default() })
     }
 
-    /// Begins with a smaller decay, so that the first models are soon forgotten: `min(decay, (1 + n) / (10 + n))` with n models
-    /// in the mean, as TensorFlow's `ExponentialMovingAverage` has it. Does nothing to a mean of equal weights.
+    /// Begins with a smaller decay, so that the first models soon lose their weight: `min(decay, (1 + n) / (10 + n))` with n
+    /// models in the mean, as in TensorFlow's `ExponentialMovingAverage`. Has no effect on a mean of equal weights.
     #[must_use]
     pub fn with_warm_up(mut self) -> Self {
         if let Weighting::Exponential { warm_up, .. } = &mut self.weighting {
@@ -124,26 +125,26 @@ impl<M, E, D> WeightAverage<M, E, D> {
         self
     }
 
-    /// Whether recent models weigh more.
+    /// Whether recent models have more weight.
     #[cfg(feature = "checkpoint")]
     pub(super) fn is_exponential(&self) -> bool {
         self.weighting != Weighting::Equal
     }
 }
 
-/// The losses of an averaged model and of its parts.
+/// The losses of an averaged model and of the models it was made of.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Verdict {
     /// The loss of the average.
     pub average: f64,
-    /// The losses of the parts.
+    /// The losses of the models.
     pub parts: Vec<f64>,
 }
 
 impl Verdict {
-    /// Whether the loss of the average is above the mean loss of its parts, or NaN. A part with a loss of NaN counts as
-    /// infinite.
+    /// Whether the loss of the average is NaN, or above the mean loss of the models. A model with a loss of NaN counts
+    /// as one with an infinite loss.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a count of models")]
     pub fn hurts(&self) -> bool {
@@ -153,7 +154,7 @@ impl Verdict {
 }
 
 impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M, E, D> {
-    /// A mean of no models.
+    /// An empty mean, in which all models will have the same weight.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -212,7 +213,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
         optimizer: &CyclicOptimizer<O, S>,
         model: &M,
     ) -> Result<bool, D::Err> {
-        // After a refused update this is called again for the same one.
+        // After a refused update this is called again for the same update.
         let take = optimizer.at_cycle_end() && self.taken_at != Some(optimizer.iterations());
         if take {
             self.add(model)?;
@@ -237,7 +238,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
     ///
     /// # Errors
     ///
-    /// There are no parts, or there is no mean yet.
+    /// `models` is empty, or there is no mean yet.
     pub fn verdict(&self, parts: &[M], mut loss: impl FnMut(&M) -> f64) -> Result<Verdict, ConfigError> {
         let average = self.average.as_ref().filter(|_| !parts.is_empty());
         let average = average.ok_or(ConfigError::Empty { field: "parts" })?;

@@ -9,8 +9,8 @@ use crate::adapters::dfdx::{Elementwise, Rule, Setting};
 use crate::checkpoint::{SavedOptimizer, Steps};
 use crate::hyper::Hyper;
 
-/// An optimizer of dfdx that can be saved: every [`Elementwise`] one, so also a [`Rule`] of your own. Implement it for an
-/// optimizer that is no such rule, and it is saved in the same way.
+/// An optimizer for dfdx that can be saved. Every [`Elementwise`] optimizer can, also with a [`Rule`] of your own. For an
+/// optimizer that is not made of a rule, implement this trait.
 ///
 /// dfdx's own optimizers cannot be saved, because their moments are private:
 ///
@@ -27,7 +27,7 @@ pub trait Saved<E: Dtype, D: Storage<E>>: SavedOptimizer + Clone {
     /// The names of the moments.
     const MOMENTS: &'static [&'static str];
 
-    /// The moments, as many as there are names. A parameter that has none yet counts as zeros.
+    /// The moments, one for each name. A parameter without moments counts as one whose moments are zeros.
     fn moments(&self) -> Vec<&Gradients<E, D>>;
 
     /// The parameters that the last update has visited; none before the first update.
@@ -38,8 +38,8 @@ pub trait Saved<E: Dtype, D: Storage<E>>: SavedOptimizer + Clone {
         self.steps().complete
     }
 
-    /// The same hyper-parameters with another state. There are as many `moments` as names, and `updated` are the parameters
-    /// of the model that it will update.
+    /// An optimizer with the same hyper-parameters and another state. There is one of `moments` for each name, and
+    /// `updated` are the parameters of the model that it will update.
     #[must_use]
     fn with_state(&self, steps: Steps, moments: Vec<Gradients<E, D>>, updated: Vec<UniqueId>) -> Self;
 }

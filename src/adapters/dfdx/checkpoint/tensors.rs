@@ -14,7 +14,7 @@ use super::{CheckpointDtype, Saved};
 use crate::adapters::dfdx::walk::{AnyTensor, Item, walk, walk_mut, write_entry};
 use crate::checkpoint::{CheckpointError, MODEL, OPTIMIZER, SavedModel, SavedTensors, SavedWith, Steps, Tensors};
 
-/// dfdx as the framework of a checkpoint, with numbers of type `E` on a device `D`.
+/// A marker type: dfdx as the framework of a checkpoint, with numbers of type `E` on a device `D`.
 ///
 /// The tensors of the model must be contiguous, as those of dfdx's modules are.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ where
     fn save_run(&self, model: &M, tensors: &mut Tensors) -> Result<(), CheckpointError> {
         let complete = self.has_all_moments();
         let moments = O::MOMENTS.iter().copied().zip(self.moments());
-        // A moment that does not exist yet starts at zeros, which can only be added to a copy.
+        // A moment that does not exist yet counts as zeros. To create those, a mutable copy is needed.
         let moments = moments
             .map(|(name, moments)| (name, if complete { Cow::Borrowed(moments) } else { Cow::Owned(moments.clone()) }));
         save(MODEL, model, moments.collect(), self.updated(), tensors)
@@ -139,7 +139,7 @@ where
             Item::Scalar(value) => return tensors.push(key, &[], &[value]),
             Item::Tensor { tensor, is_parameter } => (tensor, is_parameter),
         };
-        // Its moments would be zeros, and nobody would notice.
+        // Its moments would become zeros without an error.
         if is_parameter && !moments.is_empty() && !updated.is_empty() && !updated.contains(&tensor.id()) {
             return Err(wrong(&key, "is not a parameter of the model that the optimizer has updated"));
         }
@@ -169,7 +169,7 @@ mod tests {
         CyclicOptimizer::new(adam, Constant::new(0.1).unwrap())
     }
 
-    /// Moments come back bit for bit, whatever they are, and the device's generator is left alone.
+    /// Moments are restored bit for bit, whatever their values, and the device's random generator is not used.
     #[test]
     fn odd_moments_come_back_bit_for_bit() {
         let odd = [f32::NAN, f32::from_bits(0x7fa0_0001), -0.0, f32::MIN_POSITIVE / 8.0, f32::NEG_INFINITY, 1.0];
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(drawn.array(), expected.array());
     }
 
-    /// Moments of another model than the one that was updated would be zeros.
+    /// Moments of another model than the one that was updated would become zeros.
     #[test]
     fn an_optimizer_is_saved_with_its_own_model() {
         let device = Cpu::default();
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(error, "tensor model. is not a parameter of the model that the optimizer has updated");
     }
 
-    /// What a device says stays the source of the error.
+    /// The error of the device is the source of the checkpoint's error.
     #[test]
     fn a_device_error_keeps_its_source() {
         let error = device(dfdx::tensor::CpuError::OutOfMemory);

@@ -7,7 +7,7 @@ use super::Elementwise;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
-/// Adadelta: the step is the gradient in units of the steps made so far, so a rate of 1 is the natural one.
+/// Adadelta: the step is scaled by the size of the steps so far, so the usual rate is 1.
 ///
 /// # Formula
 ///
@@ -50,7 +50,7 @@ pub struct AdadeltaConfig {
     pub lr: f64,
     /// How much of the mean squares is kept at each update. Defaults to 0.9.
     pub rho: f64,
-    /// Makes the first steps possible. Defaults to 1e-6.
+    /// Keeps the first steps from being 0, and the division finite. Defaults to 1e-6.
     pub eps: f64,
     /// The weight decay, L2 or decoupled. Defaults to none.
     pub weight_decay: Option<WeightDecay>,

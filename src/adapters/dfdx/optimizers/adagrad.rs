@@ -7,7 +7,7 @@ use super::Elementwise;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
-/// Adagrad: each number has a rate of its own, which falls with the squares of its gradients so far.
+/// Adagrad: each number has a rate of its own, which falls with the sum of the squares of its gradients so far.
 ///
 /// # Formula
 ///
@@ -16,8 +16,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr g / (sqrt(s) + eps)
 /// ```
 ///
-/// Rule and defaults are those of PyTorch 2.15 without its `lr_decay`: the schedule says how the rate falls. Keras starts `s` at
-/// 0.1 and divides by `sqrt(s + eps)`. There is no momentum to cycle.
+/// Rule and defaults are those of PyTorch 2.15 without its `lr_decay`, because the schedule determines how the rate falls. Keras
+/// starts `s` at 0.1 and divides by `sqrt(s + eps)`. There is no momentum to cycle.
 ///
 /// # Examples
 ///

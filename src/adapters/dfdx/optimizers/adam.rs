@@ -20,10 +20,10 @@ use crate::hyper::Hyper;
 /// p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 /// ```
 ///
-/// The momentum that a schedule cycles is beta1. The bias correction uses the current beta1, as in dfdx and PyTorch, so a
-/// falling beta1 makes the first steps of a run somewhat smaller;
-/// [`with_exact_bias_correction`](Elementwise::with_exact_bias_correction) mends that. The count t stops at `i32::MAX`, where the correction has
-/// long been 1.
+/// The momentum that a schedule cycles is beta1. The bias correction uses the current beta1, as in dfdx and PyTorch, so
+/// a falling beta1 makes the first steps of a run somewhat smaller.
+/// [`with_exact_bias_correction`](Elementwise::with_exact_bias_correction) corrects that. The count t stops at
+/// `i32::MAX`, where the correction has long been 1.
 ///
 /// # Examples
 ///
@@ -53,7 +53,7 @@ pub struct Constants<F> {
     lr: F,
     beta1: F,
     beta2: F,
-    /// What the first moment is multiplied by to correct its bias, and the second.
+    /// The factors that correct the bias of the first and of the second moment.
     corrections: [F; 2],
     eps: F,
 }
@@ -102,7 +102,8 @@ impl Rule for AdamConfig {
         self.weight_decay
     }
 
-    /// In small numbers, setting out counts. In large ones memory is the limit, and dfdx's own kernel passes over less of it.
+    /// For small parameters the set-up of our loop costs more. For large ones memory is the limit, and dfdx's own
+    /// kernel reads and writes less of it.
     fn prefers_device(&self, numbers: usize) -> bool {
         !(512..=65_536).contains(&numbers) || cfg!(target_feature = "avx2")
     }

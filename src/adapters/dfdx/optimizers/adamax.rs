@@ -85,7 +85,7 @@ impl Rule for AdamaxConfig {
     fn step<F: Real>(constants: &Constants<F>, g: F, [m, u, _]: [&mut F; SLOTS]) -> F {
         let Constants { lr, beta1, beta2, eps } = *constants;
         *m = beta1 * *m + (F::one() - beta1) * g;
-        // Not `max`, which would hide a NaN.
+        // Not `f64::max`, which would hide a NaN.
         let (kept, new) = (beta2 * *u, g.abs() + eps);
         *u = if kept > new { kept } else { new };
         lr * *m / *u

@@ -23,7 +23,7 @@ pub(super) struct Assignment {
     group: Vec<Option<usize>>,
     /// The first prefix that none of their names begins with.
     unknown: Option<String>,
-    /// Kept for its memory.
+    /// Kept only to reuse its memory.
     seen: Vec<UniqueId>,
 }
 
@@ -32,7 +32,7 @@ impl Assignment {
         Self { groups, ..Self::default() }
     }
 
-    /// Looks the parameters of a model up by name, unless they are those of the last time.
+    /// Looks up the parameters of a model by name, unless they are the same as in the last call.
     ///
     /// # Errors
     ///

@@ -5,10 +5,11 @@ use crate::hyper::Hyper;
 
 /// A rule that divides its first moment by `1 - beta1^t` to correct its bias.
 ///
-/// That is exact for a constant beta1 only. Under a scheduled one the exact divisor is `1 - P`, with P the product of the beta1
-/// of all updates. [`Elementwise::with_exact_bias_correction`](super::Elementwise::with_exact_bias_correction) switches it on.
+/// That is exact only for a constant beta1. For a scheduled beta1 the exact divisor is `1 - P`, where P is the product of the
+/// beta1 of all updates. [`Elementwise::with_exact_bias_correction`](super::Elementwise::with_exact_bias_correction) switches
+/// it on.
 pub trait BiasCorrected: Rule {
-    /// The same hyper-parameters with a step that is `factor` times as long. A decoupled weight decay stays what it is.
+    /// The same hyper-parameters, with a step that is `factor` times as long. A decoupled weight decay must not change.
     #[must_use]
     fn with_longer_step(&self, factor: f64) -> Self;
 }
@@ -19,7 +20,7 @@ pub(in crate::adapters::dfdx) struct BetaProduct {
     /// The beta1 of the last `count` updates.
     beta: f64,
     count: i32,
-    /// The product of all before.
+    /// The product of all earlier ones.
     before: f64,
 }
 
@@ -29,19 +30,19 @@ impl BetaProduct {
         Self { beta, count: i32::try_from(updates).unwrap_or(i32::MAX), before: 1.0 }
     }
 
-    /// As it is saved.
+    /// The form in which it is saved.
     #[cfg(feature = "checkpoint")]
     pub(in crate::adapters::dfdx) fn parts(self) -> (f64, f64, i32) {
         (self.before, self.beta, self.count)
     }
 
-    /// As it was saved.
+    /// Reads the form in which it was saved.
     #[cfg(feature = "checkpoint")]
     pub(in crate::adapters::dfdx) fn of_parts((before, beta, count): (f64, f64, i32)) -> Self {
         Self { beta, count, before }
     }
 
-    /// Takes the beta1 of one more update.
+    /// Multiplies by the beta1 of one more update.
     fn take(&mut self, beta: f64) {
         if beta == self.beta {
             self.count = self.count.saturating_add(1);
@@ -50,8 +51,8 @@ impl BetaProduct {
         }
     }
 
-    /// `(1 - beta^t) / (1 - P)`: what the step of update t is multiplied by. With a constant beta1 both are the same number,
-    /// so it is exactly 1.
+    /// `(1 - beta^t) / (1 - P)`, the factor for the step of update t. With a constant beta1 both are the same number, so the
+    /// factor is exactly 1.
     fn factor(&self, updates: u64) -> f64 {
         let power = i32::try_from(updates).unwrap_or(i32::MAX);
         (1.0 - self.beta.powi(power)) / (1.0 - self.before * self.beta.powi(self.count))

@@ -1,10 +1,11 @@
 //! Rules on the CPU: one loop over parameter, gradient and states, compiled for the processor's widest instructions.
 //!
-//! dfdx lends out the memory of gradients and states, but not that of a parameter. So there are two ways:
+//! dfdx lets other crates borrow the memory of gradients and states, but not that of a parameter. So there are two
+//! ways:
 //!
 //! - A small parameter is copied out, updated and copied back.
-//! - Copying a large one takes too long. Its step is written over the gradient, whose memory becomes a tensor for as long as
-//!   dfdx subtracts it.
+//! - Copying a large one takes too long. So its step is written over the gradient, and the memory of the gradient becomes a
+//!   tensor, which dfdx subtracts from the parameter.
 //!
 //! Both give the same bits.
 
@@ -24,7 +25,7 @@ use crate::training::wide::{Kernel, run};
 /// Larger parameters are not copied. With 100,000 numbers both ways take the same time.
 const COPIED: usize = 65_536;
 
-/// What is done to each number beside the rule.
+/// What is done to each number besides the rule.
 #[derive(Clone, Copy)]
 pub(super) struct Around {
     pub(super) clipping: Clipping,
@@ -32,13 +33,13 @@ pub(super) struct Around {
     pub(super) lr: f64,
 }
 
-/// What is kept from one update to the next to save time. A copy starts empty.
+/// What is kept from one update to the next to save time. A clone starts empty.
 pub(super) struct Scratch<E> {
     /// A parameter that was copied out.
     copied: Vec<E>,
     /// A device that keeps the memory of its dropped tensors, so that it can be taken back.
     keeping: Option<Cpu>,
-    /// Whether the numbers of a large parameter lie in memory in the order of its axes.
+    /// Whether the numbers of a large parameter are in memory in the order of its axes.
     in_order: BTreeMap<UniqueId, bool>,
 }
 
@@ -96,7 +97,7 @@ impl<'a, F: Real, S: Shape> Parts<'a, F, S> {
     ) -> Result<(), CpuError> {
         let Self { parameter, id, gradient, state } = self;
         let numbers = gradient.len();
-        // The rule needs the parameter then.
+        // With L2 weight decay, the step depends on the parameter.
         let l2 = matches!(around.weight_decay, Some(WeightDecay::L2(_)));
         if numbers <= COPIED || l2 || !scratch.lies_in_order(parameter, id, numbers)? {
             scratch.copied.resize(numbers, F::zero());
@@ -130,8 +131,9 @@ impl<F: Real> Scratch<F> {
         Ok(self.keeping.get_or_insert_default())
     }
 
-    /// Whether the numbers of a parameter lie in memory in the order of its axes. dfdx subtracts only tensors that lie alike,
-    /// and says of none how it lies. So numbers are written in order, and read along the axes. An id has one order for ever.
+    /// Whether the numbers of a parameter are in memory in the order of its axes. dfdx subtracts only tensors with the same
+    /// memory layout, and does not reveal the layout. So this writes ascending numbers into the memory of a gradient, and
+    /// reads them along the axes. The layout of an id never changes.
     fn lies_in_order<S: Shape>(
         &mut self,
         parameter: &Tensor<S, F, Cpu>,
@@ -151,10 +153,10 @@ impl<F: Real> Scratch<F> {
 }
 
 impl<E> Scratch<E> {
-    /// Forgets what the keeping device has noted of the memory that was taken back.
+    /// Clears the cache of the keeping device, whose memory was taken back.
     pub(super) fn end_of_update(&mut self) {
         if let Some(keeping) = &self.keeping {
-            // It fails on no CPU.
+            // This does not fail on a CPU.
             let _ = keeping.try_empty_cache();
         }
     }
@@ -178,7 +180,7 @@ impl<R: Rule, F: Real> Kernel for Loop<'_, R, F> {
         let Self { constants, around: Around { clipping, weight_decay, lr }, gradient, parameter, state } = self;
         let Some(clipper) = clipping.of::<F>() else { return };
         let numbers = |decay| Numbers::<R, F> { constants, clipper, decay };
-        // What there is of weight decay is a constant of the loop's type.
+        // The kind of weight decay is a constant parameter of the loop, so that the loop has no condition for it.
         match (parameter, weight_decay) {
             (None, _) => numbers(F::zero()).steps(gradient, state),
             (Some(parameter), None) => numbers(F::zero()).update::<NO_DECAY>(parameter, gradient, state),
@@ -196,14 +198,14 @@ const NO_DECAY: u8 = 0;
 const L2: u8 = 1;
 const DECOUPLED: u8 = 2;
 
-/// What an update has to know of each number.
+/// What the loop needs besides the slices.
 struct Numbers<R: Rule, F: Real> {
     constants: R::Constants<F>,
     clipper: Clipper<F>,
     decay: F,
 }
 
-/// One loop for each number of states, each with as many slices.
+/// One loop for each possible number of states, with that many slices.
 macro_rules! for_each_number {
     ($count:expr, $gradient:ident, $states:ident, |$i:ident, $slots:ident| $body:block) => {
         let [a, b, c] = $states;

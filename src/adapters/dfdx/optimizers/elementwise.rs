@@ -22,13 +22,13 @@ use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::training::Clipping;
 use crate::training::wide::run;
 
-/// An optimizer that applies a [`Rule`] to each number of a model. It needs no model, is `Send`, and its whole state can be
-/// saved. [`Adam`](super::Adam), [`Sgd`](super::Sgd) and the others are names for it with their rules; [`Rule`] shows one of a
-/// user's own.
+/// An optimizer that applies a [`Rule`] to each number of a model. It can be made without a model, it is `Send`, and its whole
+/// state can be saved. [`Adam`](super::Adam), [`Sgd`](super::Sgd) and the others are aliases for it with their rules. [`Rule`]
+/// has an example of a rule of your own.
 ///
 /// Number type and device are inferred at the first update. On the CPU a parameter of `f32` or `f64` is updated in one loop,
-/// which also clips and zeroes the gradient. Half precision is calculated in `f32`. On other devices the rules that dfdx has,
-/// too, are its own kernels; all others work on copies in the host's memory, which takes far longer.
+/// which also clips and zeroes the gradient. Half precision is calculated in `f32`. On other devices, Adam, AdamW, Sgd and
+/// RMSprop use dfdx's kernels. All other rules work there on copies in the host's memory, which is much slower.
 #[derive(Debug, Clone)]
 pub struct Elementwise<R, E = f32, D: Storage<E> = Cpu> {
     /// The hyper-parameters. Each update reads them.
@@ -71,12 +71,12 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
         }
     }
 
-    /// Corrects the bias of the first moment exactly, also under a momentum that is scheduled.
+    /// Corrects the bias of the first moment exactly, even if beta1 is scheduled.
     ///
-    /// Each step is multiplied by `(1 - beta1^t) / (1 - P)`, with P the product of the beta1 of all updates so far. Under a
-    /// constant beta1 that is exactly 1, and the bits are those without the option. Rate and momentum that are reported stay
-    /// those of the schedule, and so does a decoupled weight decay. The difference lies in the first updates of a run: up to
-    /// a fifth of a step where beta1 falls.
+    /// Each step is multiplied by `(1 - beta1^t) / (1 - P)`, where P is the product of the beta1 of all updates so far. With
+    /// a constant beta1 that factor is exactly 1, and the result has the same bits as without the option. The option changes
+    /// neither the reported rate and momentum nor a decoupled weight decay. It matters in the first updates of a run: up to
+    /// a fifth of a step if beta1 falls.
     ///
     /// ```
     /// use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, OneCycle};
@@ -96,7 +96,7 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
         self
     }
 
-    /// Takes over what is no state: groups and options.
+    /// Takes over everything that is not state: groups and options.
     #[cfg(feature = "checkpoint")]
     pub(in crate::adapters::dfdx) fn with_options_of(mut self, other: &Self) -> Self {
         self.assignment = Assignment::new(other.assignment.groups.clone());
@@ -110,7 +110,7 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
         self.assignment.groups.iter().any(Group::is_frozen)
     }
 
-    /// Puts together what the coming update uses for each group.
+    /// Computes the hyper-parameters of each group for the next update.
     fn make_plan(&mut self) {
         self.plan.clear();
         if let Some(exact_bias) = &mut self.exact_bias {
@@ -122,7 +122,7 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
         for (rate, weight_decay) in core::iter::once((1.0, 1.0)).chain(factors) {
             let mut cfg = self.cfg.clone();
             for (hyper, factor) in [(Hyper::LearningRate, rate), (Hyper::WeightDecay, weight_decay)] {
-                // Nothing is set that the rule does not have.
+                // A hyper-parameter that the rule does not have is skipped.
                 let _ = cfg.get(hyper).map(|value| cfg.set(hyper, value * factor));
             }
             self.plan.push(match &self.exact_bias {
@@ -153,7 +153,7 @@ impl<R: Rule, E, D: Storage<E>> Hyperparameters for Elementwise<R, E, D> {
     fn set_groups(&mut self, groups: &Groups) -> Result<(), NoGroups> {
         if self.assignment.groups != *groups {
             self.assignment = Assignment::new(groups.clone());
-            // A parameter that has thawed needs a gradient.
+            // A parameter that is no longer frozen needs a gradient.
             self.complete = false;
         }
         Ok(())
@@ -161,9 +161,9 @@ impl<R: Rule, E, D: Storage<E>> Hyperparameters for Elementwise<R, E, D> {
 }
 
 impl<R: Rule, M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D, E> for Elementwise<R, E, D> {
-    /// Updates from borrowed gradients. Code outside of dfdx can only read a copy of them.
+    /// Updates from borrowed gradients. Code outside of dfdx cannot borrow their entries, so this works on a copy.
     fn update(&mut self, module: &mut M, gradients: &Gradients<E, D>) -> Result<(), OptimizerUpdateError<D::Err>> {
-        // A prefix without a parameter has no effect here: dfdx's error has no room for it.
+        // A prefix that fits no parameter has no effect here, because dfdx's error type cannot report it.
         let _ = self.resolve_groups(module);
         let missing = self.missing(module, gradients)?;
         self.sweep(module, &mut gradients.clone(), &missing, Clipping::NONE, false)?;
@@ -172,7 +172,7 @@ impl<R: Rule, M: TensorCollection<E, D>, E: Dtype, D: Device<E>> Optimizer<M, D,
 }
 
 impl<R: Rule, E: Dtype, D: Device<E>> Elementwise<R, E, D> {
-    /// Clips, updates in place and leaves the gradients as dfdx's `zero_grads` would.
+    /// Clips, updates in place, and leaves the gradients in the state in which dfdx's `zero_grads` would leave them.
     pub(in crate::adapters::dfdx) fn clip_and_update<M: TensorCollection<E, D>>(
         &mut self,
         module: &mut M,
@@ -252,9 +252,9 @@ struct Sweep<'a, R, E: Dtype, D: Device<E>> {
     clipping: Clipping,
     /// Whether the gradients are wanted as zeros afterwards.
     zero: bool,
-    /// The place of the present parameter's hyper-parameters in the plan.
+    /// The index of the present parameter's hyper-parameters in the plan.
     planned: usize,
-    /// The parameters that have been visited. (dfdx gives out a tensor's id in this form only.)
+    /// The parameters that have been visited. (This is the only form in which dfdx returns the id of a tensor.)
     seen: UnusedTensors,
 }
 
@@ -314,7 +314,7 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
         }
         let cfg = self.cfg();
         if TypeId::of::<D>() == TypeId::of::<Cpu>() && !cfg.prefers_device(HasShape::shape(parameter).num_elements()) {
-            // One of them at most is compiled.
+            // At most one of the two is compiled.
             let updated = match TypeId::of::<E>() {
                 number if number == TypeId::of::<f32>() => self.on_cpu::<f32, S>(parameter, id)?,
                 number if number == TypeId::of::<f64>() => self.on_cpu::<f64, S>(parameter, id)?,
@@ -345,7 +345,7 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
         parameter.device().try_fill_with_zeros(self.gradients.get_or_alloc_mut(parameter)?)
     }
 
-    /// Fills in what the states of a parameter start as.
+    /// Sets the start values of the states of a parameter.
     fn begin(&mut self, parameter: &dyn AnyTensor<E, D>) -> Result<(), D::Err> {
         for (start, state) in self.optimizer.cfg.start().into_iter().zip(&mut self.optimizer.state) {
             if start != 0.0 {
@@ -361,7 +361,7 @@ impl<R: Rule, E: Dtype, D: Device<E>> Sweep<'_, R, E, D> {
         Around { clipping, weight_decay: cfg.weight_decay(), lr: cfg.get(Hyper::LearningRate).unwrap_or_default() }
     }
 
-    /// Updates a parameter of numbers of type `F` on the CPU. Says whether it is one.
+    /// Updates the parameter if it is one of numbers of type `F` on the CPU. Returns whether it is.
     #[inline]
     fn on_cpu<F: Real, S: Shape>(&mut self, parameter: &mut Tensor<S, E, D>, id: UniqueId) -> Result<bool, D::Err> {
         let around = self.around(self.clipping);

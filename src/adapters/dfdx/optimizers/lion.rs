@@ -17,8 +17,8 @@ use crate::hyper::Hyper;
 /// ```
 ///
 /// Rule and defaults are those of the authors' own implementation; optax has the same rule with a weight decay of 0.001. Every
-/// number moves by the rate, so a good rate is 3 to 10 times smaller than Adam's, and the weight decay that goes with it as many
-/// times larger. The momentum that a schedule cycles is beta1.
+/// number changes by the rate at each update, so a good rate is 3 to 10 times smaller than for Adam. The weight decay should be
+/// larger by the same factor. The momentum that a schedule cycles is beta1.
 ///
 /// # Examples
 ///
@@ -82,7 +82,7 @@ impl Rule for LionConfig {
         let Constants { lr, beta1, beta2 } = *constants;
         let mean = beta1 * *m + (F::one() - beta1) * g;
         *m = beta2 * *m + (F::one() - beta2) * g;
-        // Not `signum`, for which 0 is positive. A NaN stays one.
+        // Not `signum`, which returns 1 for 0. A NaN stays NaN.
         let below = if mean < F::zero() { -lr } else { mean };
         if mean > F::zero() { lr } else { below }
     }

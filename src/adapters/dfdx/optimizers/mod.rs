@@ -1,6 +1,6 @@
 //! Our optimizers, one file for each rule.
 //!
-//! A new rule is one file here, two lines below, and one in the list of `hyper.rs`.
+//! A new rule needs a file here, two lines below, and one line in the list of `hyper.rs`.
 
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
 

@@ -20,7 +20,7 @@ use crate::numeric;
 /// ```
 ///
 /// Rule, momentum schedule and defaults are those of PyTorch 2.15. Keras 3 has the same schedule, and a rate of 0.001. The momentum
-/// that a schedule cycles is beta1; each `mu` is made of the beta1 of its update. The product is saved with the run.
+/// that a schedule cycles is beta1; each `mu` depends on the beta1 of its update. The product of all `mu` is saved with the run.
 ///
 /// # Examples
 ///

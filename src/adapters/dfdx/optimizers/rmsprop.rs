@@ -25,8 +25,8 @@ use crate::hyper::Hyper;
 /// # Differences from PyTorch
 ///
 /// PyTorch's `s` starts at 0, and its update is `lr g / (sqrt(s) + eps)`; its default `alpha` is 0.99, dfdx's 0.9. So small gradients
-/// move a parameter less here, and the more so the smaller they are. No option makes the two equal. With `lr` 0.01, `alpha` 0.9, `eps`
-/// 1e-8 and the same gradient 200 times, a parameter has moved by
+/// change a parameter less here, and the difference grows as they get smaller. No option makes the two equal. With `lr` 0.01, `alpha`
+/// 0.9, `eps` 1e-8 and the same gradient 200 times, a parameter has moved by
 ///
 /// | gradient | here | PyTorch 2.15 |
 /// |---|---|---|
@@ -118,8 +118,8 @@ impl Rule for RMSpropConfig {
         [0.0, 1.0, 0.0]
     }
 
-    /// dfdx's own kernel is as fast as the processor can divide and take roots. In small numbers, setting out counts; in large
-    /// ones, copying the parameter.
+    /// dfdx's own kernel is limited only by the processor's divisions and square roots. For small parameters the set-up of our
+    /// loop costs more, and for large ones the copy of the parameter.
     fn prefers_device(&self, numbers: usize) -> bool {
         !(512..=2048).contains(&numbers) || cfg!(target_feature = "avx2")
     }

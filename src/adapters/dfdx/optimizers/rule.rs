@@ -1,4 +1,4 @@
-//! What a rule is: one function over slices.
+//! The trait of an optimizer's rule: one function from a gradient to a step.
 
 use core::fmt::Debug;
 
@@ -43,12 +43,12 @@ impl Real for f64 {
 pub struct Update {
     /// The number of the update, counted from 1.
     pub number: u64,
-    /// What [`Rule::carry`] has made of the number that the rule carries.
+    /// The number that [`Rule::carry`] has returned.
     pub carried: f64,
 }
 
 impl Update {
-    /// The number as `powi` takes it. It stops at `i32::MAX`, where every bias correction has long been 1.
+    /// The number in the type that `powi` takes. It stops at `i32::MAX`, where every bias correction has long been 1.
     #[must_use]
     pub fn power(self) -> i32 {
         i32::try_from(self.number).unwrap_or(i32::MAX)
@@ -59,7 +59,7 @@ impl Update {
     }
 }
 
-/// A value by which a checkpoint tells hyper-parameters apart. `From` makes it of numbers, options, texts and flags.
+/// The value of a hyper-parameter in a checkpoint. `From` makes it from numbers, options, texts and flags.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Setting {
@@ -104,8 +104,8 @@ impl<T: Into<Setting>> From<Option<T>> for Setting {
     }
 }
 
-/// A rule of an optimizer: how a gradient becomes a step. [`Elementwise`](super::Elementwise) makes an optimizer of it, for
-/// models of any number type on any device.
+/// The rule of an optimizer: how a gradient becomes a step. [`Elementwise`](super::Elementwise) makes an optimizer from it,
+/// for models of any number type on any device.
 ///
 /// The type that implements it holds the hyper-parameters. Everything else is the same for all rules:
 ///
@@ -119,7 +119,7 @@ impl<T: Into<Setting>> From<Option<T>> for Setting {
 ///
 /// # Examples
 ///
-/// The sign of the gradient (signSGD), which can be scheduled, clipped, grouped and saved as any other:
+/// The sign of the gradient (signSGD). Like every rule, it can be scheduled, clipped, grouped and saved:
 ///
 /// ```
 /// use cyclic_optim::adapters::dfdx::{Elementwise, Real, Rule, SLOTS, Setting, Update};
@@ -167,11 +167,11 @@ impl<T: Into<Setting>> From<Option<T>> for Setting {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Rule: Hyperparameters + Clone + Debug + Send + 'static {
-    /// The name of the rule in checkpoints. A run is only restored to an optimizer of the same kind.
+    /// The name of the rule in checkpoints. A run is restored only to an optimizer of the same kind.
     const KIND: &'static str;
 
-    /// The names of what the rule keeps for each number of a parameter, such as a velocity; at most [`SLOTS`]. Each begins as
-    /// zeros, unless [`start`](Self::start) says otherwise.
+    /// The names of the states that the rule keeps for each number of a parameter, such as a velocity; at most [`SLOTS`].
+    /// Each starts at 0, unless [`start`](Self::start) returns another value.
     const STATE: &'static [&'static str];
 
     /// What [`step`](Self::step) needs to know of an update: the hyper-parameters as numbers of type `F`.
@@ -180,11 +180,11 @@ pub trait Rule: Hyperparameters + Clone + Debug + Send + 'static {
     /// The constants of an update.
     fn constants<F: Real>(&self, update: Update) -> Self::Constants<F>;
 
-    /// The step of one number of a parameter, which will be subtracted from it, and the next values of its states. States
-    /// beyond [`STATE`](Self::STATE) are not kept.
+    /// The step, which will be subtracted from a number of a parameter, and the next values of the states of this number.
+    /// States beyond those in [`STATE`](Self::STATE) are not kept.
     ///
-    /// Mark it `#[inline(always)]`: then the loop over all numbers is compiled for the processor's widest instructions. A
-    /// condition on `constants` alone is decided once, outside of the loop.
+    /// Mark it `#[inline(always)]`, so that the loop over all numbers is compiled for the processor's widest
+    /// instructions. The compiler moves a condition that depends only on `constants` out of the loop.
     fn step<F: Real>(constants: &Self::Constants<F>, gradient: F, state: [&mut F; SLOTS]) -> F;
 
     /// The hyper-parameters that a checkpoint saves and compares, by name. A learning rate called `lr` and a momentum called
@@ -196,26 +196,26 @@ pub trait Rule: Hyperparameters + Clone + Debug + Send + 'static {
         None
     }
 
-    /// What the states begin as for the parameters of the first update, slot by slot. States that come into being later begin
-    /// as zeros.
+    /// The start values of the states for parameters that take part in the first update, in the order of
+    /// [`STATE`](Self::STATE). The states of parameters that join later start at 0.
     fn start(&self) -> [f64; SLOTS] {
         [0.0; SLOTS]
     }
 
-    /// A number that is carried from update to update and saved: 1 before the first update. Called once for each update,
-    /// with the number before it. The default leaves it alone.
+    /// Returns a number that is carried from update to update and saved. Called once for each update with the number of
+    /// the update before, which is 1 at first. The default returns it unchanged.
     fn carry(&self, update: Update) -> f64 {
         update.carried
     }
 
-    /// Whether [`on_device`](Self::on_device) is the fastest way on the CPU for a parameter of so many numbers.
+    /// Whether [`on_device`](Self::on_device) is the fastest way on the CPU for a parameter of this many numbers.
     fn prefers_device(&self, numbers: usize) -> bool {
         let _ = numbers;
         false
     }
 
-    /// Makes the update with the device's own functions, weight decay included. `None`, the default, if there are none: then
-    /// [`step`](Self::step) does it, for devices other than the CPU on a copy.
+    /// Makes the update with the device's own functions, including weight decay. The default returns `None`, which means
+    /// that there are none. Then [`step`](Self::step) makes the update, on devices other than the CPU on a copy.
     fn on_device<S: Shape, E: Dtype, D: Device<E>>(
         &self,
         update: Update,
@@ -228,9 +228,9 @@ pub trait Rule: Hyperparameters + Clone + Debug + Send + 'static {
     }
 }
 
-/// The hyper-parameters of a config as places, to read and to write. Each rule says in its file which ones it has.
+/// Mutable references to the hyper-parameters of a config. Each rule defines in its file which ones it has.
 pub(super) trait Fields: Copy {
-    /// The place of a hyper-parameter; `None` if the rule does not have it or it is switched off.
+    /// A reference to a hyper-parameter; `None` if the rule does not have it or it is switched off.
     fn field(&mut self, hyper: Hyper) -> Option<&mut f64>;
 }
 

@@ -20,8 +20,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr (g + momentum v)      Nesterov
 /// ```
 ///
-/// The rate is outside of the velocity, as in PyTorch: a new rate acts on the whole velocity at once. (In Keras the velocity
-/// contains the old rates, so its runs differ under any schedule.)
+/// As in PyTorch, the velocity does not contain the rate, so a new rate acts on the whole velocity at once. (In Keras the
+/// velocity contains the earlier rates, so its runs differ under any schedule.)
 ///
 /// # Examples
 ///
@@ -70,7 +70,7 @@ impl Rule for SgdConfig {
         }
     }
 
-    /// Every number takes the same way, so that the loop can be made of wide instructions.
+    /// No branch depends on a number, so that the loop can be vectorised.
     #[inline(always)]
     fn step<F: Real>(constants: &Constants<F>, g: F, [v, ..]: [&mut F; SLOTS]) -> F {
         let Constants { lr, momentum, moves, nesterov } = *constants;
@@ -98,8 +98,8 @@ impl Rule for SgdConfig {
         self.weight_decay
     }
 
-    /// In small numbers, the way to our loop takes longer than the loop. Where the whole program is compiled for wide instructions,
-    /// dfdx's own kernel has them, too, and needs no copy of the parameter.
+    /// In small tensors the set-up of our loop costs more than the calculation. Where the whole program is compiled for AVX2,
+    /// dfdx's own kernel uses it, too, and needs no copy of the parameter.
     fn prefers_device(&self, numbers: usize) -> bool {
         numbers < 32 || cfg!(target_feature = "avx2")
     }

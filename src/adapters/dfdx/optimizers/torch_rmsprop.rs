@@ -7,7 +7,7 @@ use super::Elementwise;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
 use crate::hyper::Hyper;
 
-/// RMSprop in the form of PyTorch: the mean square starts at 0, and `eps` is added outside of the root. For dfdx's form see
+/// RMSprop as in PyTorch: the mean square starts at 0, and `eps` is added after the square root. For dfdx's form see
 /// [`RMSprop`](super::RMSprop).
 ///
 /// # Formula
@@ -19,8 +19,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr v                                     with momentum
 /// ```
 ///
-/// With `centered` the square of a mean gradient is subtracted from `s` under the root. The defaults are those of PyTorch 2.15. The
-/// momentum that a schedule cycles is `momentum`, never `alpha`; it has to be switched on.
+/// With `centered` the square of the mean gradient is subtracted from `s` under the square root. The defaults are those of PyTorch
+/// 2.15. The momentum that a schedule cycles is `momentum`, never `alpha`; it has to be switched on.
 ///
 /// # Examples
 ///
