@@ -203,7 +203,7 @@ fn contents_that_do_not_fit_are_refused() {
 #[test]
 fn an_exponential_mean_is_resumed() {
     let folder = Folder::new("exponential-mean");
-    let exponential = || WeightAverage::<Model, f32, Cpu>::exponential(0.9).unwrap().with_warm_up();
+    let exponential = || WeightAverage::<Model, f32, Cpu>::exponential(0.9).unwrap().with_warmup();
     let train = |model: &mut Model,
                  optimizer: &mut CyclicOptimizer<Adam<f32, Cpu>>,
                  average: &mut WeightAverage<_, _, _>,
@@ -263,7 +263,7 @@ fn everything_at_once_resumes_to_the_same_bits() {
         Everything {
             model: model(seed),
             optimizer: CyclicOptimizer::new(Adam::new(cfg).with_exact_bias_correction(), config),
-            average: WeightAverage::exponential(0.9).unwrap().with_warm_up(),
+            average: WeightAverage::exponential(0.9).unwrap().with_warmup(),
         }
     };
     let train = |run: &mut Everything, until: u64| {

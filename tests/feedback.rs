@@ -275,7 +275,7 @@ fn the_peak_never_comes_below_the_base() {
 
 /// The floor is compared with the highest rate, also if the schedule begins with a warm-up from 0.
 #[test]
-fn a_plateau_works_over_a_warm_up() {
+fn a_plateau_works_over_a_warmup() {
     let schedule = || cyclic_optim::Sequence::warmup_cosine(0.0, 0.1, 0.0, 10, 100).unwrap();
     for plateau in [Plateau::keras(0.5, 1), Plateau::pytorch(0.5, 0)] {
         let plateau = plateau.unwrap().with_floor(0.04).unwrap();

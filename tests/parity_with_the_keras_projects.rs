@@ -370,7 +370,7 @@ fn pytorch_test_tables() {
 /// optax 0.2.8 under x64, and burn's test of its Sequential scheduler.
 #[test]
 fn optax_and_burn_tables() {
-    let warm_up_cosine = Sequence::warmup_cosine(0.0, 1.0, 0.1, 4, 12).unwrap();
+    let warmup_cosine = Sequence::warmup_cosine(0.0, 1.0, 0.1, 4, 12).unwrap();
     let expected = [
         0.0,
         0.25,
@@ -386,7 +386,7 @@ fn optax_and_burn_tables() {
         0.134254210,
         0.1,
     ];
-    for (value, expected) in warm_up_cosine.values_from(0).zip(expected) {
+    for (value, expected) in warmup_cosine.values_from(0).zip(expected) {
         assert!((value - expected).abs() < 1e-9);
     }
     // sgdr: two cycles of 5, each with one update of warm-up.

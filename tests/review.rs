@@ -59,13 +59,13 @@ fn ends_in_mid_cycle() -> Result<()> {
 #[test]
 fn peak_never_reached() -> Result<()> {
     // The last update of the run is one before the peak, at 98 % of it.
-    let warm_up = ClrConfig::new(LinearDecay::new(0.001, 0.1, 50)?);
-    let findings = Review::new(49)?.findings(&warm_up);
+    let warmup = ClrConfig::new(LinearDecay::new(0.001, 0.1, 50)?);
+    let findings = Review::new(49)?.findings(&warmup);
     assert!(
         matches!(findings[0], Finding::PeakNeverReached { highest, peak: 0.1, updates: 49 } if highest < 0.099),
         "{findings:?}"
     );
-    assert_eq!(Review::new(51)?.findings(&warm_up), []);
+    assert_eq!(Review::new(51)?.findings(&warmup), []);
     // The peaks of exp_range shrink from the first on. The first one is reached, or not.
     let shrinking = ClrConfig::new(Cyclic::exp_range(0.001, 0.02, 100, 0.997)?);
     assert_eq!(Review::new(200)?.findings(&shrinking), []);
@@ -138,11 +138,11 @@ fn step_size_out_of_range() -> Result<()> {
 
 #[test]
 fn first_update_at_zero() -> Result<()> {
-    let warm_up = |start_lr| Ok(ClrConfig::new(Sequence::warmup_cosine(start_lr, 0.1, 0.001, 10, 100)?));
-    let finding = only(Review::new(100)?, &warm_up(0.0)?);
+    let warmup = |start_lr| Ok(ClrConfig::new(Sequence::warmup_cosine(start_lr, 0.1, 0.001, 10, 100)?));
+    let finding = only(Review::new(100)?, &warmup(0.0)?);
     assert_eq!(finding.to_string(), "the first update has a rate of 0 and changes nothing; the second has 1.00e-2");
     assert_eq!(finding.name(), "first_update_at_zero");
-    assert_eq!(Review::new(100)?.findings(&warm_up(1e-6)?), []);
+    assert_eq!(Review::new(100)?.findings(&warmup(1e-6)?), []);
     Ok(())
 }
 

@@ -216,8 +216,8 @@ mod average {
     }
 
     #[test]
-    fn a_warm_up_soon_forgets_the_first_models() {
-        let mut average = WeightAverage::<_, f64, Cpu>::exponential(0.9).unwrap().with_warm_up();
+    fn a_warmup_soon_forgets_the_first_models() {
+        let mut average = WeightAverage::<_, f64, Cpu>::exponential(0.9).unwrap().with_warmup();
         let mut expected = 0.0;
         for n in 0..200 {
             let value = f64::from(n % 7);

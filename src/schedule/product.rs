@@ -56,8 +56,8 @@ serde_checked! {
     /// ```
     /// use cyclic_optim::{Constant, ExponentialDecay, Part, Product, Schedule, Sequence};
     ///
-    /// let warm_up = Sequence::new([Part::new(Constant::new(0.1)?, 20), Part::endless(Constant::new(1.0)?)])?;
-    /// let schedule = Product::new(ExponentialDecay::new(0.5, 0.9)?, warm_up)?;
+    /// let warmup = Sequence::new([Part::new(Constant::new(0.1)?, 20), Part::endless(Constant::new(1.0)?)])?;
+    /// let schedule = Product::new(ExponentialDecay::new(0.5, 0.9)?, warmup)?;
     /// assert!((schedule.value_at(1) - 0.045).abs() < 1e-15);
     /// assert!((schedule.value_at(20) - 0.060_788_327_295_284_7).abs() < 1e-15);
     /// # Ok::<(), cyclic_optim::ConfigError>(())
@@ -191,8 +191,8 @@ mod tests {
     fn pytorch_chains_the_same() {
         // The recurrences of `ConstantLR(factor=0.1, total_iters=20)` and `ExponentialLR(gamma=0.9)`, as its
         // `ChainedScheduler` calls them one after the other.
-        let warm_up = [Part::new(Constant::new(0.1).unwrap(), 20), Part::endless(Constant::new(1.0).unwrap())];
-        let product = Product::new(ExponentialDecay::new(0.5, 0.9).unwrap(), Sequence::new(warm_up).unwrap()).unwrap();
+        let warmup = [Part::new(Constant::new(0.1).unwrap(), 20), Part::endless(Constant::new(1.0).unwrap())];
+        let product = Product::new(ExponentialDecay::new(0.5, 0.9).unwrap(), Sequence::new(warmup).unwrap()).unwrap();
         let mut lr = 0.5 * 0.1;
         for step in 0..60 {
             approx::assert_relative_eq!(product.value_at(step), lr, max_relative = 1e-14);

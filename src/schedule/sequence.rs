@@ -342,10 +342,10 @@ mod tests {
 
     #[test]
     fn cycles_are_numbered_through_and_cut_at_boundaries() {
-        let warm_up = Part::new(LinearDecay::new(0.0, 1.0, 3).unwrap(), 3);
+        let warmup = Part::new(LinearDecay::new(0.0, 1.0, 3).unwrap(), 3);
         let cut = Part::new(Cyclic::triangular(1.0, 2.0, 2).unwrap(), 6);
         let rest = Part::endless(Cyclic::triangular(1.0, 2.0, 5).unwrap().with_cycles(2).unwrap());
-        let sequence = Sequence::new([warm_up, cut.clone(), rest]).unwrap();
+        let sequence = Sequence::new([warmup, cut.clone(), rest]).unwrap();
         assert_eq!(sequence.cycle_bounds().collect::<Vec<_>>(), [3..7, 7..9, 9..19, 19..29]);
         assert_eq!((sequence.horizon(), sequence.cycle_at(2), sequence.cycle_at(29)), (Some(29), None, None));
         assert_eq!(sequence.cycle_at(8), Some(Cycle { index: 1, place: 1, length: 2 }));

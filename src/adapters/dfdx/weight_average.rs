@@ -73,7 +73,7 @@ enum Weighting {
     /// All models have the same weight.
     Equal,
     /// Each model has a smaller weight than the next.
-    Exponential { decay: f64, warm_up: bool },
+    Exponential { decay: f64, warmup: bool },
 }
 
 impl Weighting {
@@ -82,8 +82,8 @@ impl Weighting {
     fn share<E: Dtype>(self, models: usize) -> E {
         match self {
             Self::Equal => E::from_usize(models + 1).map_or(E::ONE, |models| E::ONE / models),
-            Self::Exponential { decay, warm_up } => {
-                let most = if warm_up { (1.0 + models as f64) / (10.0 + models as f64) } else { 1.0 };
+            Self::Exponential { decay, warmup } => {
+                let most = if warmup { (1.0 + models as f64) / (10.0 + models as f64) } else { 1.0 };
                 E::from_f64(1.0 - decay.min(most)).unwrap_or(E::ONE)
             }
         }
@@ -112,15 +112,15 @@ impl<M, E, D> WeightAverage<M, E, D> {
     /// A decay outside [0, 1).
     pub fn exponential(decay: f64) -> Result<Self, ConfigError> {
         check::weight("decay", decay)?;
-        Ok(Self { weighting: Weighting::Exponential { decay, warm_up: false }, ..Self::default() })
+        Ok(Self { weighting: Weighting::Exponential { decay, warmup: false }, ..Self::default() })
     }
 
     /// Begins with a smaller decay, so that the first models soon lose their weight: `min(decay, (1 + n) / (10 + n))` with n
     /// models in the mean, as in TensorFlow's `ExponentialMovingAverage`. Has no effect on a mean of equal weights.
     #[must_use]
-    pub fn with_warm_up(mut self) -> Self {
-        if let Weighting::Exponential { warm_up, .. } = &mut self.weighting {
-            *warm_up = true;
+    pub fn with_warmup(mut self) -> Self {
+        if let Weighting::Exponential { warmup, .. } = &mut self.weighting {
+            *warmup = true;
         }
         self
     }

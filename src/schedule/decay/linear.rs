@@ -36,9 +36,9 @@ serde_checked! {
     ///
     /// ```
     /// use cyclic_optim::{LinearDecay, Schedule};
-    /// let warm_up = LinearDecay::new(0.0, 0.1, 10)?;
-    /// assert_eq!((warm_up.value_at(0), warm_up.value_at(5), warm_up.value_at(10)), (0.0, 0.05, 0.1));
-    /// assert_eq!(warm_up.value_at(u64::MAX), 0.1);
+    /// let warmup = LinearDecay::new(0.0, 0.1, 10)?;
+    /// assert_eq!((warmup.value_at(0), warmup.value_at(5), warmup.value_at(10)), (0.0, 0.05, 0.1));
+    /// assert_eq!(warmup.value_at(u64::MAX), 0.1);
     /// # Ok::<(), cyclic_optim::ConfigError>(())
     /// ```
     ///
