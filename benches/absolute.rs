@@ -1,5 +1,5 @@
 //! Absolute times, by criterion: one step of each running schedule, a preview of a million values, updates of our
-//! optimizers and of dfdx's. Ratios, which travel from machine to machine, are in `ratios`.
+//! optimizers and of dfdx's. Ratios, which can be compared between machines, are in `ratios`.
 
 #![allow(missing_docs, reason = "criterion's macro makes a public function without a doc comment")]
 
@@ -13,7 +13,7 @@ use dfdx::optim::{AdamConfig, Optimizer, SgdConfig};
 use dfdx::prelude::ZeroGrads;
 use support::{model, schedules};
 
-/// One step of a running schedule: evaluate where it stands, move on.
+/// One step of a running schedule: evaluates it at the present step, and advances.
 fn schedule_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("schedule_step");
     for (name, policy) in schedules() {
@@ -70,8 +70,8 @@ fn updates_of<const N: usize>(criterion: &mut Criterion) {
     group.bench_function(BenchmarkId::new("dfdx_sgd_wrapped", N), |bencher| {
         bencher.iter(|| wrapped.update(&mut parameters, &gradients).unwrap());
     });
-    // `apply` zeroes the gradients: without new ones the moments would fade into denormal numbers, which are slow. So each
-    // update gets fresh gradients, and dfdx's `update` and `zero_grads` stand beside it in the same form.
+    // `apply` zeroes the gradients. Without new ones the moments would decay to denormal numbers, which are slow. So each
+    // update gets fresh gradients, and so do dfdx's `update` and `zero_grads`, for comparison.
     let fresh = gradients.clone();
     let mut bare = dfdx::optim::Adam::new(&parameters, AdamConfig::default());
     group.bench_function(BenchmarkId::new("dfdx_adam_update_and_zero", N), |bencher| {

@@ -1,4 +1,4 @@
-//! What the wrapper costs in candle, at the size of the digits: times with it and without, taken in turns.
+//! What the wrapper costs in candle, on the network of the digits: times with and without it, taken alternately.
 //!
 //! ```text
 //! cargo bench --no-default-features --features candle --bench candle                    # exit code 1 if a budget is broken
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let job = Job::new()?;
     let gradients = job.loss()?.backward()?;
-    // Long, so that no bench sees its end; small, so that the weights stay what they are.
+    // So long that no bench reaches its end, and with rates so small that the weights hardly change.
     let schedule = || OneCycle::new(1e-6, 1 << 40);
     let invalid = candle_core::Error::wrap;
     let config = || ClrConfig::new(schedule().expect("a valid schedule")).with_momentum(0.85, 0.95);

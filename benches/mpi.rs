@@ -1,5 +1,5 @@
-//! What averaging the gradients of two ranks costs beside the bare `MPI_Allreduce` of as many numbers. The bench starts itself
-//! with `mpirun`.
+//! What averaging the gradients of two ranks costs, compared with the bare `MPI_Allreduce` of as many numbers. The bench
+//! starts itself with `mpirun`.
 //!
 //! ```text
 //! cargo bench --features full,mpi --bench mpi                  # exit code 1 if the budget is broken
@@ -14,13 +14,13 @@ use std::time::Instant;
 use cyclic_optim::training::{Accumulator, BatchLoss, Mpi, Ranks};
 use support::model;
 
-/// Averaging may take so many times the bare exchange.
+/// The budget: the time of averaging, as a multiple of the bare exchange.
 const BUDGET: f64 = 1.5;
-/// A measurement over its budget is made so often before it counts: noise only ever adds time.
+/// The number of measurements that must all exceed a budget before the bench fails, because noise can only add time.
 const TRIES: usize = 5;
 const ROUNDS: usize = 301;
 const GRADIENTS: usize = 1_000_000;
-/// Tells the processes that this bench starts what the budget is multiplied by.
+/// The environment variable that passes the factor on the budget to the processes.
 const BUDGETS: &str = "CYCLIC_OPTIM_BUDGETS";
 
 fn main() -> ExitCode {
@@ -54,7 +54,8 @@ fn measure(ranks: &Mpi, budget: f64) -> Result<(), Box<dyn std::error::Error>> {
     for _ in 0..TRIES {
         let (mut bare, mut averaging) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            // Fresh numbers, as gradients are: what the other rank has in its cache need not be fetched again.
+            // New numbers each time, like gradients: numbers that are still in the cache of the other rank would be
+            // exchanged faster.
             mine.copy_from_slice(&all);
             mine[0] = 1e-3;
             ranks.mean(0.0, 1)?;

@@ -1,4 +1,5 @@
-//! What the crate costs, as ratios of times taken in turns in one run: such ratios hold on noisy machines and travel.
+//! What the crate costs, as ratios of times that are taken alternately in one run. Such ratios are stable on noisy
+//! machines and can be compared between machines.
 //!
 //! ```text
 //! cargo bench --features full --bench ratios                    # everything; exit code 1 if a budget is broken
@@ -42,21 +43,22 @@ use support::{Parameters, model, schedules, settle};
 
 /// What was asked for on the command line, and the lines that broke their budgets.
 struct Bench {
-    /// Samples of each time: short and many, for a machine's speed drifts within milliseconds.
+    /// The number of samples of each time. They are many and short, because the speed of a machine drifts within
+    /// milliseconds.
     samples: u32,
     /// Only lines that contain this are measured.
     only: Option<String>,
-    /// What every budget is multiplied by.
+    /// The factor on every budget.
     budgets: f64,
     /// Whether a broken budget fails the run.
     judges: bool,
     broken: RefCell<Vec<String>>,
 }
 
-/// A measurement over its budget is made so often before it counts: noise only ever adds time.
+/// The number of measurements that must all exceed a budget before the bench fails, because noise can only add time.
 const TRIES: usize = 5;
 
-/// Nanoseconds of one call, over so many calls that the clock does not matter.
+/// The nanoseconds of one call, averaged over so many calls that the resolution of the clock does not matter.
 fn time(run: &mut dyn FnMut(), calls: u32) -> f64 {
     let start = Instant::now();
     for _ in 0..calls {
@@ -77,9 +79,9 @@ impl Bench {
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
-                // What cargo adds by itself.
+                // A flag that cargo adds.
                 "--bench" => {}
-                // So few samples say nothing of a budget.
+                // Too few samples to judge a budget.
                 "--test" => (bench.samples, bench.judges) = (3, false),
                 "--budgets" => {
                     let factor = arguments.next().and_then(|factor| factor.parse().ok());
@@ -123,7 +125,7 @@ impl Bench {
             if attempt == TRIES {
                 self.broken.borrow_mut().push(name.into());
             } else {
-                // What loads the machine for a moment may be over then.
+                // By then a short load on the machine may be over.
                 std::thread::sleep(std::time::Duration::from_secs(1));
             }
         }
@@ -141,8 +143,8 @@ impl Bench {
         self.compare_on(name, budget, &mut (), |()| without(), |()| with());
     }
 
-    /// Times two things in turns, each call by itself, with `prepare` before it that is not timed: for updates that need
-    /// fresh gradients.
+    /// Times two things alternately. Each call is timed separately, after an untimed call of `prepare`: for updates that
+    /// need fresh gradients.
     fn compare_prepared<T>(
         &self,
         name: &str,
@@ -173,8 +175,8 @@ impl Bench {
         self.judge_ratio(name, budget, measure);
     }
 
-    /// Times two things in turns, both on the same memory: of two models of 10,000 parameters, either may be the slower by a
-    /// tenth for where it lies.
+    /// Times two things alternately, both on the same memory: of two equal models of 10,000 parameters, one may be slower by
+    /// a tenth because of its place in memory.
     fn compare_on<T>(
         &self,
         name: &str,
@@ -188,7 +190,7 @@ impl Bench {
         }
         let once = time(&mut || without(on), 3);
         let calls = ((4e5 / once) as u32).clamp(1, 20_000);
-        // Of what takes long, such as writing files, fewer samples do.
+        // Fewer samples are enough for what takes long, such as writing files.
         let samples = self.samples.min(((1e9 / (f64::from(calls) * once)) as u32).max(101));
         let measure = || {
             let (mut times, mut ratios) = ((Vec::new(), Vec::new()), Vec::new());
@@ -213,7 +215,7 @@ impl Bench {
 
     /// Judges two times and the median of the ratios of neighbouring samples.
     fn judge_ratio(&self, name: &str, budget: Option<f64>, measure: impl FnMut() -> (f64, f64, f64)) {
-        // Two estimates of one ratio: the smaller is the less disturbed.
+        // Two estimates of the same ratio; the smaller one is less disturbed by noise.
         let ratio = |&(without, with, neighbours): &(f64, f64, f64)| (with / without).min(neighbours);
         self.judge(name, budget, measure, ratio, |(without, with, neighbours)| {
             let medians = with / without;
@@ -226,7 +228,8 @@ fn triangular() -> Cyclic {
     Cyclic::triangular(1e-6, 1e-5, 2000).unwrap()
 }
 
-/// One update, compiled for itself: inlined into the loops of a bench, the same update takes 16 or 22 ns by the compiler's luck.
+/// One update, compiled separately: inlined into the loops of a bench, the same update takes 16 or 22 ns, depending on
+/// the code around it.
 #[inline(never)]
 fn update<O: Optimizer<Parameters<N>, Cpu, f32>, const N: usize>(
     optimizer: &mut O,
@@ -238,11 +241,11 @@ fn update<O: Optimizer<Parameters<N>, Cpu, f32>, const N: usize>(
 
 fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, adam_budget: Option<f64>) {
     let (mut parameters, gradients) = model::<N>();
-    // See `settle`: a number, and a denormal one. The slow form has no budget. dfdx's kernel then spends 45 ns or more in
-    // each conversion of a number that is not there, the processor starts anew after each, and the wrapper's 4 ns, which it
-    // otherwise does beside the kernel, become up to 14. Whether the kernel converts one number or two is the compiler's
-    // choice in each place that it is inlined into, so the ratio says nothing of the wrapper: 1.2 in one build was 1.9 in
-    // another. Denormal numbers in the wrapper's own unset options change nothing.
+    // A normal number and a denormal one; see `settle`. The slow case has no budget. In that case dfdx's kernel takes 45 ns
+    // or more to convert the contents of each unset option. The conversion also stalls the processor, so that the 4 ns of
+    // the wrapper, which usually overlap with the kernel, become up to 14. The compiler decides at each place of inlining
+    // whether the kernel converts one number or two, so the ratio says nothing about the wrapper: it was 1.2 in one build
+    // and 1.9 in another. Denormal numbers in the wrapper's own unset options change nothing.
     for (state, left_over, sgd_budget) in [("", 0.5, sgd_budget), (", slow None", 1e-310, None)] {
         let mut bare = dfdx::optim::Sgd::new(&parameters, SgdConfig::default());
         let mut wrapped = CyclicOptimizer::new(dfdx::optim::Sgd::new(&parameters, SgdConfig::default()), triangular());
@@ -256,7 +259,7 @@ fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, 
             |parameters| update(&mut wrapped, parameters, &gradients),
         );
     }
-    // What the machine makes of two things that are the same: the others cannot be known better than this.
+    // The ratio of two equal things: no other ratio can be known more exactly than this one.
     let mut twins = [(); 2].map(|()| dfdx::optim::Sgd::new(&parameters, SgdConfig::default()));
     for twin in &mut twins {
         settle(&mut twin.cfg, 0.5);
@@ -280,7 +283,8 @@ fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, 
     );
 }
 
-/// Our optimizers against dfdx's own with the same options, and then with what else it takes: zeroed gradients.
+/// Our optimizers compared with dfdx's own with the same options: `apply` with `update` and `zero_grads`, and `update` with
+/// `update`.
 fn ours_against_theirs<const N: usize>(bench: &Bench, [adam, sgd, rmsprop]: [Option<f64>; 3]) {
     let on = &mut model::<N>();
     macro_rules! against {
@@ -337,7 +341,7 @@ fn rules<const N: usize>(bench: &Bench) {
     against_adam!(Adagrad, Adadelta, Adamax, AdamW, Lion, Nadam);
 }
 
-/// Fifty small tensors, where what is done for each tensor counts.
+/// Fifty small tensors, for which the cost per tensor matters.
 fn many_tensors(bench: &Bench) {
     fn five<T>(one: impl Fn() -> T) -> (T, T, T, T, T) {
         (one(), one(), one(), one(), one())
@@ -418,7 +422,7 @@ fn scheduled<const N: usize>(bench: &Bench) {
     );
 }
 
-/// One step of each running schedule, beside an empty loop of the same form.
+/// One step of each running schedule, and an empty loop of the same form.
 fn steps(bench: &Bench) {
     let budgets =
         [("triangular", 5.0), ("triangular2", 5.0), ("cosine", 20.0), ("one_cycle", 20.0), ("exp_range", 25.0)];
@@ -439,7 +443,7 @@ fn range_tests(bench: &Bench) {
     let device = Cpu::default();
     let model = device.build_module::<((Linear<64, 64>, ReLU), (Linear<64, 32>, ReLU), Linear<32, 10>), f32>();
     let batch: (Images, Labels) = (device.sample_normal(), device.sample_normal());
-    // So low that no step stops the sweep.
+    // Rates so low that no step stops the sweep.
     let test = RangeTest::logarithmic(1e-7, 1e-6, 100).unwrap();
     let inner: Adam<f32, Cpu> = Adam::default();
     bench.compare(
@@ -490,7 +494,7 @@ fn guarded<const N: usize>(bench: &Bench) {
     );
 }
 
-/// What guard and clipping add to an update, with gradients that are there and large enough to be clipped.
+/// What guard and clipping add to an update, with gradients that are large enough to be clipped.
 fn clipped<const N: usize>(bench: &Bench) {
     let (parameters, gradients) = model::<N>();
     let on = &mut (parameters, gradients.clone());
@@ -549,7 +553,8 @@ fn recorded<const N: usize>(bench: &Bench) {
     });
 }
 
-/// A checkpoint of a model with Adam's state against the same bytes by hand: written, synced and renamed, and read.
+/// A checkpoint of a model with Adam's state, compared with the same bytes as a plain file: written, synced and
+/// renamed, and read.
 #[cfg(feature = "checkpoint")]
 fn checkpoints<const N: usize>(bench: &Bench) {
     use std::fs::{self, File};
@@ -625,7 +630,7 @@ fn accumulated<const N: usize>(bench: &Bench) {
 
 fn main() -> ExitCode {
     let bench = &Bench::from_arguments();
-    // The updates of a bench drive moments into the denormal numbers, whose slowness would hide everything else.
+    // The updates of a bench make moments denormal, and the slowness of such numbers would hide everything else.
     dfdx::flush_denormals_to_zero();
     steps(bench);
     range_tests(bench);
@@ -645,7 +650,8 @@ fn main() -> ExitCode {
     ours_against_theirs::<1>(bench, [None; 3]);
     ours_against_theirs::<100>(bench, [Some(1.05); 3]);
     many_tensors(bench);
-    // One division and one root for each number are what Adam and RMSprop take, in wide instructions as in narrow ones.
+    // The time of Adam and RMSprop is that of one division and one square root for each number, which wide instructions
+    // hardly speed up.
     ours_against_theirs::<10_000>(bench, [Some(1.10), Some(0.45), Some(1.05)]);
     ours_against_theirs::<1_000_000>(bench, [Some(1.05), Some(0.65), Some(1.05)]);
     ours_against_theirs::<10_000_000>(bench, [Some(1.05), Some(1.02), Some(1.05)]);

@@ -15,7 +15,7 @@ use dfdx::tensor::Gradients;
 
 pub(crate) type Parameters<const N: usize> = Tensor<Rank1<N>, f32, Cpu>;
 
-/// A model of N parameters in one tensor, with gradients that are there.
+/// A model of N parameters in one tensor, with allocated gradients.
 pub(crate) fn model<const N: usize>() -> (Parameters<N>, Gradients<f32, Cpu>) {
     let device = Cpu::default();
     let parameters: Parameters<N> = device.sample_normal_like(&(Const::<N>,));
@@ -27,11 +27,11 @@ pub(crate) fn model<const N: usize>() -> (Parameters<N>, Gradients<f32, Cpu>) {
     (parameters, gradients)
 }
 
-/// Sets what is `None` in a config to `None` once more, over a number.
+/// Sets the options of a config that are `None` to a number and then to `None` again.
 ///
-/// dfdx's SGD kernel converts the momentum and the weight decay to f32 before it looks whether they are there. Where they
-/// are not, that memory holds whatever was on the stack, and a denormal there makes the conversion take 45 ns instead of 1:
-/// with one parameter, three times the whole update. Both sides of a comparison need the same number there.
+/// dfdx's SGD kernel converts the momentum and the weight decay to f32 before it checks whether they are set. If they are
+/// not, their memory holds whatever was on the stack. A denormal number there makes the conversion take 45 ns instead of 1,
+/// which is three times a whole update of one parameter. So both sides of a comparison need the same number there.
 pub(crate) fn settle(cfg: &mut SgdConfig, number: f64) {
     cfg.momentum = black_box(Some(Momentum::Classic(number)));
     cfg.weight_decay = black_box(Some(WeightDecay::L2(number)));
@@ -41,7 +41,7 @@ pub(crate) fn settle(cfg: &mut SgdConfig, number: f64) {
     black_box(cfg);
 }
 
-/// Each kind of schedule, endless or so long that a bench never sees its end.
+/// Each kind of schedule, endless or so long that no bench reaches its end.
 pub(crate) fn schedules() -> Vec<(&'static str, Policy)> {
     let long = 1 << 40;
     vec![

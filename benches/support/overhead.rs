@@ -1,8 +1,8 @@
-//! What a wrapper costs: the ratio of two times that are taken in turns in one run.
+//! What a wrapper costs: the ratio of two times that are taken alternately in one run.
 
 use std::time::Instant;
 
-/// A measurement over its budget is made so often before it counts: noise only ever adds time.
+/// The number of measurements that must all exceed a budget before the bench fails, because noise can only add time.
 const TRIES: usize = 5;
 
 /// The factor behind `--budgets`, which every budget is multiplied by.
@@ -12,7 +12,7 @@ pub(crate) fn factor() -> f64 {
     given.map_or(1.0, |pair| pair[1].parse().expect("--budgets takes a factor"))
 }
 
-/// Microseconds of one call, over so many.
+/// The microseconds of one call, averaged over several.
 fn time(run: &mut dyn FnMut(), calls: u32) -> f64 {
     let start = Instant::now();
     for _ in 0..calls {
@@ -21,14 +21,14 @@ fn time(run: &mut dyn FnMut(), calls: u32) -> f64 {
     start.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
 }
 
-/// Times both in turns and prints the ratio of what a twentieth of the samples are faster than: those that no other process
-/// has disturbed, and not the few that luck has made fast. Says whether it keeps the budget.
+/// Times both alternately and prints the ratio of the 5 % quantiles: times that no other process has disturbed, and that
+/// are not exceptionally fast either. Returns whether the ratio keeps the budget.
 pub(crate) fn keeps(name: &str, budget: f64, mut without: impl FnMut(), mut with: impl FnMut()) -> bool {
     fn twentieth(mut times: Vec<f64>) -> f64 {
         times.sort_by(f64::total_cmp);
         times[times.len() / 20]
     }
-    // Long enough for the clock, and short enough that no other process comes in between.
+    // Long enough for the resolution of the clock, and so short that other processes rarely interrupt it.
     let first = time(&mut without, 1);
     let calls = [50, 20, 10, 5, 2].into_iter().find(|&calls| first * f64::from(calls) < 200.0).unwrap_or(1);
     for _ in 0..TRIES {
