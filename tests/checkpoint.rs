@@ -280,7 +280,7 @@ fn a_history_that_was_not_saved_stays() {
     assert_eq!(optimizer.history().unwrap().epochs().values("loss").unwrap(), [0.5]);
 }
 
-/// Momentum that was switched off by hand does not come back by itself.
+/// Momentum that the user has switched off is not switched on again.
 #[test]
 fn switched_off_momentum_is_a_difference() {
     let rmsprop = || RMSprop::<f32, Cpu>::new(RMSpropConfig { momentum: Some(0.5), ..Default::default() });

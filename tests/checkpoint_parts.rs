@@ -22,7 +22,7 @@ fn model(seed: u64) -> Model {
     Cpu::seed_from_u64(seed).build_module::<builders::Linear<3, 2>, f32>()
 }
 
-/// A run with everything that keeps models beside the optimizer.
+/// A run with everything besides the optimizer that keeps models.
 struct Run {
     model: Model,
     optimizer: CyclicOptimizer<Adam<f32, Cpu>>,
@@ -57,7 +57,7 @@ impl Run {
             self.optimizer.apply(&mut self.model, &mut grads, value).unwrap();
             self.ensemble.after_update(&self.optimizer, &self.model);
             self.average.after_update(&self.optimizer, &self.model).unwrap();
-            // The best report comes early, so that most of the interruptions lie behind it.
+            // The best report comes early, so that most of the interruptions come after it.
             let metric = self.optimizer.iterations().abs_diff(4);
             self.best.keep(&self.optimizer.observe(metric), &self.model);
         }

@@ -104,7 +104,7 @@ macro_rules! same_bits {
                 assert_eq!(train!($dtype, ours, 40, bare!()), bits, "ours wrapped, {cfg:?}");
                 assert_eq!(train!($dtype, ours, 40, applied!()), bits, "ours applied, {cfg:?}");
 
-                // Under a schedule: the rates written by hand into the bare optimizer.
+                // With a schedule: the test writes its rates into the bare optimizer.
                 let mut config = ClrConfig::new(Cyclic::triangular2(0.001, 0.05, 7).unwrap());
                 if cfg.get(Hyper::Momentum).is_some() {
                     config = config.with_momentum(0.7, 0.95).unwrap();

@@ -1,6 +1,6 @@
 //! The README and the pages of the guide: what their blocks of code promise a reader who copies them.
 //!
-//! That the blocks compile and run is for the documentation tests of the crate.
+//! The documentation tests of the crate check that the blocks compile and run.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// Whoever copies a block gets everything that it needs.
+/// A reader who copies a block gets everything that it needs.
 #[test]
 fn each_block_is_a_whole_program() {
     for (page, text) in pages() {

@@ -371,7 +371,7 @@ fn the_first_reduction_of_a_trend_window() {
 }
 
 /// Noise of five times the fall per report, 300 runs each: how many reduce the rate while the loss falls, and after how many
-/// reports the others notice that it no longer does.
+/// reports the others notice that it does not fall any more.
 #[test]
 fn a_trend_window_under_noise() {
     let run = |plateau: Plateau, seed: u64| {

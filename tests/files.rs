@@ -174,7 +174,7 @@ fn links_are_followed_and_permissions_kept() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(Checkpoint::read(&target).unwrap().iterations(), Some(7));
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
-    // A pipe stays one, and nobody waits for its reader.
+    // A pipe stays a pipe, and the test does not wait for a reader.
     let pipe = folder.0.join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).output().unwrap().status.success());
     let error = Checkpoint::write(&pipe, &model, &first).unwrap_err().to_string();

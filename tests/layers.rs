@@ -46,7 +46,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names behind `crate::` in the code of a file: of `crate::{a::B, c}` both. Comments and unit tests do not count.
+/// The names after `crate::` in the code of a file; `crate::{a::B, c}` has two. Comments and unit tests do not count.
 fn imports(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]").next().unwrap();
     let code: Vec<&str> = code.lines().map(|line| line.split("//").next().unwrap()).collect();

@@ -21,7 +21,7 @@ fn run(optimizer: &mut CyclicOptimizer<Remembers>, updates: u64) -> Vec<f64> {
     (0..updates).map(|_| optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap()).collect()
 }
 
-/// The `_reset(new_step_size)` of the Keras callbacks: the cycles start afresh, the run goes on.
+/// The `_reset(new_step_size)` of the Keras callbacks: the cycles start again, and the run continues.
 #[test]
 fn a_new_step_size_from_the_start() {
     let mut optimizer = started(triangle());

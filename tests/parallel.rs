@@ -423,7 +423,8 @@ impl GradientsOf<()> for Tensors {
     }
 }
 
-/// A rank may hand over its gradients as they are, or as a sum of micro-batches, or none: what travels has the same form.
+/// A rank may send its gradients directly, as a sum of micro-batches, or none at all: the form of what is sent is the
+/// same.
 #[test]
 fn large_and_small_tensors_are_averaged_alike() {
     const SIZES: [usize; 5] = [3, 300_000, 5, 131_072, 1];

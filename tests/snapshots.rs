@@ -182,7 +182,7 @@ mod average {
         }
         assert_eq!(average.model().unwrap().array(), [4.0, -4.0]);
         assert_eq!(parts[0].array(), [1.0, -1.0]);
-        // A valley around 4, and one with two bottoms, between which lies a hill.
+        // A valley around 4, and one with two minima and a hill between them.
         let loss = |near: fn(f32) -> f32| move |model: &Weights| f64::from(near(model.array()[0]));
         let verdict = average.verdict(&parts, loss(|w| (w - 4.0).powi(2))).unwrap();
         assert!(!verdict.hurts() && verdict.average == 0.0 && verdict.parts == [9.0, 4.0, 4.0, 9.0]);
@@ -252,7 +252,7 @@ mod average {
         type Model = (builders::Linear<2, 3>, builders::BatchNorm1D<3>);
         let device = Cpu::seed_from_u64(1);
         let mut model = device.build_module::<Model, f32>();
-        // Also out of what a batch of one has left behind.
+        // This also holds when a batch of one has left NaN in the statistics.
         model.1.running_mean = device.tensor([9.0, f32::NAN, f32::INFINITY]);
         let (weight, momentum) = (model.0.weight.array(), model.1.momentum);
         let batches: Vec<Tensor<Rank2<16, 2>, f32, Cpu>> = (0..5).map(|_| device.sample_normal()).collect();

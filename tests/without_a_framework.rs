@@ -18,7 +18,7 @@ const CONFIG: &str = r#"{
     "early_stopping": {"patience": 2}
 }"#;
 
-/// Stochastic gradient descent that somebody else has written, on the square of a number.
+/// Stochastic gradient descent from another library, on the square of a number.
 struct Foreign {
     weight: f64,
     velocity: f64,
