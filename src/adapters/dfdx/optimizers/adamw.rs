@@ -80,13 +80,7 @@ impl Rule for AdamWConfig {
     }
 
     fn settings(&self) -> Vec<(&'static str, Setting)> {
-        vec![
-            ("lr", self.lr.into()),
-            ("beta1", self.betas[0].into()),
-            ("beta2", self.betas[1].into()),
-            ("eps", self.eps.into()),
-            ("weight_decay", Setting::Decoupled(self.weight_decay)),
-        ]
+        self.adam().settings()
     }
 
     fn weight_decay(&self) -> Option<WeightDecay> {
@@ -109,7 +103,7 @@ impl Rule for AdamWConfig {
 }
 
 impl AdamWConfig {
-    /// The same as dfdx has it.
+    /// The config of dfdx's `Adam` with decoupled weight decay.
     fn adam(&self) -> AdamConfig {
         let Self { lr, betas, eps, weight_decay } = *self;
         AdamConfig { lr, betas, eps, weight_decay: Some(WeightDecay::Decoupled(weight_decay)) }
