@@ -209,12 +209,12 @@ fn plateau_judges_every_report() -> Result<()> {
 }
 
 #[test]
-fn decay_ate_base() -> Result<()> {
+fn base_decays_away() -> Result<()> {
     // After 900 updates the base is divided by 1 + 899 decay.
     let config = |decay| ClrConfig::new(Cyclic::triangular(0.001, 0.02, 90)?).with_decay(decay);
     let finding = only(Review::new(900)?, &config(0.011)?);
     assert!(
-        matches!(finding, Finding::DecayAteBase { base_lr: 0.001, decay: 0.011, last_base_lr } if (last_base_lr - 0.001 / 10.889).abs() < 1e-12)
+        matches!(finding, Finding::BaseDecaysAway { base_lr: 0.001, decay: 0.011, last_base_lr } if (last_base_lr - 0.001 / 10.889).abs() < 1e-12)
     );
     assert_eq!(finding.to_string(), "the decay of 0.011 reduces the base from 1.00e-3 to 9.18e-5, by a factor of 11");
     assert_eq!(Review::new(900)?.findings(&config(0.01)?), []);

@@ -91,7 +91,7 @@ pub enum Finding {
         cycle_length: u64,
     },
     /// The decay reduces the base to less than a tenth within the run.
-    DecayAteBase {
+    BaseDecaysAway {
         /// The base at the start.
         base_lr: f64,
         /// The base at the last update.
@@ -131,7 +131,7 @@ impl Finding {
             Self::MomentumNotCycled { .. } => "momentum_not_cycled",
             Self::MomentumRisesWithRate { .. } => "momentum_rises_with_rate",
             Self::PlateauJudgesEveryReport { .. } => "plateau_judges_every_report",
-            Self::DecayAteBase { .. } => "decay_ate_base",
+            Self::BaseDecaysAway { .. } => "base_decays_away",
             Self::FewerSnapshots { .. } => "fewer_snapshots",
             Self::AboveLimit { .. } => "above_limit",
         }
@@ -190,7 +190,7 @@ impl fmt::Display for Finding {
                 "a plateau with patience {patience} judges every report, and the metric swings with cycles of {cycle_length} \
                  updates: judge at the ends of cycles (watch = cycle_ends)"
             ),
-            Self::DecayAteBase { base_lr, last_base_lr, decay } => write!(
+            Self::BaseDecaysAway { base_lr, last_base_lr, decay } => write!(
                 f,
                 "the decay of {decay} reduces the base from {base_lr:.2e} to {last_base_lr:.2e}, by a factor of {:.0}",
                 base_lr / last_base_lr

@@ -131,7 +131,7 @@ impl Review {
             self.momentum_not_cycled(config, &rates),
             rates.momentum_rises_with_rate(),
             self.plateau_judges_every_report(config),
-            self.decay_ate_base(config),
+            self.base_decays_away(config),
             self.fewer_snapshots(config),
             self.above_limit(&rates),
         ]
@@ -230,10 +230,10 @@ impl Review {
         Some(Finding::PlateauJudgesEveryReport { patience: plateau.patience, cycle_length: length })
     }
 
-    fn decay_ate_base<S: Schedule>(&self, config: &ClrConfig<S>) -> Option<Finding> {
+    fn base_decays_away<S: Schedule>(&self, config: &ClrConfig<S>) -> Option<Finding> {
         let base_lr = config.schedule().range()?.base_lr;
         let last_base_lr = inverse_time(base_lr, config.decay(), self.last());
-        (last_base_lr * LARGEST_DECAY < base_lr).then(|| Finding::DecayAteBase {
+        (last_base_lr * LARGEST_DECAY < base_lr).then(|| Finding::BaseDecaysAway {
             base_lr,
             last_base_lr,
             decay: config.decay(),
