@@ -11,7 +11,7 @@ use super::ranks::{Ranks, RanksError};
 
 /// Threads of one process as the ranks of a run: for one machine without MPI, and for tests.
 ///
-/// Sums are taken in the order of the ranks, so they have the same bits on every rank and in every run.
+/// Sums are computed in the order of the ranks, so they have the same bits on every rank and in every run.
 ///
 /// dfdx's matrix multiplication uses a pool of threads that all ranks share. Set `RAYON_NUM_THREADS=1`, because otherwise the
 /// pool alone occupies all cores.
@@ -77,7 +77,7 @@ impl Threads {
             return Err(ThreadsError::NoRanks);
         }
         let meeting = Arc::new(Meeting {
-            table: Mutex::new(Table { laid: vec![None; ranks], taken: Vec::new(), round: 0, left: None }),
+            table: Mutex::new(Table { given: vec![None; ranks], collected: Vec::new(), round: 0, left: None }),
             changed: Condvar::new(),
         });
         let results: Vec<Result<T, ThreadsError<E>>> = thread::scope(|scope| {
@@ -109,15 +109,15 @@ impl Threads {
     }
 
     /// Passes `mine` to all ranks, and returns what each of them has passed, in the order of the ranks.
-    fn exchange<T: Send + Sync + 'static>(&self, mine: Vec<T>) -> Result<Vec<Laid>, RanksError> {
+    fn exchange<T: Send + Sync + 'static>(&self, mine: Vec<T>) -> Result<Vec<Numbers>, RanksError> {
         let meeting = &*self.meeting;
         let mut table = meeting.lock();
         let round = table.round;
-        table.laid[self.rank] = Some(Arc::new(mine));
-        if table.laid.iter().all(Option::is_some) {
-            // No rank can enter the next round before it has read this one, so `taken` does not change until all have
+        table.given[self.rank] = Some(Arc::new(mine));
+        if table.given.iter().all(Option::is_some) {
+            // No rank can enter the next round before it has read this one, so `collected` does not change until all have
             // read it.
-            table.taken = table.laid.iter_mut().filter_map(Option::take).collect();
+            table.collected = table.given.iter_mut().filter_map(Option::take).collect();
             table.round += 1;
             meeting.changed.notify_all();
         }
@@ -127,7 +127,7 @@ impl Threads {
             }
             table = meeting.changed.wait(table).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(table.taken.clone())
+        Ok(table.collected.clone())
     }
 
     /// Calls `look` with what each rank has passed, in the order of the ranks.
@@ -137,13 +137,13 @@ impl Threads {
         mut look: impl FnMut(usize, &[T]),
     ) -> Result<(), RanksError> {
         let all = self.exchange(mine.to_vec())?;
-        let all: Vec<Option<&Vec<T>>> = all.iter().map(|laid| laid.downcast_ref()).collect();
-        let lengths = all.iter().map(|laid| laid.map_or(0, Vec::len));
+        let all: Vec<Option<&Vec<T>>> = all.iter().map(|given| given.downcast_ref()).collect();
+        let lengths = all.iter().map(|given| given.map_or(0, Vec::len));
         let first = lengths.clone().next().unwrap_or(0);
         if let Some((rank, value)) = lengths.enumerate().find(|&(_, length)| length != first) {
             return Err(RanksError::Different { what: "numbers to exchange", rank, value, first });
         }
-        all.into_iter().flatten().enumerate().for_each(|(rank, laid)| look(rank, laid));
+        all.into_iter().flatten().enumerate().for_each(|(rank, given)| look(rank, given));
         Ok(())
     }
 
@@ -159,7 +159,7 @@ fn text(panic: &(dyn Any + Send)) -> String {
 }
 
 /// What a rank passes to the others: a `Vec` of numbers.
-type Laid = Arc<dyn Any + Send + Sync>;
+type Numbers = Arc<dyn Any + Send + Sync>;
 
 /// The meeting point of the threads: each puts its numbers on the table, and when all have done so, each reads those of
 /// all.
@@ -171,8 +171,8 @@ struct Meeting {
 
 #[derive(Debug)]
 struct Table {
-    laid: Vec<Option<Laid>>,
-    taken: Vec<Laid>,
+    given: Vec<Option<Numbers>>,
+    collected: Vec<Numbers>,
     round: u64,
     /// The first rank that has returned.
     left: Option<usize>,
@@ -187,17 +187,17 @@ impl Meeting {
 macro_rules! sum_and_gather {
     ($number:ty: $sum:ident, $gather:ident) => {
         fn $sum(&self, mine: &[$number], sum: &mut [$number]) -> Result<(), RanksError> {
-            self.meet(mine, |rank, laid| {
+            self.meet(mine, |rank, given| {
                 if rank == 0 {
-                    sum.copy_from_slice(laid);
+                    sum.copy_from_slice(given);
                 } else {
-                    sum.iter_mut().zip(laid).for_each(|(sum, number)| *sum += number);
+                    sum.iter_mut().zip(given).for_each(|(sum, number)| *sum += number);
                 }
             })
         }
 
         fn $gather(&self, mine: &[$number], all: &mut [$number]) -> Result<(), RanksError> {
-            self.meet(mine, |rank, laid| all[rank * laid.len()..][..laid.len()].copy_from_slice(laid))
+            self.meet(mine, |rank, given| all[rank * given.len()..][..given.len()].copy_from_slice(given))
         }
     };
 }
@@ -208,7 +208,7 @@ impl Ranks for Threads {
     }
 
     fn size(&self) -> usize {
-        self.meeting.lock().laid.len()
+        self.meeting.lock().given.len()
     }
 
     sum_and_gather!(f32: sum_f32, gather_f32);
@@ -217,7 +217,7 @@ impl Ranks for Threads {
     fn broadcast(&self, from: usize, bytes: &mut Vec<u8>) -> Result<(), RanksError> {
         let mine = if self.rank == from { std::mem::take(bytes) } else { Vec::new() };
         let all = self.exchange(mine)?;
-        *bytes = all.get(from).and_then(|laid| laid.downcast_ref::<Vec<u8>>()).cloned().unwrap_or_default();
+        *bytes = all.get(from).and_then(|given| given.downcast_ref::<Vec<u8>>()).cloned().unwrap_or_default();
         Ok(())
     }
 }
