@@ -118,6 +118,7 @@ pub struct Clip {
 /// The range of a momentum that falls while the learning rate rises.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
+#[non_exhaustive]
 pub struct MomentumRange {
     /// The momentum at the peak of the rate.
     pub base_momentum: f64,

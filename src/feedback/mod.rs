@@ -40,6 +40,7 @@ pub use plateau::{Counting, Plateau, PlateauState, Scope};
 /// Which reports are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Watch {
     /// All reports.
     #[default]
@@ -63,6 +64,7 @@ pub enum Stop {
 /// The result of a report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[must_use = "it says whether to stop"]
+#[non_exhaustive]
 pub struct Observation {
     /// The reported metric. If two were reported, the one that [`improved`](Self::improved) refers to.
     pub metric: f64,

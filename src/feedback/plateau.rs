@@ -98,6 +98,7 @@ serde_checked! {
 /// The library whose rules count patience and cooldown, and compare a metric with the best so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Counting {
     /// `keras.callbacks.ReduceLROnPlateau`.
     #[default]
@@ -109,6 +110,7 @@ pub enum Counting {
 /// What a plateau reduces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Scope {
     /// The whole rate.
     #[default]

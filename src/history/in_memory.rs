@@ -48,6 +48,7 @@ impl Default for History {
 
 /// How the rows are numbered when histories are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reindex {
     /// Every row keeps its number: for the parts of one continued run.
     Keep,

@@ -12,6 +12,7 @@ const PALES: [RGBColor; 2] = [PALE, RGBColor(240, 210, 190)];
 
 /// Which losses of a range test are drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Losses {
     /// The loss that counts at each point: the validation loss if there is one, otherwise the training loss.
     #[default]

@@ -49,6 +49,7 @@ pub struct GridEntry {
 
 /// The weight decay with the lowest loss, and the rate that its curve suggests.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct BestPair {
     /// Its index in [`entries`](WeightDecayGrid::entries).
     pub entry: usize,
@@ -60,6 +61,7 @@ pub struct BestPair {
 
 /// Why [`WeightDecayGrid::run`] failed.
 #[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
 pub enum GridError<E> {
     /// There are no weight decays, or one is negative or not finite. No sweep was run.
     #[error(transparent)]

@@ -147,6 +147,7 @@ pub struct PeakSearch {
 
 /// What a [`PeakSearch`] costs, in updates. Displays as one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SearchCost {
     /// The usual number.
     pub typical: u64,

@@ -19,6 +19,7 @@ const FEW_IN_FALL: usize = 8;
 
 /// A recommended learning rate. Displays as `4.0e-3 (2.1e-3 to 9.5e-3), confidence high`.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Recommended {
     /// The rate.
     pub lr: f64,

@@ -68,6 +68,7 @@ impl core::fmt::Display for Suggestion {
 
 /// A suggested learning rate, and the point of the curve that it comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Suggested {
     /// The rate.
     pub lr: f64,

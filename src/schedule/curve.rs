@@ -12,6 +12,7 @@ use crate::numeric;
 /// Both give exactly 0 at 0 and exactly 1 at 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Curve {
     /// A straight line.
     #[default]

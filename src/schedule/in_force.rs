@@ -13,6 +13,7 @@ pub(crate) enum InForce<'a, S> {
 
 /// Where a run enters a schedule that is set during the run. `clr_iterations` becomes the step of that place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Place {
     /// At step 0 of the new schedule, as after [`reset_cycle`](crate::CyclicOptimizer::reset_cycle).
     Start,

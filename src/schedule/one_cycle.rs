@@ -105,6 +105,7 @@ serde_checked! {
 /// The library whose values a [`OneCycle`] has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Dialect {
     /// Turns on whole steps, exact peak and end. The last update uses the end value.
     #[default]

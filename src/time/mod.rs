@@ -39,6 +39,7 @@ use crate::numeric;
 ///
 /// The text is a decimal number and a unit: `update` or `updates` (whole numbers only), `epoch` or `epochs`, `%`.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Time {
     /// Updates.
     Updates(u64),

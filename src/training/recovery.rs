@@ -89,6 +89,7 @@ const SHARE: f64 = 0.5;
 
 /// A recovery that was made.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Recovered {
     /// The update that was to be made, counted from 0 over the whole run.
     pub iteration: u64,

@@ -135,6 +135,7 @@ impl<M, E, D> WeightAverage<M, E, D> {
 /// The losses of an averaged model and of the models it was made of.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
+#[non_exhaustive]
 pub struct Verdict {
     /// The loss of the average.
     pub average: f64,

@@ -26,6 +26,7 @@ pub struct InvalidUrl {
 /// How many epochs were sent, and how many were not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
+#[non_exhaustive]
 pub struct Published {
     /// Accepted by the server.
     pub sent: u64,
