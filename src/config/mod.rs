@@ -3,16 +3,20 @@
 #[cfg(feature = "serde")]
 mod file;
 mod hyper;
+mod into_config;
+mod options;
 
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 use crate::feedback::{EarlyStopping, Plateau, Scope, Watch};
 use crate::groups::Groups;
 use crate::hyper::Hyper;
-use crate::schedule::{IntoPolicy, Policy, Schedule, for_each_schedule};
+use crate::schedule::{IntoPolicy, Policy, Schedule};
 
 pub use hyper::HyperSchedules;
 pub(crate) use hyper::check_value;
+pub use into_config::IntoConfig;
+pub use options::{Bounds, Clip, Guard, MomentumRange};
 
 serde_checked! {
     /// The configuration of a [`CyclicOptimizer`](crate::CyclicOptimizer): a schedule, and optionally a momentum range, a
@@ -90,54 +94,6 @@ serde_checked! {
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Groups::is_empty"))]
         groups: Groups,
     }
-}
-
-/// When [`apply`](crate::CyclicOptimizer::apply) refuses an update. It always refuses a loss that is not finite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-pub struct Guard {
-    /// Whether to refuse gradients that are not finite, too.
-    pub gradients: bool,
-    /// The number of consecutive refusals at which the run should stop; `None` means never.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub max_refusals: Option<u64>,
-}
-
-/// How [`apply`](crate::CyclicOptimizer::apply) clips gradients: by norm first, then by value.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
-pub struct Clip {
-    /// The largest global norm. If the norm is larger, all gradients are scaled down together.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub norm: Option<f64>,
-    /// The largest absolute value of a single gradient. Larger ones are clamped.
-    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
-    pub value: Option<f64>,
-}
-
-/// The range of a momentum that falls while the learning rate rises.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
-#[non_exhaustive]
-pub struct MomentumRange {
-    /// The momentum at the peak of the rate.
-    pub base_momentum: f64,
-    /// The momentum between the cycles.
-    pub max_momentum: f64,
-    /// Whether the momentum moves over a smaller part of its range when the amplitude of the cycles shrinks, as in
-    /// PyTorch's `CyclicLR`.
-    #[cfg_attr(feature = "serde", serde(default))]
-    pub scaled: bool,
-}
-
-/// Limits of the applied rate.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
-pub struct Bounds {
-    /// The lowest rate.
-    pub floor: f64,
-    /// The highest rate.
-    pub ceiling: f64,
 }
 
 impl ClrConfig {
@@ -436,45 +392,6 @@ impl<S: Schedule> ClrConfig<S> {
         Ok(())
     }
 }
-
-/// A schedule of this crate or a [`ClrConfig`]: what [`CyclicOptimizer::new`](crate::CyclicOptimizer::new) takes.
-///
-/// Implement it for your own type if it can be converted into a config.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither a schedule of this crate nor a `ClrConfig`",
-    note = "constructors of schedules and the `with_..` methods return a `Result`: add `?` or `.unwrap()`",
-    note = "for a schedule of your own use `ClrConfig::custom`"
-)]
-pub trait IntoConfig<S> {
-    /// The config.
-    fn into_config(self) -> ClrConfig<S>;
-}
-
-impl<S> IntoConfig<S> for ClrConfig<S> {
-    fn into_config(self) -> ClrConfig<S> {
-        self
-    }
-}
-
-// One impl for each source type: a blanket impl over all schedules would break type inference.
-macro_rules! from_schedules {
-    ($($schedule:ident),+ $(,)?) => {$(
-        impl IntoConfig<Policy> for crate::schedule::$schedule {
-            fn into_config(self) -> ClrConfig {
-                self.into()
-            }
-        }
-
-        impl From<crate::schedule::$schedule> for ClrConfig {
-            fn from(schedule: crate::schedule::$schedule) -> Self {
-                Self::new(schedule)
-            }
-        }
-    )+};
-}
-
-for_each_schedule!(from_schedules);
-from_schedules! { Policy }
 
 #[cfg(test)]
 mod tests {
