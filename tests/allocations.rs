@@ -4,7 +4,7 @@ mod support;
 
 use allocation_counter::measure;
 use cyclic_optim::{ClrConfig, Cyclic, CyclicOptimizer, OneCycle, Sequence, WarmRestarts};
-use support::Remembers;
+use support::unset;
 
 #[test]
 fn the_counter_counts() {
@@ -21,7 +21,7 @@ fn no_allocation_per_update() {
         Sequence::warmup_cosine(0.0, 0.1, 0.0, 10, 500).unwrap().into(),
     ];
     for config in configs {
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut optimizer = CyclicOptimizer::new(unset(), config);
         let counted = measure(|| {
             for _ in 0..1000 {
                 optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();

@@ -3,16 +3,16 @@
 mod support;
 
 use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau, Scope, Stop, Watch};
-use cyclic_optim::{Clip, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, Schedule};
+use cyclic_optim::{Clip, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Guard, RateAndMomentum, Schedule};
 use proptest::prelude::*;
 use serde_json::Value;
-use support::Remembers;
+use support::unset;
 
-fn optimizer(config: ClrConfig) -> CyclicOptimizer<Remembers> {
-    CyclicOptimizer::new(Remembers::with_momentum(), config)
+fn optimizer(config: ClrConfig) -> CyclicOptimizer<RateAndMomentum> {
+    CyclicOptimizer::new(unset(), config)
 }
 
-fn update(optimizer: &mut CyclicOptimizer<Remembers>) -> f64 {
+fn update(optimizer: &mut CyclicOptimizer<RateAndMomentum>) -> f64 {
     optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap()
 }
 
@@ -587,7 +587,7 @@ proptest! {
     ) {
         let (json, count) = (serde_json::to_string(&config).unwrap(), metrics.len());
         let mut through = optimizer(config);
-        let mut restored: Option<CyclicOptimizer<Remembers>> = None;
+        let mut restored: Option<CyclicOptimizer<RateAndMomentum>> = None;
         for (index, (metric, updates)) in metrics.into_iter().enumerate() {
             let seen = format!("{:?}", through.observe(metric));
             if let Some(restored) = &mut restored {

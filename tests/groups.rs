@@ -205,7 +205,7 @@ fn an_optimizer_without_groups_is_refused() {
     let config = || config().with_groups(groups(&[("0", 0.5, 1.0)])).unwrap();
     let theirs = dfdx::optim::Adam::<_, f32, Cpu>::new(&model, AdamConfig::default());
     assert!(matches!(CyclicOptimizer::try_new(theirs, config()), Err(ConfigError::NoGroups)));
-    let mut plain = support::Remembers::with_momentum();
+    let mut plain = support::unset();
     assert_eq!(plain.set_groups(&groups(&[("0", 0.5, 1.0)])), Err(NoGroups));
     let mut optimizer = CyclicOptimizer::new(plain, config_without_groups);
     let before = optimizer.state();

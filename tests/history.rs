@@ -4,7 +4,7 @@ mod support;
 
 use cyclic_optim::history::{Per, RecordError, Recorder, Reindex, Table};
 use cyclic_optim::{Applied, ClrConfig, Cyclic, CyclicOptimizer, History, Smoothing, winsorised};
-use support::Remembers;
+use support::unset;
 
 fn config() -> ClrConfig {
     ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2).unwrap()).with_momentum(0.8, 0.9).unwrap()
@@ -17,7 +17,7 @@ fn used() -> impl Iterator<Item = Applied> {
 /// The rate in row `i` is the one that update `i` used.
 #[test]
 fn an_optimizer_fills_its_history_with_what_it_used() {
-    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config()).with_history(History::new());
+    let mut optimizer = CyclicOptimizer::new(unset(), config()).with_history(History::new());
     optimizer.record(9.0);
     assert!(optimizer.history().unwrap().updates().is_empty(), "nothing was made yet");
     let mut rates = Vec::new();
@@ -33,7 +33,7 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
     assert_eq!(updates.values("momentum").unwrap()[2], 0.8);
     assert_eq!(updates.values("loss").unwrap(), [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]);
     // The same update again after a restore, at half the rate.
-    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config()).with_history(History::new());
+    let mut optimizer = CyclicOptimizer::new(unset(), config()).with_history(History::new());
     let start = optimizer.state();
     for scale in [1.0, 0.5] {
         optimizer.restore(start.clone()).unwrap();
@@ -43,7 +43,7 @@ fn an_optimizer_fills_its_history_with_what_it_used() {
     }
     assert_eq!(optimizer.history().unwrap().updates().values("learning_rate").unwrap(), [0.05]);
     // Without a history nothing is recorded.
-    let mut without = CyclicOptimizer::new(Remembers::with_momentum(), config());
+    let mut without = CyclicOptimizer::new(unset(), config());
     without.update_with(|_| Ok::<_, ()>(())).unwrap();
     without.record(1.0);
     assert!(without.history().is_none());

@@ -3,9 +3,10 @@
 mod support;
 
 use cyclic_optim::{
-    Applied, ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, CyclicOptimizer, Hyper, LinearDecay, Schedule,
+    Applied, ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, CyclicOptimizer, Hyper, LinearDecay,
+    RateAndMomentum, Schedule,
 };
-use support::{Remembers, RemembersAll};
+use support::RemembersAll;
 
 fn triangle() -> Cyclic {
     Cyclic::triangular(0.001, 0.1, 7).unwrap()
@@ -36,12 +37,12 @@ fn values_out_of_range_are_refused() {
     }
 }
 
-/// `Remembers` has neither a weight decay nor, in this form, a momentum.
+/// `RateAndMomentum` has neither a weight decay nor, in this form, a momentum.
 #[test]
 fn what_the_optimizer_lacks_cannot_be_scheduled() {
     for hyper in [Hyper::WeightDecay, Hyper::Beta2, Hyper::Eps, Hyper::Momentum] {
         let config = ClrConfig::new(triangle()).with_hyper(hyper, Constant::new(0.5).unwrap()).unwrap();
-        let refused = CyclicOptimizer::try_new(Remembers { lr: 0.0, momentum: None }, config).unwrap_err();
+        let refused = CyclicOptimizer::try_new(RateAndMomentum::default(), config).unwrap_err();
         assert_eq!(refused, ConfigError::NoHyper { hyper: hyper.name() });
         assert!(refused.to_string().starts_with(&format!("{} cannot be scheduled", hyper.name())));
     }

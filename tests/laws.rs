@@ -12,10 +12,11 @@ mod support;
 use cyclic_optim::feedback::Plateau;
 use cyclic_optim::{
     Applied, ClrConfig, ClrState, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyper, Hyperparameters, LrRange,
-    OneCycle, Part, Place, Point, Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, from_fn,
+    OneCycle, Part, Place, Point, Policy, RateAndMomentum, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence,
+    from_fn,
 };
 use proptest::prelude::*;
-use support::Remembers;
+use support::unset;
 
 fn any_step() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0..2_000_u64, 2 => any::<u64>(), 1 => Just(u64::MAX), 1 => (u64::MAX - 9)..=u64::MAX]
@@ -26,8 +27,8 @@ fn bits(value: f64) -> u64 {
     value.to_bits()
 }
 
-fn update(optimizer: &mut CyclicOptimizer<Remembers>) -> Remembers {
-    optimizer.update_with(|inner| Ok::<_, ()>(inner.clone())).unwrap()
+fn update(optimizer: &mut CyclicOptimizer<RateAndMomentum>) -> RateAndMomentum {
+    optimizer.update_with(|inner| Ok::<_, ()>(*inner)).unwrap()
 }
 
 proptest! {
@@ -93,13 +94,13 @@ proptest! {
 
     #[test]
     fn law_7_resumable(config in support::config(), k in 0..500_u64, n in 1..60_u64) {
-        let mut through = CyclicOptimizer::new(Remembers::with_momentum(), config.clone());
+        let mut through = CyclicOptimizer::new(unset(), config.clone());
         for _ in 0..k {
             update(&mut through);
         }
-        let mut sought = CyclicOptimizer::new(Remembers::with_momentum(), config.clone());
+        let mut sought = CyclicOptimizer::new(unset(), config.clone());
         sought.seek(k);
-        let mut restored = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut restored = CyclicOptimizer::new(unset(), config);
         restored.restore(through.state()).unwrap();
         for _ in 0..n {
             let expected = format!("{:?}", update(&mut through));
@@ -162,7 +163,7 @@ proptest! {
         let config = with(ClrConfig::new(sequence), 0.8, 0.95);
         prop_assert_eq!(config.is_ok(), heights);
         let Ok(config) = config else { return Ok(()) };
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut optimizer = CyclicOptimizer::new(unset(), config);
         let mut start = 0;
         for (part, steps) in &parts {
             let alone = with(ClrConfig::new(part.policy.clone()), 0.8, 0.95).ok();
@@ -206,7 +207,7 @@ proptest! {
     /// A run that moves on by one update equals a new look-up, at every step and at `u64::MAX`.
     #[test]
     fn advancing_is_locating(policy in support::policy(), from in any_step()) {
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), policy.clone());
+        let mut optimizer = CyclicOptimizer::new(unset(), policy.clone());
         optimizer.seek(from);
         let mut preview = policy.values_from(from);
         for step in (from..=from.saturating_add(700)).chain([u64::MAX; 2].into_iter().filter(|_| from > u64::MAX - 700)) {
@@ -285,7 +286,7 @@ proptest! {
     #[test]
     fn a_schedule_is_set_in_mid_run(config in support::config(), other in support::policy(), k in 0..300_u64, n in 1..60_u64, keep in any::<bool>()) {
         let place = if keep { Place::Keep } else { Place::Start };
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config.clone());
+        let mut optimizer = CyclicOptimizer::new(unset(), config.clone());
         for _ in 0..k {
             update(&mut optimizer);
         }
@@ -308,7 +309,7 @@ proptest! {
             (Some(old), _) if other.cycle_start(old.index).is_some() => {}
             _ => prop_assert_eq!(step, k),
         }
-        let mut restored = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut restored = CyclicOptimizer::new(unset(), config);
         restored.restore(optimizer.state()).unwrap();
         for step in step..step.saturating_add(n) {
             if optimizer.config().decay() == 0.0 {
@@ -332,7 +333,7 @@ proptest! {
     /// reports it.
     #[test]
     fn the_invariant(config in support::config(), deeds in prop::collection::vec((0..9_u8, (0.0..5.0_f64, 0.0..5.0_f64)), 1..60), to in any_step()) {
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut optimizer = CyclicOptimizer::new(unset(), config);
         for (deed, ends) in deeds {
             let iterations = optimizer.iterations();
             match deed {
@@ -358,7 +359,7 @@ proptest! {
                 5 => {
                     // A failing update may have changed the optimizer.
                     let failed = optimizer.update_with(|inner| {
-                        *inner = Remembers { lr: 9.0, momentum: Some(9.0) };
+                        *inner = RateAndMomentum { lr: 9.0, momentum: Some(9.0) };
                         Err::<(), _>("device")
                     });
                     prop_assert_eq!((failed, optimizer.iterations()), (Err("device"), iterations));
@@ -421,7 +422,7 @@ fn extreme() -> impl Strategy<Value = f64> {
 /// Calls every method of an optimizer with any numbers. All rates and momenta stay valid, a failing call changes nothing, and
 /// a saved state can be read.
 fn ill_treat<S: Schedule>(
-    mut optimizer: CyclicOptimizer<Remembers, S>,
+    mut optimizer: CyclicOptimizer<RateAndMomentum, S>,
     deeds: Vec<(u8, f64, f64, u64)>,
 ) -> Result<(), TestCaseError> {
     let is_momentum = |momentum: Option<f64>| momentum.is_none_or(|momentum| (0.0..1.0).contains(&momentum));
@@ -476,8 +477,8 @@ fn ill_treat<S: Schedule>(
     Ok(())
 }
 
-fn update_any<S: Schedule>(optimizer: &mut CyclicOptimizer<Remembers, S>) -> Remembers {
-    optimizer.update_with(|inner| Ok::<_, ()>(inner.clone())).unwrap()
+fn update_any<S: Schedule>(optimizer: &mut CyclicOptimizer<RateAndMomentum, S>) -> RateAndMomentum {
+    optimizer.update_with(|inner| Ok::<_, ()>(*inner)).unwrap()
 }
 
 fn deeds() -> impl Strategy<Value = Vec<(u8, f64, f64, u64)>> {
@@ -491,7 +492,7 @@ proptest! {
     fn no_update_gets_what_is_no_rate(config in support::config(), deeds in deeds(), factor in 0.1..0.9_f64) {
         let plateau = Plateau::keras(factor, 0).unwrap();
         let config = config.with_plateau(plateau).unwrap();
-        ill_treat(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
+        ill_treat(CyclicOptimizer::new(RateAndMomentum { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
     }
 
     #[test]
@@ -499,7 +500,7 @@ proptest! {
         let config = ClrConfig::custom(Odd).with_momentum(0.8, 0.9).unwrap();
         let config = config.with_plateau(Plateau::auto_decay(0.5, 1).unwrap()).unwrap();
         let config = if bounded { config.with_bounds(0.01, 1.0).unwrap() } else { config };
-        ill_treat(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
+        ill_treat(CyclicOptimizer::new(RateAndMomentum { lr: 0.0, momentum: Some(0.5) }, config), deeds)?;
     }
 
     /// No schedule of this crate exceeds its peak. A scale is checked against the peak.
@@ -516,17 +517,17 @@ proptest! {
 fn no_rate_is_minus_zero() {
     let schedule = Constant::new(-0.0).unwrap();
     assert_eq!((bits(schedule.value_at(0)), schedule.values_from(0).next().map(bits)), (0, Some(0)));
-    assert_eq!(bits(CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule).lr()), 0);
+    assert_eq!(bits(CyclicOptimizer::new(RateAndMomentum::default(), schedule).lr()), 0);
     // A rate of -0.0 counts as none, and then no momentum is written either.
     let config = ClrConfig::new(Cyclic::triangular(0.1, 0.2, 5).unwrap()).with_momentum(0.8, 0.9).unwrap();
-    let bounded = CyclicOptimizer::new(Remembers::with_momentum(), config.with_bounds(-0.0, -0.0).unwrap());
+    let bounded = CyclicOptimizer::new(unset(), config.with_bounds(-0.0, -0.0).unwrap());
     assert_eq!((bits(bounded.lr()), bounded.momentum()), (0, Some(0.9)));
 }
 
 /// The call that would make a rate infinite fails, so the optimizer never gets one.
 #[test]
 fn a_scale_that_makes_a_rate_infinite_is_refused() {
-    let remembers = || Remembers { lr: 0.0, momentum: None };
+    let remembers = || RateAndMomentum::default();
     let mut optimizer = CyclicOptimizer::new(remembers(), Constant::new(10.0).unwrap());
     let error = optimizer.set_scale(f64::MAX).unwrap_err();
     assert_eq!(error.to_string(), "the highest rate times the scale must be a finite rate of at least 0, got inf");
@@ -553,7 +554,7 @@ fn a_scale_that_makes_a_rate_infinite_is_refused() {
 fn what_a_custom_schedule_should_not_give_is_a_rate_of_zero() {
     for bad in [f64::NAN, f64::INFINITY, -0.1] {
         let config = ClrConfig::custom(from_fn(move |step| if step == 1 { bad } else { 0.5 }));
-        let mut optimizer = CyclicOptimizer::new(Remembers { lr: 9.0, momentum: None }, config);
+        let mut optimizer = CyclicOptimizer::new(RateAndMomentum { lr: 9.0, momentum: None }, config);
         let used: Vec<f64> = (0..3).map(|_| update_any(&mut optimizer).lr).collect();
         assert_eq!(used, [0.5, 0.0, 0.5]);
         optimizer.seek(1);
@@ -566,11 +567,11 @@ fn what_a_custom_schedule_should_not_give_is_a_rate_of_zero() {
 #[test]
 fn after_a_panic_the_next_update_uses_what_is_reported() {
     let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
-    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+    let mut optimizer = CyclicOptimizer::new(unset(), config);
     update(&mut optimizer);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         optimizer.update_with(|inner| -> Result<(), ()> {
-            *inner = Remembers { lr: 9.0, momentum: Some(0.1) };
+            *inner = RateAndMomentum { lr: 9.0, momentum: Some(0.1) };
             panic!("on purpose")
         })
     }));
@@ -607,12 +608,12 @@ fn a_linear_one_cycle_holds_its_end() {
 #[test]
 fn a_custom_schedule_runs_in_the_wrapper() {
     let config = ClrConfig::custom(cyclic_optim::from_fn(|step| 1.0 / (step + 1) as f64));
-    let mut optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, config);
+    let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
     let rates: Vec<f64> = (0..3).map(|_| optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap()).collect();
     assert_eq!(rates, [1.0, 0.5, 1.0 / 3.0]);
     assert!(optimizer.set_range(0.1, 0.2).is_err());
     let boxed: Box<dyn Schedule> = Box::new(Policy::from(cyclic_optim::Constant::new(0.1).unwrap()));
-    let optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, ClrConfig::custom(boxed));
+    let optimizer = CyclicOptimizer::new(RateAndMomentum::default(), ClrConfig::custom(boxed));
     assert_eq!(optimizer.lr(), 0.1);
 }
 
@@ -625,9 +626,9 @@ fn a_scaled_cyclic_follows_its_range() {
             ScaledCyclic::new(cyclic, mode, |n| 1.0 / (n + 1) as f64)
         };
         let config = || ClrConfig::custom(scaled()).with_momentum(0.8, 0.9).unwrap();
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config());
+        let mut optimizer = CyclicOptimizer::new(unset(), config());
         for step in 0..50 {
-            let mut sought = CyclicOptimizer::new(Remembers::with_momentum(), config());
+            let mut sought = CyclicOptimizer::new(unset(), config());
             sought.seek(step);
             let range = if step < 10 { scaled().range().unwrap() } else { LrRange { base_lr: 1.0, max_lr: 2.0 } };
             if step == 10 {
@@ -644,8 +645,7 @@ fn a_scaled_cyclic_follows_its_range() {
 
 #[test]
 fn a_range_or_a_rate_that_is_none_changes_nothing() {
-    let mut optimizer =
-        CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, Cyclic::triangular(0.1, 0.5, 4).unwrap());
+    let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), Cyclic::triangular(0.1, 0.5, 4).unwrap());
     for (base_lr, max_lr) in [(f64::NAN, 1.0), (0.0, f64::NAN), (-1.0, 1.0), (0.0, f64::INFINITY), (2.0, 1.0)] {
         let before = optimizer.clone();
         let error = optimizer.set_range(base_lr, max_lr).unwrap_err().to_string();
@@ -655,11 +655,11 @@ fn a_range_or_a_rate_that_is_none_changes_nothing() {
     // Bounds do not hide an invalid rate.
     for bad in [f64::NAN, f64::INFINITY, -1.0] {
         let config = ClrConfig::custom(from_fn(move |_| bad));
-        let refused = CyclicOptimizer::try_new(Remembers { lr: 0.0, momentum: None }, config);
+        let refused = CyclicOptimizer::try_new(RateAndMomentum::default(), config);
         assert!(matches!(refused, Err(ConfigError::Rate { .. })));
     }
     let config = ClrConfig::custom(from_fn(|_| f64::NAN)).with_bounds(0.1, 0.2).unwrap();
-    assert!(CyclicOptimizer::try_new(Remembers { lr: 0.0, momentum: None }, config).is_err());
+    assert!(CyclicOptimizer::try_new(RateAndMomentum::default(), config).is_err());
 }
 
 #[test]
@@ -681,7 +681,7 @@ fn an_optimizer_without_a_rate_is_refused() {
 #[test]
 fn what_is_not_applied_is_not_reported() {
     let config = ClrConfig::new(OneCycle::new(0.1, 10).unwrap()).with_momentum(0.8, 0.9).unwrap();
-    let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+    let mut optimizer = CyclicOptimizer::new(unset(), config);
     update(&mut optimizer);
     assert_eq!(optimizer.last().unwrap().momentum, Some(0.9));
     optimizer.get_mut().momentum = None;

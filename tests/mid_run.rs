@@ -4,20 +4,20 @@ mod support;
 
 use cyclic_optim::feedback::{Plateau, Watch};
 use cyclic_optim::{
-    Amplitude, ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, CyclicOptimizer, Place, Schedule, WarmRestarts,
-    from_fn,
+    Amplitude, ClrConfig, ConfigError, Constant, CosineDecay, Cyclic, CyclicOptimizer, Place, RateAndMomentum,
+    Schedule, WarmRestarts, from_fn,
 };
-use support::Remembers;
+use support::unset;
 
 fn triangle() -> Cyclic {
     Cyclic::triangular(0.1, 0.5, 10).unwrap()
 }
 
-fn started(config: impl Into<ClrConfig>) -> CyclicOptimizer<Remembers> {
-    CyclicOptimizer::new(Remembers::with_momentum(), config.into())
+fn started(config: impl Into<ClrConfig>) -> CyclicOptimizer<RateAndMomentum> {
+    CyclicOptimizer::new(unset(), config.into())
 }
 
-fn run(optimizer: &mut CyclicOptimizer<Remembers>, updates: u64) -> Vec<f64> {
+fn run(optimizer: &mut CyclicOptimizer<RateAndMomentum>, updates: u64) -> Vec<f64> {
     (0..updates).map(|_| optimizer.update_with(|inner| Ok::<_, ()>(inner.lr)).unwrap()).collect()
 }
 
@@ -77,7 +77,7 @@ fn a_schedule_brings_its_own_range() {
 #[test]
 fn a_schedule_of_a_users_own_is_replaced() {
     let config = ClrConfig::custom(from_fn(|_| 0.25));
-    let mut optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, config);
+    let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
     optimizer.seek(7);
     optimizer.set_schedule(CosineDecay::new(1.0, 0.0, 14).unwrap(), Place::Keep).unwrap();
     assert_eq!((optimizer.lr(), optimizer.remaining()), (0.5, Some(7)));

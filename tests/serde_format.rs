@@ -6,12 +6,13 @@ mod support;
 
 use cyclic_optim::feedback::{EarlyStopping, Improvement, Plateau};
 use cyclic_optim::{
-    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, OneCycle, Part, Policy, Schedule, Sequence,
+    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, OneCycle, Part, Policy, RateAndMomentum,
+    Schedule, Sequence,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use support::Remembers;
+use support::unset;
 
 /// A config and its value at step 3, for each form of a file.
 const GOOD: [(&str, f64); 29] = [
@@ -314,12 +315,12 @@ fn a_saved_state_still_loads() {
     )
     .unwrap();
     let schedule = cyclic_optim::Cyclic::triangular(0.0, 1.0, 4).unwrap();
-    let mut optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, schedule);
+    let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), schedule);
     optimizer.restore(state.clone()).unwrap();
     assert_eq!((optimizer.lr(), optimizer.last().unwrap().lr), (0.1, 0.15));
 
     let constant = cyclic_optim::Constant::new(0.1).unwrap();
-    let mut optimizer = CyclicOptimizer::new(Remembers { lr: 0.0, momentum: None }, constant);
+    let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), constant);
     let refused = optimizer.restore(state.clone()).unwrap_err();
     assert!(refused.to_string().starts_with("set_range needs a schedule"), "{refused}");
     for scale in [f64::NAN, -1.0] {
@@ -334,7 +335,7 @@ proptest! {
     fn any_config_and_state_survive(config in support::config(), updates in 0..30_u64) {
         let json = serde_json::to_string(&config).unwrap();
         prop_assert_eq!(&read(&json).unwrap(), &config);
-        let mut optimizer = CyclicOptimizer::new(Remembers::with_momentum(), config);
+        let mut optimizer = CyclicOptimizer::new(unset(), config);
         for _ in 0..updates {
             optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
         }

@@ -4,9 +4,9 @@ mod support;
 
 use cyclic_optim::{
     ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, IntoConfig, LinearDecay, LrRange, OneCycle, Part, Point,
-    Policy, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, WarmRestarts,
+    Policy, RateAndMomentum, ScaleMode, ScaledCyclic, Schedule, ScheduleExt, Sequence, WarmRestarts,
 };
-use support::Remembers;
+use support::unset;
 
 /// Repeats 1, 2, 3, 2.
 fn triangle() -> Cyclic {
@@ -15,11 +15,11 @@ fn triangle() -> Cyclic {
 
 const OTHER: LrRange = LrRange { base_lr: 2.0, max_lr: 4.0 };
 
-fn optimizer(config: impl IntoConfig<Policy>) -> CyclicOptimizer<Remembers> {
-    CyclicOptimizer::new(Remembers::with_momentum(), config)
+fn optimizer(config: impl IntoConfig<Policy>) -> CyclicOptimizer<RateAndMomentum> {
+    CyclicOptimizer::new(unset(), config)
 }
 
-fn update(optimizer: &mut CyclicOptimizer<Remembers>, times: usize) {
+fn update(optimizer: &mut CyclicOptimizer<RateAndMomentum>, times: usize) {
     for _ in 0..times {
         optimizer.update_with(|_| Ok::<_, ()>(())).unwrap();
     }
@@ -129,7 +129,7 @@ fn a_height_outside_of_0_to_1_gives_no_momentum() {
         }
     }
     let config = ClrConfig::custom(TooHigh).with_momentum(0.8, 0.9).unwrap();
-    let refused = CyclicOptimizer::try_new(Remembers::with_momentum(), config);
+    let refused = CyclicOptimizer::try_new(unset(), config);
     assert!(matches!(refused, Err(ConfigError::OutOfRange { field: "the scheduled momentum", .. })));
 }
 

@@ -1,4 +1,4 @@
-//! What the tests share: a folder that goes away, an inner optimizer that only remembers its hyper-parameters, and arbitrary schedules.
+//! What the tests share: a folder that goes away, inner optimizers without a model, and arbitrary schedules.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use cyclic_optim::{
     Amplitude, ClrConfig, Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, Hyper, Hyperparameters,
     InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay, OneCycle, Part, Policy, PolynomialDecay, Product,
-    Schedule, Sequence, StepDecay, Unsupported, WarmRestarts,
+    RateAndMomentum, Schedule, Sequence, StepDecay, Unsupported, WarmRestarts,
 };
 use proptest::prelude::*;
 
@@ -33,36 +33,9 @@ impl Drop for Folder {
     }
 }
 
-/// An optimizer that only remembers what was set.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Remembers {
-    pub(crate) lr: f64,
-    pub(crate) momentum: Option<f64>,
-}
-
-impl Remembers {
-    pub(crate) fn with_momentum() -> Self {
-        Self { lr: f64::NAN, momentum: Some(f64::NAN) }
-    }
-}
-
-impl Hyperparameters for Remembers {
-    fn get(&self, hyper: Hyper) -> Option<f64> {
-        match hyper {
-            Hyper::LearningRate => Some(self.lr),
-            Hyper::Momentum => self.momentum,
-            _ => None,
-        }
-    }
-
-    fn set(&mut self, hyper: Hyper, value: f64) -> Result<(), Unsupported> {
-        match hyper {
-            Hyper::LearningRate => self.lr = value,
-            Hyper::Momentum => *self.momentum.as_mut().ok_or(Unsupported(hyper))? = value,
-            _ => return Err(Unsupported(hyper)),
-        }
-        Ok(())
-    }
+/// An optimizer with a rate and a momentum, which nobody has set yet.
+pub(crate) fn unset() -> RateAndMomentum {
+    RateAndMomentum { lr: f64::NAN, momentum: Some(f64::NAN) }
 }
 
 /// An optimizer that remembers all hyper-parameters, by name.
