@@ -322,7 +322,7 @@ fn reductions(plateau: Plateau, metrics: impl IntoIterator<Item = f64>) -> Vec<u
     scaled.enumerate().filter(|(_, scaled)| *scaled).map(|(report, _)| report).collect()
 }
 
-/// The loss that was reported to PyTorch in 2019: it falls, jumps far above its record, falls steadily without reaching it for
+/// The loss that was reported to PyTorch in 2019: it falls, jumps far above its best, falls steadily without reaching it for
 /// longer than the patience, and at last stays where it is.
 #[test]
 fn a_steady_fall_after_a_spike_is_no_plateau() {
@@ -333,7 +333,7 @@ fn a_steady_fall_after_a_spike_is_no_plateau() {
     };
     let losses = || (0..140).map(loss);
     let best = losses().take(25).fold(f64::INFINITY, f64::min);
-    assert!(losses().skip(25).all(|loss| loss > best), "the record stands to the end");
+    assert!(losses().skip(25).all(|loss| loss > best), "the best loss stays the best");
     // Both libraries cut the rate all along the fall.
     assert_eq!(reductions(Plateau::keras(0.5, 10).unwrap(), losses().take(100)), [34, 44, 54, 64, 74, 84, 94]);
     assert_eq!(reductions(Plateau::pytorch(0.5, 10).unwrap(), losses().take(100)), [35, 46, 57, 68, 79, 90]);
@@ -367,7 +367,10 @@ fn the_first_reduction_of_a_trend_window() {
         let _ = optimizer.observe(loss);
     }
     assert_eq!((optimizer.state().plateau.recent, optimizer.state().plateau.wait), (vec![0.5, 0.4, 0.3], 0));
-    assert!(optimizer.observe(0.25).improved && !optimizer.observe(0.27).improved, "the record, not the trend");
+    assert!(
+        optimizer.observe(0.25).improved && !optimizer.observe(0.27).improved,
+        "compares with the best, not the trend"
+    );
 }
 
 /// Noise of five times the fall per report, 300 runs each: how many reduce the rate while the loss falls, and after how many
@@ -391,10 +394,10 @@ fn a_trend_window_under_noise() {
         delays.sort_unstable();
         (early, delays.len(), delays[delays.len() / 2])
     };
-    let record = judge(Plateau::keras(0.5, 10).unwrap());
+    let without = judge(Plateau::keras(0.5, 10).unwrap());
     let trend = judge(Plateau::keras(0.5, 10).and_then(|plateau| plateau.with_trend_window(20)).unwrap());
     // The documentation of the trend window has these numbers.
-    assert_eq!((record, trend), ((91, 300, 14), (0, 300, 21)));
+    assert_eq!((without, trend), ((91, 300, 14), (0, 300, 21)));
 }
 
 /// A swing far larger than the fall from cycle to cycle. At the ends of cycles the trend is judged in phase.

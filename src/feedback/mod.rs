@@ -21,10 +21,10 @@
 //! ended since the last report, it is judged once. Other reports change nothing. Epochs and cycles need not align. Patience
 //! and cooldown then count judged reports: one for each cycle, if every cycle gets a report.
 //!
-//! # Record or trend
+//! # Best metric or trend
 //!
-//! For a [`Plateau`], a report is bad if its metric does not beat the record, which is the best of all reports, as in Keras and
-//! PyTorch. So after a spike, every report is bad until the loss is below the old record, even while it falls steadily.
+//! For a [`Plateau`], a report is bad if it does not beat the best of all reports so far, as in Keras and PyTorch. So after a
+//! spike, every report is bad until the loss is below the old best, even while it falls steadily.
 //! [`Plateau::with_trend_window`] judges only the trend of the last reports.
 
 pub(crate) mod divergence;

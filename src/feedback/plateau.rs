@@ -41,7 +41,7 @@ serde_checked! {
     /// `patience + 1 + cooldown`. In Keras' counting a patience of 0 is the same as 1, and a cooldown of 1 is the same as 0.
     /// Metrics are compared as the library does; see [`Improvement`].
     ///
-    /// Both libraries compare with a record, the best of all reports. [`with_trend_window`](Self::with_trend_window)
+    /// Both libraries compare with the best of all reports so far. [`with_trend_window`](Self::with_trend_window)
     /// judges the trend of the last reports instead; [`feedback`](super) says when that helps.
     ///
     /// | option | default | purpose | range |
@@ -49,7 +49,7 @@ serde_checked! {
     /// | `factor` | required | factor of one reduction | (0, 1) |
     /// | `patience` | required | reports to wait | >= 0 |
     /// | [`with_improvement`](Self::with_improvement) | smaller by 1e-4 (Keras), by a share of 1e-4 (PyTorch) | what counts as better | |
-    /// | [`with_trend_window`](Self::with_trend_window) | none: compares with the record | number of reports whose trend is judged | >= 4 |
+    /// | [`with_trend_window`](Self::with_trend_window) | none: compares with the best report | number of reports whose trend is judged | >= 4 |
     /// | [`with_cooldown`](Self::with_cooldown) | 0 | reports to pause after a reduction | |
     /// | [`with_floor`](Self::with_floor) | 0 | lowest value of the reference rate | finite, 0 <= floor <= reference rate |
     /// | [`with_scope`](Self::with_scope) | whole rate | what is reduced | |
@@ -192,7 +192,7 @@ impl Plateau {
         self.check()
     }
 
-    /// Judges the trend of the last `window` reports instead of the record.
+    /// Judges the trend of the last `window` reports, instead of comparing with the best one.
     ///
     /// # Formula
     ///
@@ -221,8 +221,8 @@ impl Plateau {
     ///
     /// A window of 1 to 2 times the patience works well. A longer one tolerates more noise and notices a plateau later.
     /// `tests/feedback.rs` compares 300 runs with a patience of 10 and noise of five times the fall per report. With a window
-    /// of 20 the rate was never reduced while the loss fell, and the plateau was noticed after 21 reports. Compared with the
-    /// record instead, the rate was reduced too early in 30 % of the runs, and the plateau was noticed after 14.
+    /// of 20 the rate was never reduced while the loss fell, and the plateau was noticed after 21 reports. Without a window,
+    /// the rate was reduced too early in 30 % of the runs, and the plateau was noticed after 14 reports.
     ///
     /// ```
     /// use cyclic_optim::feedback::Plateau;
@@ -326,8 +326,8 @@ impl Plateau {
     }
 
     /// Whether a report is bad, which means that it counts towards the patience.
-    fn is_bad(&self, recent: &mut Vec<f64>, metric: f64, is_record: bool) -> bool {
-        let Some(window) = self.trend_window else { return !is_record };
+    fn is_bad(&self, recent: &mut Vec<f64>, metric: f64, is_best: bool) -> bool {
+        let Some(window) = self.trend_window else { return !is_best };
         if !metric.is_finite() {
             return true;
         }
