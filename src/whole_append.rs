@@ -4,7 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Appends all of `bytes` to `file`, which was opened to append, or nothing: a partial write, for example on a full disk, is removed.
+/// Appends all of `bytes` or nothing to `file`, which was opened to append. A partial write, for example on a full
+/// disk, is removed.
 ///
 /// The end is looked up each time, because another program may have truncated the file.
 pub(crate) fn append(file: &mut File, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -52,8 +52,8 @@ pub use self::template::TemplateError;
 ///
 /// Every parameter, rate and decision, on the same device and machine type. The file does not hold:
 ///
-/// - the state of the random generator of the framework's device (dropout, random initialisation): with dfdx, make a
-///   new device with `Cpu::seed_from_u64` from seed and epoch at the start of each epoch, and save between epochs;
+/// - the state of the device's random generator (dropout, random initialisation): with dfdx, make a new device by
+///   `Cpu::seed_from_u64` at the start of each epoch, with a seed for this epoch, and save between epochs;
 /// - the order of the data: derive it from seed and epoch alone, as the examples of this crate do, and continue with the same
 ///   seed;
 /// - `dfdx::flush_denormals_to_zero`, which is a setting of the thread: set it again.

@@ -160,8 +160,8 @@ pub struct Steps {
     /// A number that the optimizer carries from update to update, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub carried: Option<f64>,
-    /// Only with exact bias correction, the product of all beta1 so far, in three numbers: the product before the last value
-    /// of beta1, that last value, and the number of updates with it.
+    /// The product of all beta1 so far; only with exact bias correction. It is saved as the product before the last value of
+    /// beta1, that value, and the number of updates with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub betas: Option<(f64, f64, i32)>,
     /// Whether the optimizer has made an update. Before the first one it fits every model.

@@ -151,8 +151,9 @@ impl LossCurve {
 
     /// The range of rates in which the model learns, by Smith's rule; smooth a noisy curve first.
     ///
-    /// With `start` the first finite loss and `fall = start - minimum`, the range goes from the first rate with a loss below
-    /// `start - 0.05 fall` to the last rate before the loss, after its minimum, exceeds `minimum + 0.05 fall`.
+    /// Let `start` be the first finite loss and `fall = start - minimum`. The range begins with the first rate whose loss is
+    /// below `start - 0.05 fall`. It ends with the last rate before the loss exceeds `minimum + 0.05 fall` after its
+    /// minimum.
     ///
     /// # Errors
     ///

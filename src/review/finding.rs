@@ -8,8 +8,8 @@ use core::fmt;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The run ends within a cycle, at a rate that is still high: above the rate at the end of the cycle by more than 2 % of the
-    /// distance to the highest rate of the run. The weights have not settled at such a rate.
+    /// The run ends within a cycle, at a rate that is still high. The rate is above that at the end of the cycle, by more than
+    /// 2 % of the difference to the highest rate of the run. The weights have not settled at such a rate.
     EndsInMidCycle {
         /// The cycle, counted from 0.
         cycle: u64,

@@ -204,8 +204,8 @@ impl OneCycle {
         Self::with_dialect(max_lr, total_steps, Dialect::Optax)
     }
 
-    /// The form of the papers, in three linear phases: 45 % of the run up from `max_lr / 10`, 45 % back down, and the last
-    /// 10 % down to a hundredth of the start.
+    /// The form of the papers, with three linear phases. The rate rises from `max_lr / 10` for 45 % of the run, falls back
+    /// for 45 %, and falls to a hundredth of its start in the last 10 %.
     ///
     /// # Errors
     ///

@@ -136,9 +136,9 @@ impl<'r, R: Ranks> Accumulator<'r, R> {
     /// micro-batches, over all ranks together. Their gradients are kept apart and added in a fixed order in f64, with
     /// one rounding at the end.
     ///
-    /// With `K` micro-batches, `K / 2` times as many bytes are sent as for the usual sum, each tensor is sent
-    /// separately, and each rank keeps its share of the `K` gradients in memory. So choose the largest number of ranks
-    /// that the run will have, and no more. Add each of the [`micro_batches`](Self::micro_batches) separately.
+    /// With `K` micro-batches, `K / 2` times as many bytes are sent as for the usual sum, and each tensor is sent
+    /// separately. Each rank keeps its share of the `K` gradients in memory. So choose the largest number of ranks that
+    /// the run will have, and no more. Add each of the [`micro_batches`](Self::micro_batches) separately.
     ///
     /// The gradients of a micro-batch must not depend on the number of ranks either. With dfdx they do not, unless the model
     /// has batch normalisation or dropout.

@@ -34,9 +34,9 @@ use crate::state::Applied;
 /// `max_refusals`. A second such loss in a row is a divergence. The first loss after a recovery is that of the restored model
 /// and never counts as a divergence, so there is at least one update between two recoveries.
 ///
-/// One copy of the model and the optimizer is kept in memory. It is made at the start, and again whenever the loss of the
-/// present model is known to be good and either a cycle has just ended or the best smoothed loss has fallen by a tenth since
-/// the last copy.
+/// One copy of the model and the optimizer is kept in memory. It is made at the start. A new copy replaces it when the loss
+/// of the present model is known to be good and one of two things has happened: a cycle has just ended, or the best smoothed
+/// loss has fallen by a tenth since the last copy.
 ///
 /// A checkpoint does not contain the copy. A resumed run makes a new one, and keeps the reduced rate, which is the
 /// `envelope` in the state.

@@ -45,8 +45,8 @@ impl<O: Optimizer, M: Variables> UpdateInPlace<M, GradStore> for O {
 ///   report variables on which the loss does not depend; `apply` does.
 /// - `learning_rate` is the rate of the next update.
 /// - `set_learning_rate` sets the rate of the next update only. After that update the schedule continues as if the rate had not
-///   been set. The method cannot return an error, so a rate that is NaN, infinite or negative is refused by the next update,
-///   and by every later one until another rate is set.
+///   been set. The method cannot return an error. So an invalid rate (NaN, infinite or negative) makes the next update fail,
+///   and every later one until another rate is set.
 ///
 /// [`update_error`](super::update_error) finds the reason for a refusal in candle's error.
 impl<O: Optimizer + Hyperparameters, S: Schedule> Optimizer for CyclicOptimizer<O, S> {

@@ -53,8 +53,8 @@ pub type ChoosePeakError<Err, DeviceErr> = PeakSearchError<TrialError<Err, Devic
 ///
 /// # What cannot be cloned
 ///
-/// The random generator of the device, as for the range test. If the model has dropout, the search draws from the generator of the
-/// device of the batches, so the training that follows gets other masks, unless the batches are moved to another device.
+/// The random generator of the device, as for the range test. If the model has dropout, the search draws masks from the device of
+/// the batches, so the training that follows gets other masks. To avoid that, move the batches to another device.
 ///
 /// # Errors
 ///

@@ -279,8 +279,8 @@ impl CsvLog {
     /// record:
     ///
     /// - `None`, a new run: the file must be empty or missing;
-    /// - `Some(n)`, a continued run, for example from a checkpoint: the first row with an index of at least `n` and all rows after
-    ///   it are removed, and so is an incomplete last row. The file is created if it is missing.
+    /// - `Some(n)`, a continued run, for example from a checkpoint: the first row with an index of at least `n` is removed, with
+    ///   all rows after it. An incomplete last row is removed, too. The file is created if it is missing.
     ///
     /// # Errors
     ///

@@ -220,7 +220,7 @@ impl Cyclic {
         Self::symmetric(base_lr, max_lr, step_size, Amplitude::Gamma(gamma))
     }
 
-    /// Exactly `cycles` cycles over `total_steps` updates; cycle k covers the updates from `floor(k T / M)` to
+    /// Exactly `cycles` cycles (M) over `total_steps` updates (T). Cycle k covers the updates from `floor(k T / M)` to
     /// `floor((k + 1) T / M)`, so no short cycle is left over at the end. The rate rises in the first `up_fraction` of
     /// each cycle.
     ///
