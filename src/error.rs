@@ -51,8 +51,8 @@ pub enum ConfigError {
         /// The smallest valid value.
         minimum: u64,
     },
-    /// The milestones do not rise strictly.
-    #[error("milestones must rise strictly, got {milestone} after {previous}")]
+    /// The milestones are not strictly increasing.
+    #[error("milestones must be strictly increasing, got {milestone} after {previous}")]
     UnsortedMilestones {
         /// The milestone before.
         previous: u64,
@@ -73,8 +73,8 @@ pub enum ConfigError {
     },
     /// A product of a schedule without end and one that holds its last value.
     #[error(
-        "factors[{held}] holds its value from update {horizon} on, but factors[{endless}] is endless: make all of them endless, \
-         or none, by a sequence whose last part has no steps, or has some"
+        "factors[{held}] holds its value from update {horizon} on, but factors[{endless}] is endless; make all of them endless or \
+         none: a sequence is endless if its last part has no steps"
     )]
     EndlessAndHeld {
         /// The first endless schedule, counted from 0.

@@ -206,7 +206,7 @@ fn what_is_wrong_is_named() {
         ),
         (
             r#"{"schedule": {"multi_step_decay": {"start_lr": 1.0, "milestones": [3, 2], "gamma": 0.5}}}"#.into(),
-            "milestones must rise strictly, got 2 after 3",
+            "milestones must be strictly increasing, got 2 after 3",
         ),
         (
             r#"{"schedule": {"warm_restarts": {"max_lr": 1.0, "t_0": 9, "t_mult": 2, "cycles": 64}}}"#.into(),

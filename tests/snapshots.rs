@@ -163,7 +163,7 @@ mod ensemble {
         assert!((all.array()[0][0] - (0.5 + softmax(2.0) + softmax(-1.0)) / 3.0).abs() < 1e-6);
         for wrong in [0, 4] {
             let error = ensemble.predict(wrong, &x).unwrap_err();
-            assert_eq!(error.to_string(), format!("{wrong} of 3 snapshots were asked for"));
+            assert_eq!(error.to_string(), format!("{wrong} snapshots were asked for, and the ensemble has 3"));
         }
     }
 }

@@ -94,11 +94,11 @@ fn a_time_that_does_not_come_out_names_its_field() {
         (
             digits(),
             r#""step_size_up": "-1 epochs", "step_size_down": 3"#,
-            "step_size_up: -1 epochs is no length of time",
+            "step_size_up: -1 epochs is not a length of time",
         ),
         (digits(), r#""step_size": "0.01 epochs""#, "step_size: 0.01 epochs is 0.45 updates, which rounds to 0"),
-        (digits(), r#""step_size": "2 epoks""#, "step_size: \"2 epoks\" is no time"),
-        (digits(), r#""step_size": "1e30 epochs""#, "step_size: \"1e30 epochs\" is no time"),
+        (digits(), r#""step_size": "2 epoks""#, "step_size: \"2 epoks\" is not a time"),
+        (digits(), r#""step_size": "1e30 epochs""#, "step_size: \"1e30 epochs\" is not a time"),
         (digits(), r#""step_size": "99999999999999999999 epochs""#, "more updates than can be counted"),
         (
             digits(),

@@ -85,14 +85,14 @@ impl FromStr for Time {
 pub enum TimeError {
     /// The text is not a time.
     #[error(
-        "{text:?} is no time: write a whole number of updates, or a number of epochs or %, for example \"2 epochs\""
+        "{text:?} is not a time: write a whole number of updates, or a number of epochs or %, for example \"2 epochs\""
     )]
     Unreadable {
         /// The text.
         text: String,
     },
     /// A time is negative or not finite.
-    #[error("{time} is no length of time: it must be at least 0 and finite")]
+    #[error("{time} is not a length of time: it must be at least 0 and finite")]
     OutOfRange {
         /// The time.
         time: Time,

@@ -21,7 +21,7 @@ pub enum AverageError<Err> {
     NoSamples,
     /// More micro-batches were added than planned. The reproducible mode adds them in a fixed order, so each rank has a
     /// fixed number.
-    #[error("this rank has {planned} of the micro-batches of an update, and one more was added")]
+    #[error("one micro-batch too many was added: this rank has {planned} in each update")]
     TooManyMicroBatches {
         /// The number of micro-batches of this rank.
         planned: usize,

@@ -33,7 +33,7 @@ pub enum RangeTestError {
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
     /// The values of the variables could not be copied or restored.
-    #[error("the variables were not saved or not given back: {0}")]
+    #[error("the values of the variables were not copied or not restored: {0}")]
     NotRestored(Error),
 }
 

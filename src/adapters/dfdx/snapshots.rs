@@ -18,7 +18,7 @@ pub enum EnsembleError<Err> {
     #[error("the ensemble is empty: no cycle has ended yet")]
     Empty,
     /// 0 snapshots, or more than the ensemble has, were asked for.
-    #[error("{asked} of {held} snapshots were asked for")]
+    #[error("{asked} snapshots were asked for, and the ensemble has {held}")]
     Number {
         /// The number asked for.
         asked: usize,

@@ -101,12 +101,12 @@ serde_checked! {
     /// | parameter | default | purpose | range |
     /// |---|---|---|---|
     /// | `start_lr` | required | rate of the first update | finite, >= 0 |
-    /// | `milestones` | required | the updates at which the rate falls | at least one, rising strictly |
+    /// | `milestones` | required | the updates at which the rate falls | at least one, strictly increasing |
     /// | `gamma` | required | factor of each fall | (0, 1] |
     ///
     /// # Errors
     ///
-    /// A negative or non-finite rate, no milestones, milestones that do not rise strictly, `gamma` outside (0, 1].
+    /// A negative or non-finite rate, no milestones, milestones that are not strictly increasing, `gamma` outside (0, 1].
     ///
     /// # Examples
     ///
@@ -136,7 +136,7 @@ impl MultiStepDecay {
     ///
     /// # Errors
     ///
-    /// A negative or non-finite rate, no milestones, milestones that do not rise strictly, `gamma` outside
+    /// A negative or non-finite rate, no milestones, milestones that are not strictly increasing, `gamma` outside
     /// (0, 1].
     pub fn new(start_lr: f64, milestones: impl Into<Vec<u64>>, gamma: f64) -> Result<Self, ConfigError> {
         Self { start_lr, milestones: milestones.into(), gamma, log2_gamma: 0.0 }.check()
