@@ -13,7 +13,7 @@ use dfdx::tensor::Gradients;
 use dfdx::tensor_ops::Device;
 use proptest::prelude::*;
 
-/// Parameters of sizes on both sides of where another way of updating begins, and of where a block ends.
+/// Sizes of parameters just below and above the limits at which the way of updating changes, and at which a block ends.
 type Model<E> = (Row<1, E>, Row<31, E>, Row<40, E>, Row<1024, E>, Row<1500, E>, Row<70_000, E>);
 type Row<const N: usize, E> = Tensor<Rank1<N>, E, Cpu>;
 
@@ -151,7 +151,7 @@ laws! {
     rmsprop_has_the_bits_of_dfdx: RMSprop of rmsprops;
 }
 
-/// What clips inside of the update's loop gives the bits of a pass of its own before it.
+/// Clipping inside the loop of the update gives the same bits as a separate pass before it.
 fn clips_alike<E: Dtype, O>(clip: Clip, optimizer: impl Fn() -> O) -> Result<(), TestCaseError>
 where
     Cpu: Device<E>,
@@ -202,7 +202,8 @@ fn adamw_has_the_bits_of_adam_with_decoupled_weight_decay() {
     same::<f64, _, _>(dfdx::optim::Adam::new(&model::<f64>(), config), AdamW::default()).unwrap();
 }
 
-/// A large parameter whose numbers do not lie in the order of its axes takes the slower way, and dfdx need not panic.
+/// A large parameter whose numbers are not in the order of its axes is updated in the slower way, and dfdx does not
+/// panic.
 #[test]
 fn a_transposed_parameter_is_updated() {
     let device = Cpu::default();
@@ -220,7 +221,7 @@ fn a_transposed_parameter_is_updated() {
     assert!(one.as_vec() == other.as_vec() && one.as_vec() != straight.permute::<_, Axes2<1, 0>>().as_vec());
 }
 
-/// A clone continues by itself, also in another thread, and so does what it was cloned from.
+/// A clone continues independently of its original, also in another thread.
 #[test]
 fn clones_share_nothing() {
     let mut one = model::<f32>();

@@ -1,4 +1,5 @@
-//! candle: the wrapper goes wherever candle takes an optimizer, and `apply` makes whole updates of candle models.
+//! candle: the wrapper can be used wherever candle takes an optimizer, and `apply` makes whole updates of candle
+//! models.
 //!
 //! ```text
 //! cargo test --no-default-features --features candle,serde --test candle
@@ -126,8 +127,8 @@ fn a_constant_rate_gives_the_bits_of_candle_alone() {
     }
 }
 
-/// Of any config, the rates that the inner optimizer has at each of 900 updates are those of `preview`, also when the run is
-/// saved as JSON and goes on in another optimizer.
+/// For any config, the inner optimizer has the rates of `preview` at each of 900 updates, also if the run is saved as JSON
+/// and continued in another optimizer.
 #[test]
 fn any_config_gives_the_rates_of_its_preview_through_save_and_load() {
     let weight = Var::new(1.0, CPU).unwrap();
@@ -236,7 +237,7 @@ fn a_variable_without_a_gradient_is_named_and_all_others_move() {
     let mut optimizer = CyclicOptimizer::new(SGD::new(list.clone(), 0.1).unwrap(), constant());
     let error = optimizer.apply(&mut list, &mut GradStore::default(), 1.0).unwrap_err();
     assert_eq!(error.to_string(), "these parameters have no gradient: variable 0 of shape [2, 3]");
-    // With candle's own idiom nothing is known of the variables, as in candle.
+    // candle's own idiom does not know the variables, so it cannot report missing gradients.
     optimizer.step(&GradStore::default()).unwrap();
     assert_eq!(optimizer.iterations(), 2);
 }
@@ -369,7 +370,7 @@ fn a_rate_that_is_set_is_used_once_and_then_the_schedule_goes_on() {
         }
         assert_eq!((weight.to_scalar::<f64>().unwrap(), optimizer.iterations()), (before, iterations));
     }
-    // Another rate, and the run goes on; or the schedule's own by a restored state.
+    // The run continues with another rate, or with the rate of the schedule after a state was restored.
     optimizer.set_learning_rate(0.5);
     assert_eq!(rate(&mut optimizer), 0.5);
     optimizer.set_learning_rate(f64::NAN);
@@ -414,7 +415,8 @@ fn gradients_of_parts_of_a_batch_add_up() {
     }
 }
 
-/// Two ranks with unequal shards, in micro-batches, end with the same bits, and where one process ends that has the whole batch.
+/// Two ranks with unequal shards, in micro-batches, end with the same bits, and close to a single process with the
+/// whole batch.
 #[test]
 fn ranks_and_micro_batches_train_as_one() {
     let mut whole = Job::new(DType::F64);
@@ -433,7 +435,7 @@ fn ranks_and_micro_batches_train_as_one() {
         let mut optimizer = CyclicOptimizer::new(job.adamw(), config()).with_history(History::new());
         let mut sum = Accumulator::on(ranks);
         let (x, y) = (job.x.clone(), job.y.clone());
-        // Of eight samples, rank 0 has 2 and 3, and rank 1 the others.
+        // Of eight samples, rank 0 has two micro-batches of 2 and 3, and rank 1 has the others.
         let parts: &[_] = if ranks.is_first() { &[(0, 2), (2, 3)] } else { &[(5, 3)] };
         for _ in 0..30 {
             for &(start, length) in parts {

@@ -71,8 +71,8 @@ where
     }
 }
 
-/// Interrupted after each update, saved, read into other objects and continued: always the same file at the end, which has
-/// everything in it.
+/// A run that is interrupted after any update, saved, read into other objects and continued always ends with the same
+/// file.
 fn resumes_exactly<O>(new: impl Fn() -> O)
 where
     O: Saved<f32, Cpu> + InPlace<Model<f32>, Cpu, f32> + cyclic_optim::Hyperparameters,
@@ -201,7 +201,7 @@ fn saved() -> (Model<f32>, CyclicOptimizer<Adam<f32, Cpu>>, Checkpoint) {
     (model, optimizer, checkpoint)
 }
 
-/// Every field that differs is named with both values; an explicit call goes on with the present config.
+/// Every field that differs is named with both values. An explicit call continues with the present config.
 #[test]
 fn another_config_is_refused_field_by_field() {
     let (_, _, checkpoint) = saved();
@@ -245,7 +245,7 @@ fn another_config_is_refused_field_by_field() {
     assert!(error.ends_with("config.schedule.one_cycle.total_steps was 10 and is 20"), "{error}");
     checkpoint.restore_as(&mut other, &mut long).unwrap();
     assert_eq!(long.remaining(), Some(20));
-    // A state that does not go with the present config: a range was set, and a constant schedule has none.
+    // A state that does not fit the present config: a range was set, and a constant schedule has none.
     let (_, _, checkpoint) = saved();
     let mut constant = CyclicOptimizer::new(Adam::default(), cyclic_optim::Constant::new(0.1).unwrap());
     let error = checkpoint.restore_as(&mut other, &mut constant).unwrap_err();
@@ -405,8 +405,8 @@ fn what_is_no_checkpoint_says_so() {
     assert!(matches!(error, CheckpointError::Version { found: 7 }), "{error}");
 }
 
-/// Bit flips, truncations, splices, oversized lengths: a typed error or an equal load, and no memory beyond a small multiple of
-/// the file.
+/// Bit flips, truncations, splices and oversized lengths give a typed error, or load the same values. Loading takes at most a
+/// small multiple of the file in memory.
 #[test]
 fn corruptions_are_errors_or_equal_loads() {
     let count = if std::env::var_os("CYCLIC_OPTIM_FULL").is_some() { 10_000 } else { 1_000 };

@@ -110,7 +110,7 @@ fn a_run_of_rmsprop_with_parts() {
     assert!(run.best.get().is_some());
 }
 
-/// How the files were made. They are not made again: they show what the version of that time wrote.
+/// How the files were made. They must not be written again, because they show what that version wrote.
 #[test]
 #[ignore = "writes the stored files"]
 fn write_the_stored_files() {

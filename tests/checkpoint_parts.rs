@@ -99,7 +99,7 @@ fn an_interrupted_run_ends_with_the_same_parts() {
     }
 }
 
-/// Whatever the moment of a kill, the same call starts the run or continues it.
+/// Whenever the run was killed, the same call starts or continues it.
 #[test]
 fn a_run_is_saved_before_its_first_update() {
     let folder = Folder::new("parts-start");
@@ -157,7 +157,7 @@ fn parts_that_do_not_fit_are_refused() {
     assert!(Checkpoint::read(&path).is_ok(), "the file from before is whole");
 }
 
-/// Contents that no part can have, and models of another shape: nothing is changed.
+/// Contents that no part can have, and models of another shape, are refused, and nothing changes.
 #[test]
 fn contents_that_do_not_fit_are_refused() {
     struct Odd(Vec<Model>, PartCounts);
@@ -199,7 +199,7 @@ fn contents_that_do_not_fit_are_refused() {
     }
 }
 
-/// An exponential mean is resumed to the same bits, and is no mean of equal weights.
+/// An exponential mean is resumed to the same bits, and cannot be restored as a mean of equal weights.
 #[test]
 fn an_exponential_mean_is_resumed() {
     let folder = Folder::new("exponential-mean");

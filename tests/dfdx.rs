@@ -244,7 +244,7 @@ fn missing_gradients() {
     check!(RMSprop);
 }
 
-/// Through `apply` the first update reports the missing gradient; from then on it exists, as in dfdx after `zero_grads`.
+/// The first `apply` reports the missing gradient. After that the gradient exists, as in dfdx after `zero_grads`.
 #[test]
 fn missing_gradients_in_place() {
     macro_rules! check {
@@ -275,7 +275,7 @@ fn missing_gradients_in_place() {
     check!(RMSprop);
 }
 
-/// A rate that a custom schedule gets wrong is refused as a loss is.
+/// An invalid rate of a custom schedule is refused, as an invalid loss is.
 #[test]
 fn what_is_no_rate_is_refused() {
     let (mut model, grads_of) = half_used();
@@ -315,7 +315,7 @@ fn policies() -> Vec<Policy> {
     ]
 }
 
-/// What seed 003's notebook did: every optimizer on toy functions, here under every kind of schedule.
+/// Every optimizer on toy functions, as in the notebook of bckenstler/CLR, here under every kind of schedule.
 #[test]
 fn every_optimizer_under_every_policy_minimises_toy_functions() {
     macro_rules! minimise {
@@ -457,7 +457,7 @@ fn cycles_are_reset_mid_training() {
     assert!(optimizer.config().schedule().range().is_some());
 }
 
-/// A gradient of ones is a gradient; one that is there for a part of the model is there for that part.
+/// A gradient of ones is a gradient, and gradients may exist for only a part of the model.
 #[test]
 fn missing_is_told_from_ones_and_from_the_rest_of_the_model() {
     let (mut model, _) = half_used();
@@ -470,7 +470,8 @@ fn missing_is_told_from_ones_and_from_the_rest_of_the_model() {
     assert!(matches!(result, Err(OptimizerUpdateError::UnusedParams(unused)) if unused.ids.len() == 1));
 }
 
-/// Once all gradients were there, one that goes missing counts as zeros; the documentation of the adapter says why.
+/// After an update in which all gradients existed, a missing one counts as zeros; the documentation of the adapter says
+/// why.
 #[test]
 fn a_gradient_that_goes_missing_later_counts_as_zeros() {
     let (mut model, grads_of) = half_used();
@@ -483,7 +484,8 @@ fn a_gradient_that_goes_missing_later_counts_as_zeros() {
     assert_eq!(model.1.array(), before);
 }
 
-/// In place, gradients end up as `zero_grads` leaves them, temporaries gone, and nothing grows from update to update.
+/// An update in place leaves the gradients as `zero_grads` does: temporaries are dropped, and nothing grows from update
+/// to update.
 #[test]
 fn nothing_piles_up() {
     let (mut model, _) = half_used();
@@ -497,7 +499,7 @@ fn nothing_piles_up() {
     assert_eq!(format!("{optimizer:?}").len(), size);
 }
 
-/// Tensors that are no parameters, such as running statistics, are neither moved nor missed.
+/// Tensors that are not parameters, such as running statistics, are not updated and not reported as missing.
 #[test]
 fn buffers_are_left_alone() {
     let device = Cpu::seed_from_u64(1);

@@ -147,7 +147,7 @@ fn it_resumes_to_the_same_bits() {
         train(&mut resumed, &mut after, 30);
         assert!(Checkpoint::to_bytes(&resumed, &after).unwrap() == expected, "resumed at {stop}");
     }
-    // The option is a difference.
+    // A changed option is a difference of the checkpoint.
     let mut without = CyclicOptimizer::new(Adam::<f64, Cpu>::default(), config());
     let error = Checkpoint::from_bytes(expected).unwrap().restore(&mut start(), &mut without).unwrap_err().to_string();
     assert!(error.contains("exact_bias_correction"), "{error}");

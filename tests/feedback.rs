@@ -138,7 +138,7 @@ fn auto_decay_shrinks_the_peak_of_a_running_cycle() {
     for metric in [1.0, 0.9, 0.95, 0.94, 0.8, 0.85, 0.7] {
         let rates: Vec<f64> = (0..4)
             .map(|place| {
-                // In the middle of a cycle a report is not judged, however bad it is.
+                // A report in the middle of a cycle is not judged, even if it is bad.
                 if place == 2 {
                     assert!(!optimizer.observe(100.0).judged);
                 }

@@ -1,4 +1,4 @@
-//! Checkpoint files among processes: several writers, full disks, links, permissions, and what an error says.
+//! Checkpoint files: several writing processes, full disks, links, permissions, and what the errors say.
 //!
 //! `CYCLIC_OPTIM_FULL=1` makes two processes write 1,000 times each; without it, 100 times.
 
@@ -24,7 +24,7 @@ fn optimizer(iterations: u64) -> Optimizer {
     optimizer
 }
 
-/// Runs of different sizes, so that one written over the other shows.
+/// Runs of different sizes, so that a mixture of two files would be noticed.
 fn small() -> (Tensor<Rank1<10>, f32, Cpu>, Optimizer) {
     (Cpu::default().ones(), optimizer(1))
 }
@@ -37,7 +37,7 @@ const ROLE: &str = "CYCLIC_OPTIM_TEST_ROLE";
 const PATH: &str = "CYCLIC_OPTIM_TEST_PATH";
 const TIMES: &str = "CYCLIC_OPTIM_TEST_TIMES";
 
-/// Not a test by itself: what other tests run as a process of its own.
+/// Not a test: the program that other tests run in a separate process.
 #[test]
 fn child() {
     let (Ok(role), Ok(path)) = (env::var(ROLE), env::var(PATH)) else { return };
@@ -101,7 +101,7 @@ fn two_processes_write_one_checkpoint_while_a_third_reads() {
     assert!(reads.contains_key(&Some(1)) && reads.contains_key(&Some(2)), "{reads:?}");
 }
 
-/// No file grows beyond 4 KiB, as on a disk that becomes full: the old file stays whole, and nothing is left beside it.
+/// With a limit of 4 KiB for a file, as on a full disk, the old file stays complete and no other file is left.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_file() {
@@ -119,7 +119,7 @@ fn a_full_disk_leaves_the_old_file() {
     assert!(process(&limit, "small", &path, 1).output().unwrap().status.success());
 }
 
-/// The new file is on the disk before it gets its name, and the name after: the system calls say so.
+/// The system calls show the order: the new file is synced, renamed, and then the folder is synced.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_write_is_synced_before_and_after_the_rename() {

@@ -52,7 +52,8 @@ where
     }
 }
 
-/// For one optimizer: factors of 1 give the bits of none, and groups those of separate optimizers on the layers.
+/// For each optimizer: groups with factors of 1 give the same bits as no groups, and other groups the same as separate
+/// optimizers for the layers.
 macro_rules! group_laws {
     ($name:ident, $kind:ident, $cfg:expr) => {
         mod $name {
@@ -98,7 +99,7 @@ macro_rules! group_laws {
                 assert_ne!(bits(&grouped), bits(&plain));
             }
 
-            /// Kill and resume in the middle: the same file at the end, with layers that thaw on the way.
+            /// A run that is killed and resumed ends with the same file, also if layers are unfrozen on the way.
             #[cfg(feature = "checkpoint")]
             #[test]
             fn a_run_resumes_to_the_same_bits() {
@@ -126,7 +127,7 @@ macro_rules! group_laws {
                     run(&mut resumed, &mut after, 20);
                     assert!(Checkpoint::to_bytes(&resumed, &after).unwrap() == expected, "resumed at {stop}");
                 }
-                // Other groups are a difference.
+                // Other groups are a difference of the checkpoint.
                 let mut other = CyclicOptimizer::new($kind::<f32, Cpu>::new($cfg), config());
                 let saved = Checkpoint::from_bytes(expected).unwrap();
                 let error = saved.restore(&mut net(3), &mut other).unwrap_err().to_string();
@@ -169,7 +170,7 @@ fn frozen_parameters_are_not_missing_ones() {
     let after = bits(&model);
     assert_eq!(after[..40], before[..40]);
     assert_ne!(after[40..], before[40..]);
-    // Thawed, it is missed, and moves once it has gradients.
+    // Once unfrozen, it is reported as missing, and changes when it has gradients.
     optimizer.set_groups(Groups::default()).unwrap();
     let mut grads = half(&model);
     let missing = optimizer.apply(&mut model, &mut grads, 1.0).unwrap_err();
@@ -213,7 +214,7 @@ fn an_optimizer_without_groups_is_refused() {
     assert_eq!(optimizer.state(), before);
 }
 
-/// The history has the rate of each group, and all groups one norm.
+/// The history has the rate of each group. All groups have one norm.
 #[test]
 fn a_history_has_the_rates_of_the_groups() {
     let own = groups(&[("0", 0.5, 1.0), ("2.bias", 0.0, 1.0)]);

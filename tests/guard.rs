@@ -18,7 +18,7 @@ use support::digits::{Digits, Mlp, train_step};
 
 type Pair = (Tensor<Rank1<3>, f64, Cpu>, Tensor<Rank2<2, 2>, f64, Cpu>);
 
-/// A model whose gradients are what is asked for.
+/// A model of two tensors, with chosen gradients.
 fn pair(first: [f64; 3], second: [[f64; 2]; 2]) -> (Pair, Gradients<f64, Cpu>) {
     let device = Cpu::default();
     let model: Pair = (device.tensor([1.0, 2.0, 3.0]), device.tensor([[4.0, 5.0], [6.0, 7.0]]));
@@ -26,7 +26,7 @@ fn pair(first: [f64; 3], second: [[f64; 2]; 2]) -> (Pair, Gradients<f64, Cpu>) {
     (model, grads)
 }
 
-/// The gradients that are asked for, of a model that is there already: d(w . g)/dw = g.
+/// Chosen gradients for an existing model: d(w . g)/dw = g.
 fn gradients(model: &Pair, first: [f64; 3], second: [[f64; 2]; 2]) -> Gradients<f64, Cpu> {
     let device = Cpu::default();
     let (first, second) = (device.tensor(first), device.tensor(second));
@@ -90,7 +90,7 @@ fn clipping_is_pytorchs() {
             assert!((value - expected).abs() < 1e-15, "{clip:?}: {clipped:?}");
         }
 
-        // The same within an update: plain SGD at a rate of 1 takes the clipped gradients off.
+        // The same within an update: plain SGD with a rate of 1 subtracts the clipped gradients.
         let mut grads = gradients(&model, FIRST, SECOND);
         let config = ClrConfig::new(Constant::new(1.0).unwrap()).with_clip(clip).unwrap();
         let mut optimizer = CyclicOptimizer::new(Sgd::default(), config);
@@ -105,7 +105,7 @@ fn clipping_is_pytorchs() {
     }
 }
 
-/// With clipping, too, a missing gradient is reported at the first update, and its parameter is not moved.
+/// Also with clipping, a missing gradient is reported at the first update, and its parameter does not change.
 #[test]
 fn clipping_does_not_hide_a_missing_gradient() {
     let (mut model, _) = pair([0.0; 3], [[0.0; 2]; 2]);
@@ -139,11 +139,11 @@ fn refuses<O: InPlace<Pair, Cpu, f64> + Hyperparameters + std::fmt::Debug>(inner
         assert_eq!(seen(&model, &grads, &optimizer), before);
     }
     assert_eq!(optimizer.state().refusals, 2);
-    // An update that is made ends the row.
+    // An update that is made ends the consecutive refusals.
     optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
     assert_eq!(optimizer.state().refusals, 0);
 
-    // A gradient, with a loss that is fine; and giving up.
+    // An invalid gradient with a valid loss, and the guard gives up.
     for (nth, bad) in [f64::NAN, f64::INFINITY, f64::NAN].into_iter().enumerate() {
         grads.get_or_alloc_mut(&model.1).unwrap()[2] = bad;
         let before = seen(&model, &grads, &optimizer);
@@ -158,7 +158,7 @@ fn refuses<O: InPlace<Pair, Cpu, f64> + Hyperparameters + std::fmt::Debug>(inner
         assert_eq!(seen(&model, &grads, &optimizer), before);
     }
 
-    // An update that is made after all takes the stop back.
+    // An update that is made clears the reason to stop.
     grads.get_or_alloc_mut(&model.1).unwrap()[2] = 1.0;
     optimizer.apply(&mut model, &mut grads, 1.0).unwrap();
     assert_eq!((optimizer.stopped(), optimizer.state().refusals), (None, 0));
@@ -236,7 +236,7 @@ where
     (digits.accuracy(&model), recovery.map_or(0, |recovery| recovery.recoveries().len()))
 }
 
-/// Adam and SGD with momentum, started at a rate that ruins them.
+/// Adam and SGD with momentum, started at a rate at which they diverge.
 #[test]
 fn recovery_saves_a_diverged_run() {
     let adam = || Adam::new(AdamConfig::default());
@@ -255,7 +255,7 @@ fn recovery_saves_a_diverged_run() {
     );
 }
 
-/// What is put back is the copy, bit for bit, moments included, and the rate is the smaller one.
+/// The copy is restored bit for bit, with its moments, and the rate is reduced.
 #[test]
 fn a_recovery_puts_everything_back() {
     let (mut model, mut grads) = pair([1.0, 2.0, 3.0], [[1.0; 2]; 2]);
@@ -282,11 +282,11 @@ fn a_recovery_puts_everything_back() {
             fresh
         })
     );
-    // The loss of the model that was put back is no divergence, whatever it is, and a NaN is a bad batch at first.
+    // The loss of the restored model never counts as a divergence, and a first NaN counts as a bad batch.
     assert!(matches!(apply(&mut optimizer, &mut model, f64::NAN), Outcome::Skipped { .. }));
     assert!(matches!(apply(&mut optimizer, &mut model, 9.0), Outcome::Applied(_)));
     assert_eq!(optimizer.lr(), 0.125);
-    // The limit has learnt from it: twice 9.0.
+    // The limit has been raised to twice 9.0.
     assert!(matches!(apply(&mut optimizer, &mut model, 17.0), Outcome::Applied(_)));
     // The second NaN in a row is a divergence.
     assert!(matches!(apply(&mut optimizer, &mut model, f64::NAN), Outcome::Skipped { .. }));
@@ -298,7 +298,7 @@ fn a_recovery_puts_everything_back() {
     }
 }
 
-/// First batches that were easy, and data with NaN in them, do not drive the rate to nothing.
+/// Easy first batches, and data that contain NaN, do not reduce the rate to almost 0.
 #[test]
 fn recovery_does_not_cut_for_ever() {
     let (mut model, mut grads) = pair([1.0, 2.0, 3.0], [[1.0; 2]; 2]);
@@ -320,7 +320,8 @@ fn recovery_does_not_cut_for_ever() {
         recoveries.push(recovery.recoveries().len());
     }
     assert_eq!(recoveries.last(), Some(&1), "{recoveries:?}");
-    // NaN without end: skipped, taken for a divergence, skipped; then the guard gives up.
+    // If every loss is NaN, the first is skipped, the second is a divergence, the third is skipped, and then the guard
+    // gives up.
     let mut outcomes = (0..9).map(|_| recovery.apply(&mut optimizer, &mut model, &mut grads, f64::NAN));
     assert!(outcomes.any(|outcome| matches!(outcome, Err(UpdateError::GaveUp { .. }))));
 }

@@ -48,7 +48,7 @@ fn what_the_optimizer_lacks_cannot_be_scheduled() {
     }
 }
 
-/// The step of the schedules goes on, starts again and jumps together.
+/// All schedules have the same step: it advances, is reset and is set for all of them together.
 #[test]
 fn one_clock_for_all() {
     let config = ClrConfig::new(triangle()).with_hyper(Hyper::WeightDecay, fading()).unwrap();
@@ -140,7 +140,7 @@ mod files {
         }
     }
 
-    /// The state of version 0.1.0, and one that holds a value that is none.
+    /// The state of version 0.1.0, and a state with an invalid value.
     #[test]
     fn old_states_are_read_and_wrong_ones_refused() {
         let config = ClrConfig::new(triangle()).with_hyper(Hyper::WeightDecay, fading()).unwrap();
@@ -185,7 +185,8 @@ mod in_dfdx {
         }};
     }
 
-    /// Weight decay, beta2 and eps by schedules: the bits of the same numbers set by hand, for our optimizer and dfdx's own.
+    /// Scheduled weight decay, beta2 and eps give the same bits as numbers that the test sets, for our optimizer and
+    /// dfdx's own.
     macro_rules! as_by_hand {
         ($name:ident, $kind:ident, $cfg:expr, $hypers:expr) => {
             #[test]
@@ -257,7 +258,7 @@ mod in_dfdx {
     );
     as_by_hand!(rmsprop, RMSprop, RMSpropConfig { weight_decay: Some(WeightDecay::L2(0.3)), ..Default::default() }, 3);
 
-    /// RMSprop's rho against the rate, as the momentum runs: down while the rate rises.
+    /// RMSprop's alpha falls while the rate rises, as a cycled momentum does.
     #[test]
     fn rho_runs_against_the_rate() {
         let down = LinearDecay::new(0.95, 0.85, 7).unwrap();
@@ -282,7 +283,7 @@ mod in_dfdx {
         assert!(CyclicOptimizer::try_new(Sgd::<f32, Cpu>::default(), beta2).is_err());
     }
 
-    /// Killed and resumed in the middle: the same file as without, with all of it scheduled.
+    /// A run with all of them scheduled that is killed and resumed ends with the same file.
     #[cfg(feature = "checkpoint")]
     #[test]
     fn it_resumes_to_the_same_bits() {

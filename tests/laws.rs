@@ -139,7 +139,7 @@ proptest! {
         }
     }
 
-    /// A product is the product of its values, and cycles as its first schedule.
+    /// A product is the product of the values of its schedules, and has the cycles of the first.
     #[test]
     fn a_product_multiplies(first in support::policy(), factors in prop::collection::vec((support::policy(), 1..300_u64), 1..3), step in any_step()) {
         let product = support::product(&first, factors.clone());
@@ -174,7 +174,7 @@ proptest! {
             }
             start += steps;
         }
-        // Update by update as by seeking, beyond the end, too.
+        // The same update by update and by seeking, also beyond the end.
         optimizer.seek(0);
         for _ in 0..through {
             update(&mut optimizer);
@@ -185,7 +185,8 @@ proptest! {
         prop_assert_eq!(moved.map(bits), optimizer.momentum().map(bits));
     }
 
-    /// Step sizes that are divided give the triangle of the fraction, and the same bits as whole ones where they are whole.
+    /// Divided step sizes give the triangle of the fraction. If the results are whole numbers, the bits are those of
+    /// undivided ones.
     #[test]
     fn divided_steps_are_exact((size, divisor) in (1..200_u64, 1..50_u64), step in any_step()) {
         let divided = |size, divisor| Cyclic::triangular(0.1, 0.7, size).unwrap().with_step_divisor(divisor);
@@ -281,8 +282,8 @@ proptest! {
         prop_assert_eq!(restored.state(), through.state());
     }
 
-    /// A schedule that is set in mid-run: from its start it runs as in a run of its own, at the same place as after seeking
-    /// there, and a run that is saved and restored goes on with it.
+    /// A schedule that is set during a run. With `Place::Start` it runs as in a new run, with `Place::Keep` as after
+    /// seeking to that place. A run that is saved and restored continues with it.
     #[test]
     fn a_schedule_is_set_in_mid_run(config in support::config(), other in support::policy(), k in 0..300_u64, n in 1..60_u64, keep in any::<bool>()) {
         let place = if keep { Place::Keep } else { Place::Start };
@@ -518,7 +519,7 @@ fn no_rate_is_minus_zero() {
     let schedule = Constant::new(-0.0).unwrap();
     assert_eq!((bits(schedule.value_at(0)), schedule.values_from(0).next().map(bits)), (0, Some(0)));
     assert_eq!(bits(CyclicOptimizer::new(RateAndMomentum::default(), schedule).lr()), 0);
-    // A rate of -0.0 counts as none, and then no momentum is written either.
+    // A rate of -0.0 is invalid, and then no momentum is written either.
     let config = ClrConfig::new(Cyclic::triangular(0.1, 0.2, 5).unwrap()).with_momentum(0.8, 0.9).unwrap();
     let bounded = CyclicOptimizer::new(unset(), config.with_bounds(-0.0, -0.0).unwrap());
     assert_eq!((bits(bounded.lr()), bounded.momentum()), (0, Some(0.9)));
@@ -532,7 +533,7 @@ fn a_scale_that_makes_a_rate_infinite_is_refused() {
     let error = optimizer.set_scale(f64::MAX).unwrap_err();
     assert_eq!(error.to_string(), "the highest rate times the scale must be a finite rate of at least 0, got inf");
     assert_eq!((optimizer.lr(), update(&mut optimizer).lr, optimizer.state().scale), (10.0, 10.0, 1.0));
-    // Also if the rate becomes infinite only later, or by a range that is set afterwards.
+    // This also holds if the rate becomes infinite later, or because of a range that is set afterwards.
     let cyclic = || CyclicOptimizer::new(remembers(), Cyclic::triangular(0.0, 2.0, 4).unwrap());
     assert!(cyclic().set_scale(f64::MAX).is_err());
     let mut scaled = cyclic();

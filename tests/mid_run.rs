@@ -52,7 +52,7 @@ fn a_new_gamma_keeps_the_step() {
     assert_eq!(optimizer.clr_iterations(), 27);
     let expected = Cyclic::exp_range(0.1, 0.5, 10, 0.9).unwrap();
     assert_eq!(run(&mut optimizer, 5), [27, 28, 29, 30, 31].map(|step| expected.value_at(step)));
-    // After each other.
+    // One change after the other.
     optimizer.set_step_size(20, Place::Start).unwrap();
     assert_eq!(optimizer.lr(), 0.1);
     let both = Cyclic::exp_range(0.1, 0.5, 20, 0.9).unwrap();
@@ -67,13 +67,13 @@ fn a_schedule_brings_its_own_range() {
     assert_eq!((optimizer.lr(), optimizer.state().range), (0.2, None));
     optimizer.set_range(0.0, 0.4).unwrap();
     assert_eq!(optimizer.lr(), 0.4);
-    // Back to the config's.
+    // Back to the schedule of the config.
     let state = cyclic_optim::ClrState { schedule: None, range: None, ..optimizer.state() };
     optimizer.restore(state).unwrap();
     assert_eq!(optimizer.lr(), 0.1);
 }
 
-/// Of any schedule, a user's own, too.
+/// For any schedule, including one of a user.
 #[test]
 fn a_schedule_of_a_users_own_is_replaced() {
     let config = ClrConfig::custom(from_fn(|_| 0.25));

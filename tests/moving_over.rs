@@ -1,5 +1,5 @@
-//! Every equivalent that the guide's tables name, against numbers of the library that it names. Where they come from:
-//! `tests/data/moving_over.py`.
+//! Compares every equivalent in the tables of the guide with numbers of the library that it names.
+//! `tests/data/moving_over.py` has produced the numbers.
 
 #![cfg(all(feature = "dfdx", feature = "serde"))]
 #![allow(clippy::cast_precision_loss, reason = "small numbers")]
@@ -41,7 +41,7 @@ fn case(name: &str) -> Value {
     case
 }
 
-/// The points of a case: an index, and what was there.
+/// The points of a case: an index, and the values at it.
 fn points(case: &Value) -> Vec<(usize, Vec<f64>)> {
     let numbers =
         |point: &Value| -> Vec<f64> { point.as_array().unwrap().iter().map(|n| n.as_f64().unwrap()).collect() };
@@ -170,7 +170,7 @@ const ENTRIES: &[Entry] = &[
     }),
     ("WarmRestarts::new", "fastai", "fit_sgdr", || {
         let schedule = WarmRestarts::new(0.0, 0.02, 45)?.with_t_mult(2)?.with_cycles(3)?;
-        // fastai adds up in f32 where its cycles begin. By that the third one here begins an update late, at the end of the second.
+        // fastai computes the starts of its cycles by a sum in f32, so its third cycle begins one update late here.
         let late = 135;
         assert_eq!(schedule.value_at(late), 0.02);
         let with_its_rounding = from_fn(move |t| if t == late { 0.0 } else { schedule.value_at(t) });
@@ -396,14 +396,14 @@ fn the_table_of_schedules_has_no_other_entries() {
     assert_eq!(proved.difference(&named).collect::<Vec<_>>(), Vec::<&(&str, &str, &str)>::new(), "not in the guide");
 }
 
-/// A row of the table of libraries: what it says of there, what it says of here, and the proof.
+/// A row of the table of libraries: its columns `there` and `here`, and the test that proves it.
 struct Row {
     there: &'static str,
     here: &'static str,
     check: Check,
 }
 
-/// A row whose text is the very code that the proof runs.
+/// A row whose text is the code that the test runs.
 macro_rules! row {
     ($there:expr, $here:expr, $check:expr) => {
         Row {
@@ -418,7 +418,7 @@ macro_rules! row {
     };
 }
 
-/// As [`row`], for what is called on a config.
+/// As [`row`], for methods of a config.
 macro_rules! option {
     ($there:expr, $config:expr, $(.$option:ident($($argument:tt)*)?)+, $check:expr) => {
         Row {
@@ -439,7 +439,7 @@ fn weights() -> Weights {
     Cpu::default().tensor([0.0; 3])
 }
 
-/// The gradients that are asked for: d(w . g)/dw = g.
+/// Chosen gradients: d(w . g)/dw = g.
 fn gradients(weights: &Weights, values: [f64; 3]) -> dfdx::tensor::Gradients<f64, Cpu> {
     (weights.trace(weights.alloc_grads()) * Cpu::default().tensor(values)).sum().backward()
 }
@@ -574,7 +574,7 @@ const ROWS: &[Row] = &[
             }
         }
     ),
-    // Names alone; that they are there is checked by the compiler below.
+    // Only names; the compiler checks below that they exist.
     Row { there: "CSVLogger", here: "CsvLog", check: || Ok(()) },
     row!("learn.lr_find()", RangeTest::logarithmic(1e-7, 10.0, 101)?.with_max_steps(100)?, |test: RangeTest| {
         let mut rates = Vec::new();
@@ -613,7 +613,7 @@ use cyclic_optim::{
     history::{CsvLog, RemoteMonitor, TensorBoard},
 };
 
-/// Keras 2 divides the whole rate; the guide has this very line.
+/// Keras 2 divides the whole rate; the guide has exactly this line.
 fn keras_2_decay() -> Result<(), ConfigError> {
     let (cycle, decay) = (Cyclic::triangular(1e-3, 6e-3, 200)?, 1e-3);
     let config = ClrConfig::custom(from_fn(move |t| cycle.value_at(t) / (1.0 + decay * t as f64)));

@@ -23,7 +23,7 @@ use support::digits::{Digits, Mlp, train_step};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What the processes that this test starts shall do, and with which file.
+/// What the processes that this test starts have to do, and with which file.
 const SCENARIO: &str = "CYCLIC_OPTIM_SCENARIO";
 const FILE: &str = "CYCLIC_OPTIM_FILE";
 
@@ -58,7 +58,7 @@ struct Job {
     time: Duration,
 }
 
-/// Runs a scenario on so many ranks.
+/// Runs a scenario on this number of ranks.
 fn mpirun(ranks: usize, scenario: &str, file: &Path) -> Job {
     let start = Instant::now();
     let mut job = Command::new("mpirun")
@@ -222,7 +222,7 @@ fn collectives(ranks: &Mpi) -> Result<String, Failure> {
     Ok("sound".into())
 }
 
-/// A NaN on one rank is refused by all, and all stop after the same epoch, though each has other metrics.
+/// All ranks refuse a NaN of any rank, and all stop after the same epoch, although their own metrics differ.
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
 fn decisions(ranks: &Mpi) -> Result<String, Failure> {
     let digits = Digits::read();
@@ -244,7 +244,7 @@ fn decisions(ranks: &Mpi) -> Result<String, Failure> {
                 Err(error) => return Err(error.into()),
             }
         }
-        // By itself, one rank would stop early and the others never.
+        // On its own, one rank would stop early and the others never.
         let metric = if ranks.rank() == 0 { 1.0 } else { (1.0 - f64::from(epochs) * 0.1).max(0.5) };
         let _ = optimizer.observe(ranks.mean(metric, 1)?);
         epochs += 1;

@@ -1,5 +1,5 @@
-//! A framework of thirty lines, whose model is a list of numbers: guard, clipping, history and feedback work in it as they do
-//! in dfdx. This test needs no framework:
+//! A framework in thirty lines, whose model is a list of numbers. Guard, clipping, history and feedback work as in dfdx. This
+//! test needs no framework:
 //!
 //! ```text
 //! cargo test --no-default-features --features std --test own_framework

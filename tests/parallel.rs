@@ -1,5 +1,5 @@
-//! Several ranks train one model, over the threads of this process, and micro-batches make one update: in a framework that is
-//! made up, and in dfdx.
+//! Several ranks, which are threads of this process, train one model, and several micro-batches make one update: in a made-up
+//! framework, and in dfdx.
 
 #![cfg(feature = "std")]
 #![allow(
@@ -25,10 +25,10 @@ use cyclic_optim::{
 };
 use proptest::prelude::*;
 
-/// A line that is fitted: weight and bias.
+/// A model that is a line: weight and bias.
 type Model<E> = [E; 2];
 
-/// Gradients that need not be there.
+/// Gradients that may be missing.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Gradients<E>(Option<[E; 2]>);
 
@@ -179,7 +179,7 @@ fn reproducible_sums_have_the_same_bits_for_any_number_of_ranks() {
             assert_eq!(own_losses, &losses);
         }
     }
-    // The usual sums do not: otherwise this test would show nothing.
+    // The usual sums do not have the same bits; otherwise this test would show nothing.
     let usual = [1, 2, 3].map(|ranks| Threads::run(ranks, |ranks| train(Accumulator::on(ranks), 7, 1)).unwrap()[0].0);
     assert!(usual.iter().any(|model| bits(model) != bits(&usual[0])), "{usual:?}");
 }
@@ -287,7 +287,7 @@ fn all_ranks_decide_alike() {
             for batch in ShardPlan::new(40, 8, 1)?.batches(epochs) {
                 let mine: Vec<_> = ranks.share(&batch).iter().map(|&n| points()[n]).collect();
                 let (mut value, mut gradients) = loss(&model, &mine);
-                // One rank alone runs away.
+                // Only one rank diverges.
                 if epochs == 3 && ranks.rank() == 2 {
                     value = 1e6;
                 }
@@ -296,7 +296,7 @@ fn all_ranks_decide_alike() {
                 outcomes.push(matches!(outcome, Outcome::Recovered(_)));
             }
             epochs += 1;
-            // Each rank has another part of the points, and by itself would stop at another time.
+            // Each rank has another part of the points, and on its own would stop at another time.
             let mine = ranks.share(&points()).to_vec();
             let _ = optimizer.observe(ranks.mean(loss(&model, &mine).0 + 1e-3 * (epochs as f64).sin(), mine.len())?);
         }
@@ -317,7 +317,7 @@ fn an_update_needs_samples() {
         let nothing = optimizer().apply(&mut model, &mut gradients, &mut sum).unwrap_err();
         gradients = Gradients(Some([f32::NAN; 2]));
         let empty = optimizer().apply(&mut model, &mut gradients, sum.with(f32::NAN, 0)).unwrap_err();
-        // A rank without samples may hold anything: it does not count.
+        // The values of a rank without samples do not matter.
         let mut gradients = Gradients(Some([if ranks.rank() == 0 { 1.0 } else { f32::NAN }; 2]));
         let used = optimizer().apply(&mut model, &mut gradients, sum.with(1.0, 1 - ranks.rank()));
         assert!(used.is_ok() && model[0] < 0.0, "{used:?}");
@@ -388,7 +388,7 @@ fn ranks_that_do_not_fit_are_named_on_every_rank() {
     });
     let expected = "rank 1 has 66 as the checksum of their sizes, and rank 0 has 126";
     assert_eq!(layouts, Ok(vec![expected.into(); 2]));
-    // Later a rank can only know of itself. It returns an error, and so the others do not wait for it.
+    // In later updates a rank checks only its own gradients. It returns an error, so the others do not wait for it.
     let later = Threads::run(2, |ranks| {
         let mut sum = Accumulator::on(ranks);
         for length in [4, 4 + ranks.rank()] {
@@ -405,7 +405,7 @@ fn ranks_that_do_not_fit_are_named_on_every_rank() {
     assert_eq!(other, Err(AverageError::OtherGradients { found: 5, expected: 4 }));
 }
 
-/// Several tensors, of which large ones travel by themselves and small ones together.
+/// Several tensors: large ones are sent separately, and small ones together.
 struct Tensors(Vec<Vec<f32>>);
 
 impl GradientsOf<()> for Tensors {
@@ -439,7 +439,7 @@ fn large_and_small_tensors_are_averaged_alike() {
                 sum = sum.reproducible(6).unwrap();
             }
             for _ in 0..2 {
-                // Samples of 1, 1, 1, 1, of 2, 2, 5, 5, and none: the mean is 18 / 8.
+                // Three ranks with the samples 1, 1, 1, 1; 2, 2, 5, 5; and none. The mean is 18 / 8.
                 let mut gradients = of([1.0, 5.0, f32::NAN][ranks.rank()]);
                 if ranks.rank() == 1 {
                     sum.add(&(), &mut of(2.0), 2.0, 2)?;
@@ -610,7 +610,7 @@ mod dfdx_models {
         let curves = Threads::run(2, sweep).unwrap();
         assert_eq!(curves[0], curves[1]);
         let alone = Threads::run(1, sweep).unwrap();
-        // Where the loss runs away, rounding does, too.
+        // If the loss diverges, rounding errors grow with it.
         for (two, one) in curves[0].points().iter().zip(alone[0].points()).take(30) {
             assert!((two.loss - one.loss).abs() < 1e-4, "{two:?} {one:?}");
         }
@@ -694,7 +694,7 @@ mod checkpoints {
         assert!(fs::read(whole).unwrap() == fs::read(parts).unwrap());
     }
 
-    /// What each of three ranks says when rank 1 is made by `other`.
+    /// The errors of three ranks when `other` makes the run of rank 1.
     fn started<T: Send>(start: impl Fn(&Threads) -> Result<T, CheckpointError> + Sync) -> [Option<CheckpointError>; 3] {
         let results = Threads::run(3, |ranks| Ok::<_, ()>(start(ranks).err())).unwrap();
         results.try_into().unwrap()
@@ -740,7 +740,7 @@ mod checkpoints {
         for error in [&errors[0], &errors[2]] {
             assert!(matches!(error, Some(CheckpointError::Ranks(RanksError::Failed { rank: 1, .. }))), "{error:?}");
         }
-        // A file of another model: only rank 0 has read it.
+        // A file of another model, which only rank 0 reads.
         let folder = Folder::new("parallel-other");
         let path = folder.0.join("other");
         let model = Cpu::default().build_module::<builders::Linear<2, 1>, f32>();
@@ -753,14 +753,14 @@ mod checkpoints {
         for error in &errors[1..] {
             assert!(matches!(error, Some(CheckpointError::Ranks(RanksError::Failed { rank: 0, .. }))), "{error:?}");
         }
-        // A folder that is not there: only rank 0 has tried to write.
+        // A folder that does not exist. Only rank 0 tries to write.
         let path = folder.0.join("no/such/folder");
         let errors = started(|ranks| Checkpoint::write_on(ranks, &path, &Digits::read().model(), &fresh(0.01), &[]));
         assert!(matches!(&errors[0], Some(CheckpointError::Io { .. })), "{:?}", errors[0]);
         assert!(errors[1..].iter().all(|error| matches!(error, Some(CheckpointError::Ranks(_)))), "{errors:?}");
     }
 
-    /// Rank 0 has made updates, the others have other weights: all go on with its moments.
+    /// Rank 0 has made updates, and the others have other weights. All continue with the weights and moments of rank 0.
     #[test]
     fn ranks_start_with_the_moments_of_rank_0() {
         let shared = Threads::run(2, |ranks| {

@@ -261,7 +261,7 @@ fn table_e_nupam() {
     for (i, rate) in rises.iter().enumerate() {
         assert_close(*rate, 0.001 * i as f64, "pct 1");
     }
-    // The project moves a share of 0 by 1e-7, so that update 0 still gets 0.
+    // The project adds 1e-7 to a fraction of 0, so that update 0 still gets 0.
     let falls = shape(10, 1, 1e-7);
     let expected =
         [0.0, 0.97552826, 0.90450850, 0.79389263, 0.65450850, 0.5, 0.34549150, 0.20610737, 0.09549150, 0.02447174];

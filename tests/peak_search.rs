@@ -19,7 +19,7 @@ use dfdx::tensor::Gradients;
 type Model = ((modules::Linear<6, 16, f32, Cpu>, modules::ReLU), modules::Linear<16, 2, f32, Cpu>);
 type Batch = (Tensor<Rank2<8, 6>, f32, Cpu>, Tensor<Rank2<8, 2>, f32, Cpu>);
 
-/// A model and batches of a function that can be learnt; and the device that they come from.
+/// A model, batches of a function that it can learn, and their device.
 fn start() -> (Cpu, Model, Vec<Batch>) {
     let device = Cpu::seed_from_u64(3);
     let model = device.build_module::<((Linear<6, 16>, ReLU), Linear<16, 2>), f32>();
@@ -196,7 +196,8 @@ impl<F: FnMut(u32, f64) -> f64> Trial for Scripted<F> {
     fn keep_optimizer(&mut self) {}
 }
 
-/// Where the loss of a probe is lowest at a known rate, that rate is found, also from a first guess that is far too high.
+/// If the loss of a probe is lowest at a known rate, the search finds that rate, even after a first guess that is far
+/// too high.
 #[test]
 fn the_fastest_rate_is_found() {
     for (best, optimistic) in [(3e-3, 1.0), (3e-3, 30.0), (0.2, 1.0), (0.2, 30.0)] {
@@ -216,7 +217,7 @@ fn the_fastest_rate_is_found() {
     }
 }
 
-/// A rate that is best in a probe but above which everything diverges is still bracketed, and a negative loss is a loss.
+/// The best rate is found even if every higher rate diverges, and also if losses are negative.
 #[test]
 fn divergence_and_negative_losses() {
     let loss = |_, lr: f64| if lr > 0.05 { f64::NAN } else { -5.0 - (lr * 100.0).min(3.0) };

@@ -103,8 +103,8 @@ unchanged!(
 );
 unchanged!(rmsprop, RMSprop, RMSpropConfig { momentum: Some(0.5), ..Default::default() });
 
-/// On the sweeps of 27 real trainings, with weak and strong smoothing: never beyond the minimum of the smoothed curve, and where the
-/// curve is not called noisy, within the fall.
+/// On the sweeps of 27 real trainings, with weak and strong smoothing, the recommended rate is never beyond the minimum of the
+/// smoothed curve. If the curve is not refused as noisy, the rate is within the fall.
 #[test]
 fn the_recommendation_lies_before_the_minimum_of_real_curves() {
     use cyclic_optim::Smoothing;

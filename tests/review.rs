@@ -42,10 +42,10 @@ fn ends_in_mid_cycle() -> Result<()> {
         "the run ends after update 50 of the 200 of cycle 5, at a rate of 1.08e-2, 9.0 times the 1.20e-3 at which the cycle ends"
     );
     assert_eq!(Review::new(800)?.findings(&triangles), []);
-    // So near to its end that it makes no difference.
+    // So close to the end of the cycle that it makes no difference.
     assert_eq!(Review::new(799)?.findings(&triangles), []);
     assert_eq!(names(Review::new(797)?, &triangles), ["ends_in_mid_cycle"]);
-    // The first update of a cycle is no end.
+    // The first update of a cycle is not its end.
     let restarts = ClrConfig::new(WarmRestarts::new(0.0, 0.1, 10)?.with_inclusive_end());
     assert!(
         only(Review::new(21)?, &restarts)
@@ -66,7 +66,7 @@ fn peak_never_reached() -> Result<()> {
         "{findings:?}"
     );
     assert_eq!(Review::new(51)?.findings(&warmup), []);
-    // The peaks of exp_range shrink from the first on. The first one is reached, or not.
+    // The peaks of `exp_range` shrink from the first one on. The run reaches the first one, or it does not.
     let shrinking = ClrConfig::new(Cyclic::exp_range(0.001, 0.02, 100, 0.997)?);
     assert_eq!(Review::new(200)?.findings(&shrinking), []);
     assert_eq!(names(Review::new(90)?, &shrinking), ["ends_in_mid_cycle", "peak_never_reached"]);
@@ -103,7 +103,7 @@ fn horizon_before_and_after_the_end() -> Result<()> {
     for updates in [990, 1000, 1010] {
         assert_eq!(Review::new(updates)?.findings(&cosine), [], "{updates}");
     }
-    // What rises to a constant rate is meant to hold it, and what has no end is never too short.
+    // A schedule that rises to a constant rate is meant to hold it, and an endless schedule is never too short.
     for endless in [
         ClrConfig::new(LinearDecay::new(0.001, 0.1, 50)?),
         ClrConfig::new(Sequence::new([
@@ -129,7 +129,8 @@ fn step_size_out_of_range() -> Result<()> {
     }
     let short = only(review, &ClrConfig::new(Cyclic::triangular(0.001, 0.02, 60)?));
     assert_eq!(short.to_string(), "half a cycle is 60 updates, 1.33 epochs of 45, and Smith recommends 2 to 10 epochs");
-    // Without batches nothing is known; one cycle has its own rules; a restart is no rise.
+    // Without the number of batches there is no finding. Smith's rule is not about a single cycle, and not about
+    // restarts, which begin with a fall.
     assert_eq!(names(Review::new(9000)?, &ClrConfig::new(Cyclic::triangular(0.001, 0.02, 75)?)), [""; 0]);
     assert_eq!(names(review, &one_cycle(9000)?), [""; 0]);
     assert_eq!(names(review, &ClrConfig::new(WarmRestarts::new(0.0, 0.02, 60)?)), [""; 0]);

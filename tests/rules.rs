@@ -32,7 +32,7 @@ fn cases() -> Value {
     serde_json::from_str(include_str!("data/rules.json")).unwrap()
 }
 
-/// Trains as a case of the reference says. The largest difference to it, relative to each number.
+/// Trains like a case of the reference. Returns the largest relative difference of a number.
 fn difference<R: Rule>(name: &str, rule: R) -> f64 {
     let cases = cases();
     let case = &cases["cases"][name];

@@ -246,7 +246,7 @@ mod average {
         assert_eq!((taken.collect::<Vec<_>>(), average.models()), (vec![2, 5, 9], 3));
     }
 
-    /// Running statistics come out as the plain means over the batches; weights and momentum stay.
+    /// The running statistics become the plain means over the batches; weights and momentum stay.
     #[test]
     fn batch_norm_statistics_are_recomputed() {
         type Model = (builders::Linear<2, 3>, builders::BatchNorm1D<3>);

@@ -61,7 +61,7 @@ fn every_length_of_a_file_can_be_a_time() -> Result<(), Box<dyn std::error::Erro
     Ok(())
 }
 
-/// A file with integers alone is read as ever, and what depends on no run keeps no batches.
+/// A file with only integers is read as before, and a config that does not depend on the run has no batches per epoch.
 #[test]
 fn integers_stay_updates() {
     for json in [cyclic(r#""step_size": 90"#), cyclic(r#""step_size": "90 updates""#)] {
@@ -71,7 +71,7 @@ fn integers_stay_updates() {
             assert_eq!(config.batches_per_epoch(), None);
         }
     }
-    // Read without a run, a text is what it was: a wrong type.
+    // Read without a run, a text is of the wrong type, as before.
     let error = serde_json::from_str::<ClrConfig>(&cyclic(r#""step_size": "2 epochs""#)).unwrap_err().to_string();
     assert!(error.contains("invalid type: string \"2 epochs\", expected u64"), "{error}");
 }
@@ -109,7 +109,7 @@ fn a_time_that_does_not_come_out_names_its_field() {
         (digits(), r#""step_size": true"#, "expected a number of updates, or a text such as \"2 epochs\""),
         (digits(), r#""step_size": "0 epochs""#, "schedule.cyclic: step_size must be at least 1, got 0"),
         (digits(), r#""step_size": "2 epochs", "gama": 1"#, "unknown field `gama`"),
-        // Cycles and reports are no time.
+        // Counts of cycles and reports are not times.
         (digits(), r#""step_size": "2 epochs", "cycles": "2 epochs""#, "schedule.cyclic.cycles: invalid type: string"),
     ] {
         let error = read(&run, &cyclic(fields)).unwrap_err();
@@ -193,7 +193,7 @@ fn another_number_of_batches_is_refused_with_the_reason() {
     let error = saved.restore(&mut model, &mut run(41, &timed)).unwrap_err().to_string();
     assert!(error.contains("config.batches_per_epoch was 45 and is 41"), "{error}");
     assert!(error.contains("config.schedule.cyclic.step_size was 180 and is 164"), "{error}");
-    // It can be meant, as any other difference.
+    // `restore_as` accepts it, like any other difference.
     assert!(saved.restore_as(&mut model, &mut run(41, &timed)).is_ok());
     // A file in updates does not depend on the batches.
     let saved = Checkpoint::from_bytes(Checkpoint::to_bytes(&model, &run(45, &file)).unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! Schedules, config files, records and pictures, in a loop that sets the rate of somebody else's optimizer. No framework is
-//! needed:
+//! Schedules, config files, records and pictures, in a loop that sets the rate of an optimizer of another library. No
+//! framework is needed:
 //!
 //! ```text
 //! cargo test --no-default-features --features std,serde,csv,plot --test without_a_framework

@@ -1,4 +1,4 @@
-//! What the tests share: a folder that goes away, inner optimizers without a model, and arbitrary schedules.
+//! What the tests share: a temporary folder, inner optimizers without a model, and arbitrary schedules.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -16,7 +16,7 @@ use cyclic_optim::{
 };
 use proptest::prelude::*;
 
-/// A folder that is gone when the test is over.
+/// A folder that is removed at the end of the test.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -93,7 +93,7 @@ fn promised(
     end: Option<f64>,
     period: Option<u64>,
 ) -> Promised {
-    // Of a rate of -0.0 a schedule makes 0.0.
+    // A schedule turns a rate of -0.0 into 0.0.
     Promised { policy: policy.into(), bounds, first: first + 0.0, end: end.map(|end| end + 0.0), period }
 }
 
@@ -115,7 +115,7 @@ fn cyclic() -> impl Strategy<Value = Promised> {
             // Too large a divisor, or a length that is not exact as a float.
             let divided = endless.clone().with_step_divisor(divisor);
             let (endless, divisor) = divided.map_or((endless, 1), |divided| (divided, divisor));
-            // So many cycles of such a length may be too long for u64.
+            // The product of cycles and length may be too large for u64.
             let counted = count.and_then(|count| endless.clone().with_cycles(count).ok());
             let count = counted.is_some().then_some(());
             let counted = counted.unwrap_or(endless);
@@ -125,7 +125,7 @@ fn cyclic() -> impl Strategy<Value = Promised> {
                 Amplitude::Cosine(period) => divisor.checked_mul(period),
                 _ => None,
             };
-            // After so many cycles the values repeat, and the parts of an update add up to whole ones.
+            // After this many cycles the values repeat, because their total length is a whole number of updates.
             let period = cycles.and_then(|cycles| (up + down).checked_mul(cycles)).map(|parts| parts / divisor);
             // Endless peaks cannot grow.
             let curved = counted.with_curves(rise, fall);
@@ -251,7 +251,7 @@ fn decay() -> impl Strategy<Value = Promised> {
 
 /// Any schedule but a sequence.
 pub(crate) fn single() -> impl Strategy<Value = Promised> {
-    // Boxed, or they do not fit on the stack of a test.
+    // Boxed, because they do not fit on the stack of a test.
     prop_oneof![3 => cyclic().boxed(), 2 => one_cycle().boxed(), 2 => warm_restarts().boxed(), 3 => decay().boxed()]
 }
 
@@ -277,7 +277,7 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     })
 }
 
-/// `first` times the others, each made to end, or not to, as `first` does.
+/// `first` times the others. If `first` ends, the others are made to end, too, and otherwise to be endless.
 pub(crate) fn product(first: &Policy, factors: Vec<(Policy, u64)>) -> Product {
     let mut factors = factors.into_iter().map(|(factor, steps)| ending_as(first, factor, steps));
     let product = Product::new(first.clone(), factors.next().unwrap()).unwrap();
