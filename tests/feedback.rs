@@ -215,6 +215,31 @@ fn after_stop_a_report_is_answered() {
     assert_eq!((optimizer.observe(0.5).stop, optimizer.observe(0.6).stop), (None, Some(Stop::NoImprovement)));
 }
 
+/// What stopped at a threshold says so in its state, and files from before there was one are read and written as they were.
+#[cfg(feature = "serde")]
+#[test]
+fn a_threshold_is_saved_and_old_files_have_none() {
+    let accuracy = Improvement::new(Direction::Max, MinDelta::default()).unwrap();
+    let rule = EarlyStopping::new(5).and_then(|rule| rule.with_improvement(accuracy)).unwrap();
+    let config = constant(0.1).with_early_stopping(rule.with_threshold(0.98).unwrap()).unwrap();
+    let mut optimizer = optimizer(config.clone());
+    assert_eq!(optimizer.observe(0.97).stop, None);
+    let last = optimizer.observe(0.98);
+    assert_eq!((last.improved, last.stop), (true, Some(Stop::ThresholdReached)));
+    let state = serde_json::to_string(&optimizer.state()).unwrap();
+    assert!(state.ends_with(r#""stop":"threshold_reached"}"#), "{state}");
+    assert_eq!(serde_json::from_str::<cyclic_optim::ClrState>(&state).unwrap(), optimizer.state());
+    let written = serde_json::to_string(&config).unwrap();
+    assert!(written.contains(r#""threshold":0.98"#), "{written}");
+    assert_eq!(serde_json::from_str::<ClrConfig>(&written).unwrap(), config);
+    let old = constant(0.1).with_early_stopping(rule).unwrap();
+    let written = serde_json::to_string(&old).unwrap();
+    assert!(!written.contains("threshold"), "{written}");
+    assert_eq!(serde_json::from_str::<ClrConfig>(&written).unwrap(), old);
+    let not_a_number = toml::from_str::<EarlyStopping>("patience = 1\nthreshold = nan").unwrap_err().to_string();
+    assert!(not_a_number.contains("threshold must lie in (-inf, inf), got NaN"), "{not_a_number}");
+}
+
 #[test]
 fn the_envelope_can_be_cut() {
     let mut optimizer = optimizer(constant(0.5));

@@ -1,11 +1,12 @@
-//! Stopping when the metric no longer improves.
+//! Stopping when the metric no longer improves, or when it is good enough.
 
-use super::Improvement;
+use super::{Direction, Improvement, Stop};
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
 serde_checked! {
-    /// Reports when to stop: after `patience` consecutive judged reports without an improvement.
+    /// Reports when to stop: after `patience` consecutive judged reports without an improvement, or at a metric that is good
+    /// enough.
     ///
     /// # Formula
     ///
@@ -14,6 +15,7 @@ serde_checked! {
     /// ```text
     /// better: best = value; wait = 0, if there is no baseline or the value beats it, otherwise wait + 1
     /// otherwise: wait + 1; if wait >= patience: stop
+    /// in any case: if there is a threshold and value <= threshold (max: value >= threshold): stop
     /// ```
     ///
     /// # Where the Keras generations differ
@@ -33,6 +35,7 @@ serde_checked! {
     /// | `patience` | required (0 in Keras) | consecutive bad reports that stop | >= 0; 0 is the same as 1 |
     /// | [`with_improvement`](Self::with_improvement) | any smaller value | what counts as better | |
     /// | [`with_baseline`](Self::with_baseline) | none | the metric that has to be beaten | finite |
+    /// | [`with_threshold`](Self::with_threshold) | none | the metric that is good enough | finite |
     /// | [`with_start_from`](Self::with_start_from) | 0 | reports to skip at the start | |
     ///
     /// # Errors
@@ -61,7 +64,8 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// Keras' `EarlyStopping`.
+    /// Keras' `EarlyStopping`. The threshold is the `stopping_threshold` of Lightning's `EarlyStopping`, which has to be passed;
+    /// here it is enough to reach it, so that an accuracy of 1 can be asked for.
     #[derive(Debug, Clone, Copy, PartialEq)]
     pub struct EarlyStopping {
         patience: u64,
@@ -69,6 +73,8 @@ serde_checked! {
         pub(crate) improvement: Improvement,
         #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
         baseline: Option<f64>,
+        #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+        threshold: Option<f64>,
         #[cfg_attr(feature = "serde", serde(default))]
         start_from: u64,
     }
@@ -93,7 +99,7 @@ impl EarlyStopping {
     ///
     /// None at present.
     pub fn new(patience: u64) -> Result<Self, ConfigError> {
-        Self { patience, improvement: Improvement::default(), baseline: None, start_from: 0 }.check()
+        Self { patience, improvement: Improvement::default(), baseline: None, threshold: None, start_from: 0 }.check()
     }
 
     /// What counts as better.
@@ -116,6 +122,31 @@ impl EarlyStopping {
         self.check()
     }
 
+    /// Stops as soon as the metric reaches `threshold` in the direction of the [improvement](Self::with_improvement), whatever
+    /// the patience; `min_delta` makes no difference to it. Reports that [`with_start_from`](Self::with_start_from) skips do
+    /// not stop.
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Stop};
+    /// use cyclic_optim::{ClrConfig, Constant, CyclicOptimizer, RateAndMomentum};
+    ///
+    /// let accuracy = Improvement::new(Direction::Max, MinDelta::default())?;
+    /// let rule = EarlyStopping::new(5)?.with_improvement(accuracy)?.with_threshold(0.98)?;
+    /// let config = ClrConfig::new(Constant::new(0.1)?).with_early_stopping(rule)?;
+    /// let mut optimizer = CyclicOptimizer::new(RateAndMomentum::default(), config);
+    /// let stops: Vec<_> = [0.9, 0.97, 0.98].map(|accuracy| optimizer.observe(accuracy).stop).into();
+    /// assert_eq!(stops, [None, None, Some(Stop::ThresholdReached)]);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A threshold that is not finite.
+    pub fn with_threshold(mut self, threshold: f64) -> Result<Self, ConfigError> {
+        self.threshold = Some(threshold);
+        self.check()
+    }
+
     /// Skips the first `start_from` judged reports.
     #[must_use]
     pub fn with_start_from(mut self, start_from: u64) -> Self {
@@ -126,15 +157,22 @@ impl EarlyStopping {
     pub(crate) fn check(self) -> Result<Self, ConfigError> {
         self.improvement.check()?;
         self.baseline.map_or(Ok(()), |baseline| check::finite("baseline", baseline))?;
+        self.threshold.map_or(Ok(()), |threshold| check::finite("threshold", threshold))?;
         Ok(self)
     }
 
-    /// Judges a metric. Returns whether it is better, and whether to stop.
-    pub(crate) fn judge(&self, state: &mut EarlyStoppingState, metric: f64) -> (bool, bool) {
+    /// The metric that is good enough, if there is one.
+    #[must_use]
+    pub fn threshold(&self) -> Option<f64> {
+        self.threshold
+    }
+
+    /// Judges a metric. Returns whether it is better, and why to stop.
+    pub(crate) fn judge(&self, state: &mut EarlyStoppingState, metric: f64) -> (bool, Option<Stop>) {
         let report = state.reports;
         state.reports = report.saturating_add(1);
         if report < self.start_from {
-            return (false, false);
+            return (false, None);
         }
         let better = self.improvement.is_better(metric, state.best);
         // As in Keras, min_delta applies to the baseline, too.
@@ -143,20 +181,35 @@ impl EarlyStopping {
             state.best = Some(metric);
         }
         state.wait = if counts { 0 } else { state.wait.saturating_add(1) };
+        if self.is_reached(metric) {
+            return (better, Some(Stop::ThresholdReached));
+        }
         // The first report has nothing to compare with.
-        (better, !better && state.wait >= self.patience && report > 0)
+        let hopeless = !better && state.wait >= self.patience && report > 0;
+        (better, hopeless.then_some(Stop::NoImprovement))
+    }
+
+    /// Whether a metric is good enough. NaN and infinities never are.
+    fn is_reached(&self, metric: f64) -> bool {
+        metric.is_finite()
+            && self.threshold.is_some_and(|threshold| match self.improvement.direction {
+                Direction::Min => metric <= threshold,
+                Direction::Max => metric >= threshold,
+            })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
-    use crate::feedback::{Direction, MinDelta};
+    use crate::feedback::MinDelta;
 
     /// The number of the report that stops, counted from 0.
     fn stop_at(rule: &EarlyStopping, metrics: &[f64]) -> Option<usize> {
         let mut state = EarlyStoppingState::default();
-        metrics.iter().position(|&metric| rule.judge(&mut state, metric).1)
+        metrics.iter().position(|&metric| rule.judge(&mut state, metric).1.is_some())
     }
 
     /// Keras' own results, by patience.
@@ -187,7 +240,7 @@ mod tests {
         // Keras 3 before 2026: stops at e = 4 with the best at 2.
         let rule = EarlyStopping::new(5).unwrap().with_baseline(0.5).unwrap();
         let mut state = EarlyStoppingState::default();
-        let verdicts = [0.9, 0.8, 0.7, 0.71, 0.72, 0.73].map(|metric| rule.judge(&mut state, metric).1);
+        let verdicts = [0.9, 0.8, 0.7, 0.71, 0.72, 0.73].map(|metric| rule.judge(&mut state, metric).1.is_some());
         assert_eq!(verdicts, [false, false, false, false, true, true]);
         assert_eq!(state.best, Some(0.7));
         assert_eq!(stop_at(&rule, &[0.9, 0.4, 0.5, 0.5, 0.5, 0.5]), None);
@@ -197,8 +250,30 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_stops_at_once() {
+        let judge = |rule: &EarlyStopping, metrics: &[f64]| {
+            let mut state = EarlyStoppingState::default();
+            let stops: Vec<_> = metrics.iter().map(|&metric| rule.judge(&mut state, metric).1).collect();
+            stops
+        };
+        let (none, reached) = (None, Some(Stop::ThresholdReached));
+        let loss = EarlyStopping::new(2).unwrap().with_threshold(0.5).unwrap();
+        assert_eq!(judge(&loss, &[0.6, f64::NEG_INFINITY, 0.55, 0.5]), [none, none, none, reached]);
+        // Already the first report, and a metric that is no record, too.
+        assert_eq!(judge(&loss, &[0.4, 0.45]), [reached, reached]);
+        assert_eq!(judge(&loss, &[0.6, f64::NAN, 0.7]), [none, none, Some(Stop::NoImprovement)]);
+        // min_delta decides what is better, not what is enough.
+        let wide = Improvement::new(Direction::Max, MinDelta::Absolute(0.5)).unwrap();
+        let accuracy = EarlyStopping::new(9).unwrap().with_improvement(wide).unwrap().with_threshold(0.98).unwrap();
+        assert_eq!(judge(&accuracy, &[0.9, f64::INFINITY, 0.97, 0.98]), [none, none, none, reached]);
+        assert_eq!(judge(&accuracy.with_start_from(1), &[0.99, 0.97]), [none, none]);
+    }
+
+    #[test]
     fn every_precondition() {
         for bad in [f64::NAN, f64::INFINITY] {
+            let rule = EarlyStopping::new(1).unwrap().with_threshold(bad);
+            assert!(matches!(rule, Err(ConfigError::OutOfRange { field: "threshold", .. })));
             let rule = EarlyStopping::new(1).unwrap().with_baseline(bad);
             assert!(matches!(rule, Err(ConfigError::OutOfRange { field: "baseline", .. })));
         }

@@ -57,6 +57,8 @@ pub enum Watch {
 pub enum Stop {
     /// The patience of [`EarlyStopping`] was reached.
     NoImprovement,
+    /// The metric reached the threshold of [`EarlyStopping`].
+    ThresholdReached,
     /// The guard's limit of consecutive refusals was reached.
     TooManyRefusals,
 }

@@ -1,7 +1,7 @@
 //! How a run reacts to a report.
 
 use crate::config::ClrConfig;
-use crate::feedback::{Observation, Scope, Stop, Watch};
+use crate::feedback::{Observation, Scope, Watch};
 use crate::schedule::Schedule;
 use crate::state::ClrState;
 
@@ -29,9 +29,7 @@ impl<S: Schedule> ClrConfig<S> {
                 plateau.judge(&mut state.plateau, for_plateau, reference, lowest);
         }
         if let Some(early_stopping) = self.early_stopping() {
-            let (improved, stop) = early_stopping.judge(&mut state.early_stopping, for_early_stopping);
-            observation.improved = improved;
-            state.stop = stop.then_some(Stop::NoImprovement);
+            (observation.improved, state.stop) = early_stopping.judge(&mut state.early_stopping, for_early_stopping);
             observation.stop = state.stop;
         }
         observation
