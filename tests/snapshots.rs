@@ -80,6 +80,142 @@ mod model_checkpoint {
         );
     }
 
+    /// Epochs of a run: the metric of each.
+    const LOSSES: [f64; 8] = [0.5, 0.7, f64::NAN, 0.6, 0.9, 0.6, 0.25, 0.4];
+
+    fn three_best(folder: &Folder) -> ModelCheckpoint {
+        let keep = ModelCheckpoint::new(&template(folder, "{epoch}-{loss}.st")).unwrap();
+        keep.keep_best(3, "loss", Improvement::default()).unwrap()
+    }
+
+    #[test]
+    fn the_three_best() {
+        let folder = Folder::new("keep-best");
+        let mut keep = three_best(&folder);
+        let mut after = Vec::new();
+        for (epoch, loss) in (0..).zip(LOSSES) {
+            keep.save(epoch, &[("loss", loss)], &weights(1.0), &optimizer()).unwrap();
+            after.push(names(&folder.0).join(" "));
+        }
+        assert_eq!(
+            after,
+            [
+                "1-0.5.st",
+                "1-0.5.st 2-0.7.st",
+                "1-0.5.st 2-0.7.st",
+                "1-0.5.st 2-0.7.st 4-0.6.st",
+                "1-0.5.st 2-0.7.st 4-0.6.st",
+                // As good as the fourth, and later: the second goes.
+                "1-0.5.st 4-0.6.st 6-0.6.st",
+                "1-0.5.st 4-0.6.st 7-0.25.st",
+                "1-0.5.st 7-0.25.st 8-0.4.st",
+            ]
+        );
+        assert_eq!(keep.best(), Some(0.25));
+        assert!(keep.clone().keep_best(0, "loss", Improvement::default()).is_err());
+        // An accuracy, and an improvement that has to be a large one.
+        let folder = Folder::new("keep-best-max");
+        let clearly = Improvement::new(Direction::Max, MinDelta::Absolute(0.1)).unwrap();
+        let mut keep = ModelCheckpoint::new(&template(&folder, "{accuracy}.st")).unwrap();
+        keep = keep.keep_best(2, "accuracy", clearly).unwrap().weights_only();
+        for (epoch, accuracy) in (0..).zip([0.5, 0.6, 0.55, 0.61, 0.9]) {
+            keep.save(epoch, &[("accuracy", accuracy)], &weights(1.0), &optimizer()).unwrap();
+        }
+        assert_eq!(names(&folder.0), ["0.61.st", "0.9.st"]);
+        assert!(matches!(
+            keep.save(5, &[("loss", 0.1)], &weights(1.0), &optimizer()),
+            Err(ModelCheckpointError::NoMetric { .. })
+        ));
+    }
+
+    /// Interrupted after any epoch: the files are those of the run without interruption, also where the files of the epoch after
+    /// it were already written when the run was killed.
+    #[test]
+    fn a_continued_run_keeps_the_same_files() {
+        type Options = fn(&Folder) -> ModelCheckpoint;
+        let all: [Options; 3] = [
+            three_best,
+            |folder| ModelCheckpoint::new(&template(folder, "{epoch}-{loss}.st")).unwrap().keep_last(2).unwrap(),
+            |folder| {
+                let keep = ModelCheckpoint::new(&template(folder, "{epoch}-{loss}.st")).unwrap();
+                keep.best_only("loss", Improvement::default())
+            },
+        ];
+        for options in all {
+            let save = |keep: &mut ModelCheckpoint, from: usize, to: usize| {
+                for (epoch, loss) in LOSSES.into_iter().enumerate().take(to).skip(from) {
+                    keep.save(epoch as u64, &[("loss", loss)], &weights(1.0), &optimizer()).unwrap();
+                }
+            };
+            let whole = Folder::new("keep-whole");
+            save(&mut options(&whole), 0, 8);
+            for interrupted in 0..8 {
+                for written in interrupted..=interrupted + 1 {
+                    let parts = Folder::new(&format!("keep-{interrupted}-{written}"));
+                    save(&mut options(&parts), 0, written);
+                    let mut keep = options(&parts);
+                    for (epoch, loss) in LOSSES.into_iter().enumerate().take(interrupted) {
+                        keep.replay(epoch as u64, 0, &[("loss", loss)]).unwrap();
+                    }
+                    save(&mut keep, interrupted, 8);
+                    assert_eq!(names(&parts.0), names(&whole.0), "{interrupted} {written}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn files_that_are_gone_are_not_counted() {
+        let folder = Folder::new("keep-gone");
+        let mut keep = three_best(&folder);
+        for (epoch, loss) in [(0, 0.1), (1, 0.2), (2, 0.3)] {
+            keep.replay(epoch, 0, &[("loss", loss)]).unwrap();
+        }
+        assert_eq!(keep.best(), Some(0.1));
+        keep.save(3, &[("loss", 0.9)], &weights(1.0), &optimizer()).unwrap();
+        assert_eq!(names(&folder.0), ["4-0.9.st"]);
+        let missing = keep.replay(0, 0, &[("val_loss", 0.1)]).unwrap_err();
+        assert!(matches!(missing, ModelCheckpointError::NoMetric { .. }), "{missing}");
+    }
+
+    /// All models in one file: a worse one does not replace a better one.
+    #[test]
+    fn one_name_for_all_keeps_the_best() {
+        let folder = Folder::new("keep-one-name");
+        let mut keep = ModelCheckpoint::new(&template(&folder, "best.st")).unwrap();
+        keep = keep.keep_best(3, "loss", Improvement::default()).unwrap();
+        let mut saved = Vec::new();
+        for (epoch, loss) in (0..).zip(LOSSES) {
+            if keep.save(epoch, &[("loss", loss)], &weights(1.0), &optimizer()).unwrap().is_some() {
+                saved.push(loss);
+            }
+        }
+        assert_eq!((saved, names(&folder.0)), (vec![0.5, 0.25], vec!["best.st".to_owned()]));
+    }
+
+    /// Of two contradictory options the later one counts.
+    #[test]
+    fn the_best_or_the_last() {
+        fn rule() -> Improvement {
+            Improvement::default()
+        }
+        let run = |name: &str, options: fn(ModelCheckpoint) -> ModelCheckpoint| {
+            let folder = Folder::new(name);
+            let mut keep = options(ModelCheckpoint::new(&template(&folder, "{epoch}.st")).unwrap());
+            for (epoch, loss) in (0..).zip(LOSSES) {
+                keep.save(epoch, &[("loss", loss)], &weights(1.0), &optimizer()).unwrap();
+            }
+            names(&folder.0).join(" ")
+        };
+        assert_eq!(run("last", |keep| keep.keep_best(2, "loss", rule()).unwrap().keep_last(1).unwrap()), "8.st");
+        assert_eq!(run("best", |keep| keep.keep_last(1).unwrap().keep_best(2, "loss", rule()).unwrap()), "7.st 8.st");
+        assert_eq!(
+            run("only", |keep| keep.keep_best(1, "loss", rule()).unwrap().best_only("loss", rule())),
+            "1.st 7.st"
+        );
+        assert_eq!(run("both", |keep| keep.best_only("loss", rule()).keep_last(1).unwrap()), "7.st");
+    }
+
     #[test]
     fn what_fails_changes_nothing() {
         let folder = Folder::new("keep-fails");

@@ -1,6 +1,5 @@
 //! Checkpoint files of the best or the last models.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,19 +37,24 @@ pub enum ModelCheckpointError {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// Writes checkpoint files during a run: of all models or only the best, of the run or the weights alone.
+/// Writes checkpoint files during a run: of all models, the best or the last ones, of the run or the weights alone.
 ///
 /// | option | default | purpose |
 /// |---|---|---|
 /// | `template` | required | file name, with `{epoch}`, `{update}` (both from 1) and metrics: `run/{epoch:03}-{val_loss:.4}.safetensors` |
 /// | [`best_only`](Self::best_only) | off | save only a model that is better than the best so far; NaN never is |
-/// | [`with_threshold`](Self::with_threshold) | none | the value to beat at first: the best of the run that is continued |
+/// | [`with_threshold`](Self::with_threshold) | none | the value to beat at first |
 /// | [`every`](Self::every) | 1 | save on every n-th epoch or update |
 /// | [`weights_only`](Self::weights_only) | off | save the model without the run |
-/// | [`keep_last`](Self::keep_last) | all | keep the newest n files and remove the older ones that this value has written |
+/// | [`keep_last`](Self::keep_last) | all | keep the newest n files and remove the older ones |
+/// | [`keep_best`](Self::keep_best) | all | keep the files of the n best models and remove the others |
 ///
 /// Call [`save`](Self::save) at the end of each epoch, or after each update. Missing folders are created. Files are written
-/// atomically, and an old file is removed only after the new one is complete.
+/// atomically, and an old file is removed only after the new one is complete. Only files that this value has written, or that
+/// [`replay`](Self::replay) has told it of, are removed.
+///
+/// A run that is continued goes through the epochs that it has made with [`replay`](Self::replay), and then saves and removes
+/// what a run without the interruption would.
 ///
 /// # Examples
 ///
@@ -78,17 +82,37 @@ pub enum ModelCheckpointError {
 ///
 /// # References
 ///
-/// Keras' `ModelCheckpoint`. Unlike there, a missing metric is an error, the direction is never guessed from a name, and
-/// files are replaced atomically.
+/// Keras' `ModelCheckpoint`, and the `save_top_k` of Lightning's. Unlike there, a missing metric is an error, the direction is
+/// never guessed from a name, and files are replaced atomically.
 #[derive(Debug, Clone)]
 pub struct ModelCheckpoint {
     template: Template,
-    best_only: Option<(String, Improvement)>,
-    best: Option<f64>,
     every: u64,
     weights_only: bool,
-    keep_last: Option<usize>,
-    written: VecDeque<PathBuf>,
+    which: Which,
+    best: Option<f64>,
+    /// The most files to keep.
+    files: Option<usize>,
+    /// The files that are there: the first to be removed last. The metric is that of the models to choose from.
+    written: Vec<(f64, PathBuf)>,
+}
+
+/// Which models are saved, and which of their files stay.
+#[derive(Debug, Clone)]
+enum Which {
+    /// Every model; the newest stay.
+    All,
+    /// A model that is better than all before it; the newest stay.
+    BetterThanAll { metric: String, improvement: Improvement },
+    /// A model that is one of the best so far; the best stay.
+    Best { metric: String, improvement: Improvement },
+}
+
+/// A file that is to be written.
+struct Due {
+    /// The metric that decides; 0 if none does.
+    value: f64,
+    path: PathBuf,
 }
 
 impl ModelCheckpoint {
@@ -100,23 +124,26 @@ impl ModelCheckpoint {
     pub fn new(template: &str) -> Result<Self, TemplateError> {
         Ok(Self {
             template: Template::new(template)?,
-            best_only: None,
-            best: None,
             every: 1,
             weights_only: false,
-            keep_last: None,
-            written: VecDeque::new(),
+            which: Which::All,
+            best: None,
+            files: None,
+            written: Vec::new(),
         })
     }
 
-    /// Saves a model only if `metric` is better than the best so far.
+    /// Saves a model only if `metric` is better than the best so far. Replaces [`keep_best`](Self::keep_best).
     #[must_use]
     pub fn best_only(mut self, metric: &str, improvement: Improvement) -> Self {
-        self.best_only = Some((metric.into(), improvement));
+        if matches!(self.which, Which::Best { .. }) {
+            self.files = None;
+        }
+        self.which = Which::BetterThanAll { metric: metric.into(), improvement };
         self
     }
 
-    /// Sets the value that the first model has to beat.
+    /// Sets the value that the first model has to beat. It makes no difference to [`keep_best`](Self::keep_best).
     ///
     /// # Errors
     ///
@@ -145,18 +172,60 @@ impl ModelCheckpoint {
         self
     }
 
-    /// Keeps the newest `files` files.
+    /// Keeps the newest `files` files. Replaces [`keep_best`](Self::keep_best).
     ///
     /// # Errors
     ///
     /// `files` is 0.
     pub fn keep_last(mut self, files: usize) -> Result<Self, ConfigError> {
         check::length("keep_last", files as u64)?;
-        self.keep_last = Some(files);
+        if matches!(self.which, Which::Best { .. }) {
+            self.which = Which::All;
+        }
+        self.files = Some(files);
         Ok(self)
     }
 
-    /// The best value so far. A run that is continued takes it as its threshold.
+    /// Keeps the files of the `files` models with the best `metric`: saves a model while there are fewer, and then if it is
+    /// better than the worst of them, whose file it removes. Of two models that are equally good the older one stays. NaN and
+    /// infinities are never saved. Replaces [`best_only`](Self::best_only) and [`keep_last`](Self::keep_last).
+    ///
+    /// The template should give each model a name of its own, by its epoch or update. A model whose name is that of a file
+    /// that is kept has to be better than the model in it, and replaces it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "dfdx")] {
+    /// use cyclic_optim::feedback::Improvement;
+    /// use cyclic_optim::{Constant, CyclicOptimizer, ModelCheckpoint, Sgd};
+    /// use dfdx::prelude::*;
+    ///
+    /// let folder = std::env::temp_dir().join(format!("cyclic-optim-best-models-{}", std::process::id()));
+    /// let model = Cpu::default().build_module::<builders::Linear<2, 1>, f32>();
+    /// let optimizer = CyclicOptimizer::new(Sgd::<f32, Cpu>::default(), Constant::new(0.1)?);
+    /// let template = folder.join("{epoch}.safetensors");
+    /// let mut keep = ModelCheckpoint::new(template.to_str().unwrap())?.keep_best(2, "val_loss", Improvement::default())?;
+    /// for (epoch, val_loss) in [0.5, 0.7, 0.6, 0.9, 0.25].into_iter().enumerate() {
+    ///     keep.save(epoch as u64, &[("val_loss", val_loss)], &model, &optimizer)?;
+    /// }
+    /// let mut names: Vec<_> = std::fs::read_dir(&folder)?.map(|entry| entry.unwrap().file_name()).collect();
+    /// names.sort();
+    /// assert_eq!(names, ["1.safetensors", "5.safetensors"]);
+    /// # std::fs::remove_dir_all(&folder)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `files` is 0.
+    pub fn keep_best(mut self, files: usize, metric: &str, improvement: Improvement) -> Result<Self, ConfigError> {
+        check::length("keep_best", files as u64)?;
+        self.which = Which::Best { metric: metric.into(), improvement };
+        self.files = Some(files);
+        Ok(self)
+    }
+
+    /// The best value so far.
     #[must_use]
     pub fn best(&self) -> Option<f64> {
         self.best
@@ -194,43 +263,117 @@ impl ModelCheckpoint {
         model: &M,
         optimizer: &CyclicOptimizer<O, S>,
     ) -> Result<Option<PathBuf>, ModelCheckpointError> {
-        let number = count.saturating_add(1);
-        if number % self.every != 0 {
-            return Ok(None);
-        }
-        let mut best = self.best;
-        if let Some((metric, improvement)) = &self.best_only {
-            let Some(&(_, value)) = metrics.iter().find(|(name, _)| name == metric) else {
-                let reported = metrics.iter().map(|(name, _)| (*name).into()).collect();
-                return Err(ModelCheckpointError::NoMetric { metric: metric.clone(), reported });
-            };
-            if !improvement.is_better(value, best) {
-                return Ok(None);
-            }
-            best = Some(value);
-        }
-        let path = self.path(count, optimizer.iterations(), metrics)?;
+        let Some(due) = self.due(count, optimizer.iterations(), metrics)? else { return Ok(None) };
+        let path = due.path.clone();
         create_folder(&path)?;
         if self.weights_only {
             Checkpoint::write_weights(&path, model)?;
         } else {
             Checkpoint::write(&path, model, optimizer)?;
         }
-        self.best = best;
-        self.written.retain(|written| *written != path);
-        self.written.push_back(path.clone());
-        while self.keep_last.is_some_and(|files| self.written.len() > files) {
-            if let Some(oldest) = self.written.pop_front() {
-                match fs::remove_file(&oldest) {
-                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                        self.written.push_front(oldest.clone());
-                        return Err(CheckpointError::Io { path: oldest, source }.into());
-                    }
-                    _ => {}
+        self.add(due);
+        while self.files.is_some_and(|files| self.written.len() > files) {
+            let Some((value, last)) = self.written.pop() else { break };
+            match fs::remove_file(&last) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    self.written.push((value, last.clone()));
+                    return Err(CheckpointError::Io { path: last, source }.into());
                 }
+                _ => {}
             }
         }
         Ok(Some(path))
+    }
+
+    /// Tells this value of an epoch, or an update, that the run had made before it was interrupted; the arguments are those that
+    /// [`save`](Self::save) had, and `updates` is the number of updates at that time. Nothing is written or removed. A file that
+    /// is no longer there is not counted among those that are kept; its metric counts for [`best`](Self::best) all the same.
+    ///
+    /// Call it for each epoch of the run, in their order, before the first `save`:
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::Improvement;
+    /// use cyclic_optim::history::Recorder;
+    /// use cyclic_optim::{History, ModelCheckpoint};
+    ///
+    /// let mut history = History::new(); // that of the continued run
+    /// history.epoch(0, &[("val_loss", 0.5)])?;
+    /// history.epoch(1, &[("val_loss", 0.7)])?;
+    ///
+    /// let mut keep = ModelCheckpoint::new("models/{epoch}.safetensors")?.best_only("val_loss", Improvement::default());
+    /// for (epoch, metrics) in history.epochs().rows() {
+    ///     keep.replay(epoch, 45 * (epoch + 1), &metrics)?;
+    /// }
+    /// assert_eq!(keep.best(), Some(0.5));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A key or metric was not reported.
+    pub fn replay(&mut self, count: u64, updates: u64, metrics: &[(&str, f64)]) -> Result<(), ModelCheckpointError> {
+        if let Some(due) = self.due(count, updates, metrics)? {
+            let (value, there) = (due.value, due.path.exists());
+            if there {
+                self.add(due);
+                self.written.truncate(self.files.unwrap_or(usize::MAX));
+            } else {
+                self.note_best(value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The file that is to be written at this count, if one is.
+    fn due(&self, count: u64, updates: u64, metrics: &[(&str, f64)]) -> Result<Option<Due>, ModelCheckpointError> {
+        if count.saturating_add(1) % self.every != 0 {
+            return Ok(None);
+        }
+        let path = self.path(count, updates, metrics);
+        let (metric, improvement) = match &self.which {
+            Which::All => return Ok(Some(Due { value: 0.0, path: path? })),
+            Which::BetterThanAll { metric, improvement } | Which::Best { metric, improvement } => (metric, improvement),
+        };
+        let Some(&(_, value)) = metrics.iter().find(|(name, _)| name == metric) else {
+            let reported = metrics.iter().map(|(name, _)| (*name).into()).collect();
+            return Err(ModelCheckpointError::NoMetric { metric: metric.clone(), reported });
+        };
+        let path = path?;
+        let rival = match &self.which {
+            Which::Best { .. } => {
+                // The model in the same file, or else the worst of those that may stay.
+                let same = self.written.iter().find(|(_, written)| *written == path);
+                let last = self.files.and_then(|files| self.written.get(files - 1));
+                same.or(last).map(|(value, _)| *value)
+            }
+            _ => self.best,
+        };
+        Ok(improvement.is_better(value, rival).then_some(Due { value, path }))
+    }
+
+    /// Notes a file that is there, in its place among the others.
+    fn add(&mut self, due: Due) {
+        self.note_best(due.value);
+        self.written.retain(|(_, path)| *path != due.path);
+        let place = match &self.which {
+            Which::Best { improvement, .. } => {
+                let worse = |(value, _): &(f64, PathBuf)| improvement.direction.is_better(due.value, *value);
+                self.written.iter().position(worse).unwrap_or(self.written.len())
+            }
+            _ => 0,
+        };
+        self.written.insert(place, (due.value, due.path));
+    }
+
+    fn note_best(&mut self, value: f64) {
+        self.best = match &self.which {
+            Which::All => self.best,
+            Which::BetterThanAll { .. } => Some(value),
+            Which::Best { improvement, .. } => {
+                let beaten = self.best.is_some_and(|best| !improvement.direction.is_better(value, best));
+                if beaten { self.best } else { Some(value) }
+            }
+        };
     }
 }
 

@@ -80,6 +80,14 @@ const KNOWN_METRICS: [(Direction, &[&str]); 4] = [
 ];
 
 impl Direction {
+    /// Whether `value` lies before `other` in this direction, by however little.
+    pub(crate) fn is_better(self, value: f64, other: f64) -> bool {
+        match self {
+            Self::Min => value < other,
+            Self::Max => value > other,
+        }
+    }
+
     /// The direction of a metric by its name, like the mode `auto` of Keras' callbacks; `None` for an unknown name.
     ///
     /// Upper and lower case, a leading `val_` and a trailing number (`auc_1`) make no difference, and `-`, ` `, `.` and `/`

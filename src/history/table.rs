@@ -142,6 +142,24 @@ impl Table {
         Some(self.get(name)?.iter().map(|value| value.unwrap_or(f64::NAN)).collect())
     }
 
+    /// The rows: the update or epoch of each, and the metrics that have a value there, in the order of the names.
+    ///
+    /// ```
+    /// use cyclic_optim::history::{Per, Table};
+    ///
+    /// let mut epochs = Table::new(Per::Epoch);
+    /// epochs.push(0, &[("loss", 0.9)]);
+    /// epochs.push(1, &[("loss", 0.5), ("val_loss", 0.7)]);
+    /// let rows: Vec<_> = epochs.rows().collect();
+    /// assert_eq!(rows, [(0, vec![("loss", 0.9)]), (1, vec![("loss", 0.5), ("val_loss", 0.7)])]);
+    /// ```
+    pub fn rows(&self) -> impl Iterator<Item = (u64, Vec<(&str, f64)>)> {
+        self.index.iter().enumerate().map(|(row, &index)| {
+            let values = self.series.iter().filter_map(|series| Some((series.name.as_str(), series.values[row]?)));
+            (index, values.collect())
+        })
+    }
+
     /// The values of one row, in the order of the names.
     #[cfg(feature = "csv")]
     pub(super) fn row(&self, row: usize) -> impl Iterator<Item = Option<f64>> + '_ {
