@@ -139,6 +139,22 @@ impl DeadRelus {
         self.report().into_iter().filter(|layer| layer.share() >= share).collect()
     }
 
+    /// The share of dead units of each layer as a metric of an epoch, `dead_share/<layer>`, for any
+    /// [`Recorder`](crate::history::Recorder).
+    ///
+    /// ```
+    /// use cyclic_optim::adapters::dfdx::DeadRelus;
+    /// use dfdx::prelude::*;
+    ///
+    /// let mut detector = DeadRelus::new();
+    /// detector.watch(&(ReLU,), Cpu::default().tensor([[1.0_f32, -1.0, -2.0, 0.5]])).unwrap();
+    /// assert_eq!(detector.metrics(), [("dead_share/0".to_string(), 0.5)]);
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Vec<(String, f64)> {
+        self.report().iter().map(|layer| (format!("dead_share/{}", layer.layer), layer.share())).collect()
+    }
+
     /// Forgets all activations. Call it at the start of each epoch for a report about that epoch alone.
     pub fn reset(&mut self) {
         self.layers.clear();

@@ -40,6 +40,7 @@
 //! two sub-modules cannot share one `Gradients`: after the first [`apply`](crate::CyclicOptimizer::apply) the second finds
 //! none. Give each its own gradients (clone them before the first update), or use one optimizer for the whole model.
 
+mod activation_statistics;
 mod batch_norm;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
@@ -57,6 +58,7 @@ mod walk;
 mod watch;
 mod weight_average;
 
+pub use activation_statistics::{ActivationStatistics, LayerStatistics};
 pub use batch_norm::{average_batch_norm, recompute_batch_norm};
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{CheckpointDtype, DeviceError, Dfdx, Saved};

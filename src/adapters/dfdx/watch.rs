@@ -6,18 +6,37 @@ use dfdx::shapes::{ConstDim, ConstShape, Shape};
 use dfdx::tensor::{HasErr, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{Device, TryAdd};
 
-use super::DeadRelus;
+use super::{ActivationStatistics, DeadRelus};
 
 /// Receives the activations of a forward pass, and knows at which module the pass is.
 #[derive(Debug)]
 pub struct ActivationObserver<'a> {
-    detector: &'a mut DeadRelus,
+    receiver: Receiver<'a>,
     path: String,
 }
 
+/// What looks at the activations.
+#[derive(Debug)]
+pub(super) enum Receiver<'a> {
+    Dead(&'a mut DeadRelus),
+    Statistics(&'a mut ActivationStatistics),
+}
+
+impl<'a> From<&'a mut DeadRelus> for Receiver<'a> {
+    fn from(detector: &'a mut DeadRelus) -> Self {
+        Self::Dead(detector)
+    }
+}
+
+impl<'a> From<&'a mut ActivationStatistics> for Receiver<'a> {
+    fn from(statistics: &'a mut ActivationStatistics) -> Self {
+        Self::Statistics(statistics)
+    }
+}
+
 impl<'a> ActivationObserver<'a> {
-    pub(super) fn new(detector: &'a mut DeadRelus) -> Self {
-        Self { detector, path: String::new() }
+    pub(super) fn new(receiver: impl Into<Receiver<'a>>) -> Self {
+        Self { receiver: receiver.into(), path: String::new() }
     }
 
     /// Runs `forward` one level deeper, in the module `field`. For containers of your own.
@@ -34,7 +53,10 @@ impl<'a> ActivationObserver<'a> {
 
     /// Looks at the activations of the present module. For activation layers of your own.
     pub fn observe<S: Shape, E: Dtype, D: Device<E>, T>(&mut self, activations: &Tensor<S, E, D, T>) {
-        self.detector.observe(&self.path, activations);
+        match &mut self.receiver {
+            Receiver::Dead(detector) => detector.observe(&self.path, activations),
+            Receiver::Statistics(statistics) => statistics.observe(&self.path, activations),
+        }
     }
 }
 
