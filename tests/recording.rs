@@ -409,6 +409,34 @@ mod tensorboard {
         assert_eq!(validation.scalars, expected);
     }
 
+    #[test]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 255")]
+    fn images_have_the_pixels_of_their_values() {
+        let folder = Folder::new("board-images");
+        // A picture that no filter of PNG predicts, and an even one that all do.
+        let uneven: Vec<f64> = (0..35 * 40_u32).map(|n| f64::from(n * n % 10_007 * 7919 % 10_007)).collect();
+        let even: Vec<f64> = (0..30 * 25).map(|n| f64::from(n / 25) - 10.0).collect();
+        let grey = |value: f64, min: f64, max: f64| ((value - min) / (max - min) * 255.0).round() as u8;
+        let mut board = TensorBoard::open(&folder.0, None).unwrap();
+        board.image("uneven", 0, (35, 40), &uneven).unwrap();
+        board.image("even", 1, (30, 25), &even).unwrap();
+        board.image("small", 2, (1, 4), &[0.5, f64::NAN, -0.5, 0.0]).unwrap();
+        let error = board.image("wrong", 2, (2, 4), &[0.0; 7]).unwrap_err();
+        assert_eq!(error.source.kind(), std::io::ErrorKind::InvalidInput);
+        drop(board);
+        let most = uneven.iter().copied().fold(0.0, f64::max);
+        let all = read_folder(&folder.0.join("train")).images;
+        let expected = [
+            (0, "uneven".to_string(), (35, 40, uneven.iter().map(|&value| grey(value, 0.0, most)).collect())),
+            (1, "even".to_string(), (30, 25, even.iter().map(|&value| grey(value, -10.0, 19.0)).collect())),
+            (2, "small".to_string(), (1, 4, vec![255, 0, 0, 128])),
+        ];
+        assert!(all == expected, "{all:?}");
+        // A run that continues from the second epoch writes what comes after it again.
+        drop(TensorBoard::open(&folder.0, Some((0, 1))).unwrap());
+        assert!(read_folder(&folder.0.join("train")).images == expected[..1]);
+    }
+
     /// Cut at different bytes and continued from different updates: every step is there once.
     #[test]
     fn a_continued_run_has_every_step_once() {

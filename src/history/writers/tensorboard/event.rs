@@ -40,7 +40,7 @@ pub(super) struct Value {
     pub(super) tag: String,
     #[prost(message, optional, tag = "9")]
     pub(super) metadata: Option<Metadata>,
-    #[prost(oneof = "Data", tags = "2, 5, 8")]
+    #[prost(oneof = "Data", tags = "2, 4, 5, 8")]
     pub(super) data: Option<Data>,
 }
 
@@ -48,10 +48,26 @@ pub(super) struct Value {
 pub(super) enum Data {
     #[prost(float, tag = "2")]
     Simple(f32),
+    #[prost(message, tag = "4")]
+    Image(Image),
     #[prost(message, tag = "5")]
     Histogram(Histogram),
     #[prost(message, tag = "8")]
     Tensor(Tensor),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Image {
+    #[prost(int32, tag = "1")]
+    pub(super) height: i32,
+    #[prost(int32, tag = "2")]
+    pub(super) width: i32,
+    /// 1 is grey.
+    #[prost(int32, tag = "3")]
+    pub(super) colorspace: i32,
+    /// The bytes of a PNG file.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) encoded: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -120,6 +136,10 @@ impl Value {
             Tensor { dtype: 7, shape: Some(Shape { dim: vec![Dim { size: 1 }] }), string_val: vec![text.into()] };
         let plugin = Some(Plugin { name: "text".into() });
         Self { tag, metadata: Some(Metadata { plugin }), data: Some(Data::Tensor(tensor)) }
+    }
+
+    pub(super) fn image(tag: String, image: Image) -> Self {
+        Self { tag, metadata: None, data: Some(Data::Image(image)) }
     }
 
     pub(super) fn histogram(tag: String, values: &[f64]) -> Self {

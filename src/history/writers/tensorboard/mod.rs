@@ -2,6 +2,7 @@
 
 mod event;
 mod file;
+mod grey;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ impl From<TensorBoardError> for RecordError {
     }
 }
 
-/// A run for TensorBoard: scalars per update and per epoch, histograms, texts.
+/// A run for TensorBoard: scalars per update and per epoch, histograms, images, texts.
 ///
 /// It writes into two folders, which TensorBoard shows as two runs: `train`, and `validation` for the metrics whose name begins
 /// with `val_`. The prefix is removed there, so that TensorBoard draws both in one chart.
@@ -42,7 +43,7 @@ impl From<TensorBoardError> for RecordError {
 /// | `update/<metric>`, also for the [metrics of `Applied`](Applied::metrics) | the update, counted from 0 |
 /// | `update/steps_per_second` | the update |
 /// | `epoch/<metric>` | the epoch, counted from 0 |
-/// | histograms and texts: the tag that the caller gives, which must not begin with `update/` | the epoch |
+/// | histograms, images and texts: the tag that the caller gives, which must not begin with `update/` | the epoch |
 ///
 /// Values are written in single precision, because TensorBoard reads them so. NaN and infinities are written as they are, and
 /// TensorBoard marks them. Records are buffered; an epoch, a text, [`flush`](Self::flush) and a drop write them to the file. If the
@@ -88,7 +89,7 @@ impl TensorBoard {
     ///
     /// - `None`, a new run: the folder must hold no event files;
     /// - `Some((update, epoch))`, a continued run, for example from a checkpoint: values of earlier updates and epochs are kept,
-    ///   later ones are removed, and so is an incomplete last record. Histograms and texts are kept if their step is below `epoch`.
+    ///   later ones are removed, and so is an incomplete last record. Histograms, images and texts are kept if their step is below `epoch`.
     ///   The files are created if there are none.
     ///
     /// Records that were not flushed when the program was killed are missing: [`flush`](Self::flush) before each checkpoint from
@@ -135,6 +136,43 @@ impl TensorBoard {
     /// The file cannot be written. What could not be written is kept and written with the next record.
     pub fn histogram(&mut self, tag: &str, epoch: u64, values: &[f64]) -> Result<(), TensorBoardError> {
         self.train.write(epoch, vec![Value::histogram(tag.into(), values)])
+    }
+
+    /// Writes a grey image of `values` at `epoch`, row by row, for example the weights of a layer: the smallest finite value is
+    /// black, the largest white, those between are linear in between. NaN and infinities are black, and so is an image whose
+    /// values are all equal.
+    ///
+    /// ```
+    /// use cyclic_optim::history::TensorBoard;
+    ///
+    /// let folder = std::env::temp_dir().join(format!("cyclic-optim-images-{}", std::process::id()));
+    /// let mut board = TensorBoard::open(&folder, None)?;
+    /// let weights = [-0.5, 0.0, 0.5, 0.25, -0.25, 0.0];
+    /// board.image("first layer", 0, (2, 3), &weights)?;
+    /// let error = board.image("first layer", 0, (2, 2), &weights).unwrap_err().to_string();
+    /// assert!(error.ends_with("6 values do not fill an image of 2 rows and 2 columns"), "{error}");
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if there are no rows or no columns, if the values do not fill them, or if
+    /// one of them exceeds 2^31 - 1. As [`histogram`](Self::histogram).
+    ///
+    /// # References
+    ///
+    /// Keras' `write_images`, which clips weights outside of [0, 1].
+    pub fn image(
+        &mut self,
+        tag: &str,
+        epoch: u64,
+        (rows, columns): (usize, usize),
+        values: &[f64],
+    ) -> Result<(), TensorBoardError> {
+        let image = grey::image((rows, columns), values)
+            .map_err(|source| TensorBoardError { path: self.folder.clone(), source })?;
+        self.train.write(epoch, vec![Value::image(tag.into(), image)])
     }
 
     /// Writes a text, for example the config, and flushes. TensorBoard reads it as Markdown.
