@@ -1,66 +1,21 @@
-//! The console and the files that a run is written to.
+//! The files that a run is written to, and the server that it is reported to.
 
 use std::error::Error;
-use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::time::Duration;
 
 use cyclic_optim::adapters::dfdx::named_parameters;
-use cyclic_optim::history::{CsvLog, Per, RecordError, Recorder, RemoteMonitor, TensorBoard, TrainingBar};
-use cyclic_optim::{Applied, ClrConfig, History, ModelCheckpoint};
+use cyclic_optim::history::{CsvLog, Per, RecordError, Recorder, RemoteMonitor, TensorBoard};
+use cyclic_optim::{Applied, ClrConfig};
 use dfdx::prelude::{Cpu, TensorCollection};
 
-use crate::args::{Arguments, METRICS, ModelCheckpointArguments, improvement};
+use crate::args::{Arguments, METRICS};
+use crate::metrics::Metrics;
+use crate::models::model_checkpoint;
 use crate::support::files::{check_writable, make_folder};
-use crate::support::output::{self, OutputError, say};
+use crate::support::output::say;
 
-/// The metrics of an epoch.
-pub(crate) type Metrics = [(&'static str, f64); METRICS.len()];
-
-/// The lines on stdout, and the progress bar if one was asked for.
-pub(crate) struct Console {
-    bar: Option<TrainingBar>,
-    /// Whether each epoch gets a line.
-    lines: bool,
-    epochs: u64,
-}
-
-impl Console {
-    pub(crate) fn new(progress: bool, config: &ClrConfig, epochs: u64, batches: u64) -> Self {
-        let bar = progress.then(|| TrainingBar::new(epochs, batches).with_schedule(config.schedule().clone()));
-        let bar = bar.filter(|bar| !bar.is_hidden());
-        let lines = bar.is_none() || !stdout().is_terminal();
-        Self { bar, lines, epochs }
-    }
-
-    /// Prints a line without tearing the bar.
-    pub(crate) fn say(&self, text: &str) -> Result<(), OutputError> {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| output::line(text)),
-            None => output::line(text),
-        }
-    }
-
-    pub(crate) fn update(&mut self, used: &Applied, loss: f64) -> Result<(), RecordError> {
-        self.bar.update(used, &[("loss", loss)])
-    }
-
-    /// Shows an epoch, counted from 0, and the rate that its last update used.
-    pub(crate) fn epoch(&mut self, epoch: u64, lr: f64, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
-        self.bar.epoch(epoch, metrics)?;
-        if !self.lines {
-            return Ok(());
-        }
-        let values: Vec<String> = metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        Ok(self.say(&format!("epoch {:>3}/{}  lr {lr:.2e}  {}", epoch + 1, self.epochs, values.join("  ")))?)
-    }
-
-    /// Removes the bar.
-    pub(crate) fn finish(&mut self) -> Result<(), RecordError> {
-        self.bar.finish()
-    }
-}
-
+/// The files that a run is written to, and the server.
 pub(crate) struct Outputs {
     board: Option<TensorBoard>,
     histogram_freq: u64,
@@ -138,7 +93,7 @@ impl Outputs {
         }
         let recorders: [&mut dyn Recorder; 3] = [&mut self.board, &mut self.csv, &mut self.remote];
         for recorder in recorders {
-            recorder.epoch(epoch, metrics)?;
+            recorder.epoch(epoch, &metrics.pairs())?;
         }
         Ok(())
     }
@@ -155,32 +110,4 @@ impl Outputs {
         }
         Ok(())
     }
-}
-
-/// The checkpoints of the model. A continued run has to beat the best metric in its history.
-pub(crate) fn model_checkpoint(
-    flags: &ModelCheckpointArguments,
-    history: Option<&History>,
-) -> Result<Option<ModelCheckpoint>, Box<dyn Error>> {
-    let Some(template) = &flags.model_checkpoint else { return Ok(None) };
-    let mut keep = ModelCheckpoint::new(template)?.every(flags.model_checkpoint_save_freq)?;
-    if flags.model_checkpoint_save_best_only {
-        let monitor = &flags.model_checkpoint_monitor;
-        let better = improvement("--model-checkpoint-", flags.model_checkpoint_mode, monitor, 0.0)?;
-        let past = history.and_then(|history| history.epochs().values(monitor)).unwrap_or_default();
-        // Only the epochs at which a file was written.
-        let due = past.into_iter().zip(1..).filter(|(_, epoch)| epoch % flags.model_checkpoint_save_freq == 0);
-        let best = due.fold(None, |best, (value, _)| if better.is_better(value, best) { Some(value) } else { best });
-        keep = keep.best_only(monitor, better);
-        if let Some(best) = best {
-            keep = keep.with_threshold(best)?;
-        }
-    }
-    if flags.model_checkpoint_save_weights_only {
-        keep = keep.weights_only();
-    }
-    Ok(Some(match flags.model_checkpoint_keep_last {
-        Some(files) => keep.keep_last(files)?,
-        None => keep,
-    }))
 }

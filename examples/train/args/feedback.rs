@@ -1,0 +1,164 @@
+//! The flags of early stopping and of the plateau, and the rules that follow from them.
+
+use clap::{Args, ValueEnum};
+use cyclic_optim::ClrConfig;
+use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau};
+
+use super::{Arguments, METRICS};
+use crate::support::flags::named;
+
+/// Whether a smaller or a larger metric is better.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// As the name of the metric says: max for an accuracy, min for a loss.
+    Auto,
+    Min,
+    Max,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Early stopping")]
+pub(crate) struct EarlyStoppingArguments {
+    /// Stop when the metric no longer improves.
+    #[arg(long)]
+    pub(crate) early_stopping: bool,
+    /// The metric [default: `val_loss`]. Early stopping from a --config needs it, too.
+    #[arg(long, value_name = "METRIC", value_parser = METRICS)]
+    early_stopping_monitor: Option<String>,
+    /// By how much it has to improve.
+    #[arg(long, default_value_t = 0.0, requires = "early_stopping")]
+    early_stopping_min_delta: f64,
+    /// Epochs without improvement after which to stop.
+    #[arg(long, default_value_t = 5, requires = "early_stopping")]
+    early_stopping_patience: u64,
+    /// Whether a smaller or a larger metric is better.
+    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "early_stopping")]
+    early_stopping_mode: Mode,
+    /// What has to be reached at all.
+    #[arg(long, requires = "early_stopping")]
+    early_stopping_baseline: Option<f64>,
+    /// End with the weights of the best epoch.
+    #[arg(long)]
+    pub(crate) early_stopping_restore_best_weights: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Reduce the rate on a plateau")]
+pub(super) struct ReduceLrArguments {
+    /// Multiply the rate when the metric no longer improves.
+    #[arg(long)]
+    reduce_lr: bool,
+    /// The metric [default: `val_loss`]. A plateau from a --config needs it, too.
+    #[arg(long, value_name = "METRIC", value_parser = METRICS)]
+    reduce_lr_monitor: Option<String>,
+    /// The factor.
+    #[arg(long, default_value_t = 0.5, requires = "reduce_lr")]
+    reduce_lr_factor: f64,
+    /// Epochs without improvement after which to reduce.
+    #[arg(long, default_value_t = 3, requires = "reduce_lr")]
+    reduce_lr_patience: u64,
+    /// Whether a smaller or a larger metric is better.
+    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "reduce_lr")]
+    reduce_lr_mode: Mode,
+    /// By how much it has to improve.
+    #[arg(long, default_value_t = 1e-4, requires = "reduce_lr")]
+    reduce_lr_min_delta: f64,
+    /// Epochs of rest after a reduction.
+    #[arg(long, default_value_t = 0, requires = "reduce_lr")]
+    reduce_lr_cooldown: u64,
+    /// Judge the trend of so many epochs instead of the record: after a spike, a loss that falls is no plateau.
+    #[arg(long, value_name = "N", requires = "reduce_lr")]
+    reduce_lr_trend_window: Option<u64>,
+    /// The peak rate is not reduced below this.
+    #[arg(long, default_value_t = 0.0, requires = "reduce_lr")]
+    reduce_lr_min_lr: f64,
+}
+
+/// The rule of a flag's metric; `flags` is what the names of the flags begin with.
+pub(crate) fn improvement(flags: &str, mode: Mode, monitor: &str, min_delta: f64) -> Result<Improvement, String> {
+    let direction = match mode {
+        Mode::Min => Direction::Min,
+        Mode::Max => Direction::Max,
+        Mode::Auto => Direction::of_metric(monitor).ok_or_else(|| {
+            format!("{flags}mode auto does not know whether {monitor} should fall or rise: say min or max")
+        })?,
+    };
+    Improvement::new(direction, MinDelta::Absolute(min_delta)).map_err(named(flags))
+}
+
+/// The metric that each reaction is told of.
+pub(crate) struct Monitors {
+    pub(crate) plateau: Option<String>,
+    pub(crate) early_stopping: Option<String>,
+}
+
+impl Arguments {
+    /// The config with early stopping and plateau, and what they watch.
+    pub(super) fn with_feedback(&self, mut config: ClrConfig) -> Result<(ClrConfig, Monitors), String> {
+        let (stop, reduce) = (&self.early_stopping, &self.reduce_lr);
+        let monitors = Monitors {
+            plateau: monitor(
+                ["--reduce-lr", "--reduce-lr-monitor"],
+                (reduce.reduce_lr, config.plateau().is_some()),
+                reduce.reduce_lr_monitor.as_deref(),
+            )?,
+            early_stopping: monitor(
+                ["--early-stopping", "--early-stopping-monitor"],
+                (stop.early_stopping, config.early_stopping().is_some()),
+                stop.early_stopping_monitor.as_deref(),
+            )?,
+        };
+        if stop.early_stopping_restore_best_weights && monitors.early_stopping.is_none() {
+            return Err("--early-stopping-restore-best-weights has no effect without --early-stopping".into());
+        }
+        if let (true, Some(monitor)) = (reduce.reduce_lr, &monitors.plateau) {
+            config = config.with_plateau(reduce.plateau(monitor)?).map_err(named("--reduce-lr-"))?;
+        }
+        if let (true, Some(monitor)) = (stop.early_stopping, &monitors.early_stopping) {
+            config = config.with_early_stopping(stop.early_stopping(monitor)?).map_err(named("--early-stopping-"))?;
+        }
+        Ok((config, monitors))
+    }
+}
+
+/// The metric of a reaction that a flag or the config file asks for.
+fn monitor(
+    [switch, flag]: [&str; 2],
+    (by_flag, by_file): (bool, bool),
+    monitor: Option<&str>,
+) -> Result<Option<String>, String> {
+    match (by_flag, by_file, monitor) {
+        (true, true, _) => Err(format!("{switch} cannot be used with this --config, which has it already")),
+        (false, true, None) => Err(format!("--config asks for what {switch} does: name the metric by {flag}")),
+        (false, false, Some(_)) => Err(format!("{flag} has no effect without {switch}")),
+        (false, false, None) => Ok(None),
+        (_, _, monitor) => Ok(Some(monitor.unwrap_or("val_loss").into())),
+    }
+}
+
+impl EarlyStoppingArguments {
+    fn early_stopping(&self, monitor: &str) -> Result<EarlyStopping, String> {
+        let improvement =
+            improvement("--early-stopping-", self.early_stopping_mode, monitor, self.early_stopping_min_delta)?;
+        let rule = EarlyStopping::new(self.early_stopping_patience).and_then(|rule| rule.with_improvement(improvement));
+        let rule = match self.early_stopping_baseline {
+            Some(baseline) => rule.and_then(|rule| rule.with_baseline(baseline)),
+            None => rule,
+        };
+        rule.map_err(named("--early-stopping-"))
+    }
+}
+
+impl ReduceLrArguments {
+    fn plateau(&self, monitor: &str) -> Result<Plateau, String> {
+        let improvement = improvement("--reduce-lr-", self.reduce_lr_mode, monitor, self.reduce_lr_min_delta)?;
+        let plateau = Plateau::keras(self.reduce_lr_factor, self.reduce_lr_patience)
+            .and_then(|plateau| plateau.with_improvement(improvement))
+            .and_then(|plateau| plateau.with_cooldown(self.reduce_lr_cooldown).with_floor(self.reduce_lr_min_lr))
+            .and_then(|plateau| match self.reduce_lr_trend_window {
+                Some(window) => plateau.with_trend_window(window),
+                None => Ok(plateau),
+            });
+        plateau.map_err(named("--reduce-lr-"))
+    }
+}

@@ -1,0 +1,49 @@
+//! The flags of `TensorBoard` and of the model checkpoints.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+
+use super::feedback::Mode;
+use super::{METRICS, at_least_1};
+
+#[derive(Args)]
+#[command(next_help_heading = "TensorBoard")]
+pub(crate) struct TensorBoardArguments {
+    /// Folder for the event files.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tensorboard: Option<PathBuf>,
+    /// Updates between two that are written.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "tensorboard", value_parser = at_least_1())]
+    pub(crate) tensorboard_update_freq: u64,
+    /// Epochs between two histograms of the parameters; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tensorboard")]
+    pub(crate) tensorboard_histogram_freq: u64,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Model checkpoint")]
+pub(crate) struct ModelCheckpointArguments {
+    /// File name for models, for instance models/{epoch:02}-{val_loss:.3}.safetensors.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub(crate) model_checkpoint: Option<String>,
+    /// The metric that says which is best.
+    #[arg(long, value_name = "METRIC", default_value = "val_loss", requires = "model_checkpoint_save_best_only", value_parser = METRICS)]
+    pub(crate) model_checkpoint_monitor: String,
+    /// Whether a smaller or a larger metric is better.
+    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "model_checkpoint_save_best_only")]
+    pub(crate) model_checkpoint_mode: Mode,
+    /// Write only what is better than the best so far.
+    #[arg(long, requires = "model_checkpoint")]
+    pub(crate) model_checkpoint_save_best_only: bool,
+    /// Write the weights alone.
+    #[arg(long, requires = "model_checkpoint")]
+    pub(crate) model_checkpoint_save_weights_only: bool,
+    /// Epochs between two files.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "model_checkpoint", value_parser = at_least_1())]
+    pub(crate) model_checkpoint_save_freq: u64,
+    /// Keep only the last so many.
+    #[arg(long, value_name = "N", requires = "model_checkpoint", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) model_checkpoint_keep_last: Option<usize>,
+}

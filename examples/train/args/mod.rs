@@ -1,0 +1,156 @@
+//! The flags, and the config that follows from them.
+
+#![allow(clippy::struct_field_names, clippy::struct_excessive_bools, reason = "the fields are the flags")]
+
+mod feedback;
+mod files;
+mod schedule;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
+use cyclic_optim::review::Review;
+use cyclic_optim::{ClrConfig, ConfigError, RunLength};
+
+use self::feedback::{EarlyStoppingArguments, ReduceLrArguments};
+pub(crate) use self::feedback::{Monitors, improvement};
+pub(crate) use self::files::ModelCheckpointArguments;
+use self::files::TensorBoardArguments;
+use self::schedule::ScheduleArguments;
+use crate::support::config_file;
+use crate::support::digits::Run;
+use crate::support::flags::named;
+
+/// The metrics of an epoch: the loss of the training images, and loss and accuracy of the validation images.
+pub(crate) const METRICS: [&str; 3] = ["loss", "val_loss", "val_accuracy"];
+
+/// Train a network on handwritten digits, with everything that the crate has on a flag.
+///
+/// The metrics of an epoch are `loss`, `val_loss` and `val_accuracy`. The validation images are a part of the training
+/// images that the network does not learn from. The test images are looked at once, when the training is over.
+///
+/// Epochs and updates count from 1 where people read them: on the console, in the bar and in the file names of models. They
+/// count from 0 in records: CSV files, TensorBoard, JSON.
+#[derive(Parser)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// The optimizer.
+    #[arg(long, value_enum, default_value_t = Kind::Adam)]
+    pub(crate) optimizer: Kind,
+    /// Momentum of sgd and rmsprop where none is cycled [default: 0.9].
+    #[arg(long)]
+    momentum: Option<f64>,
+    /// The part of the training images that is held out for validation.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub(crate) validation_split: f64,
+    /// Find base-lr and max-lr by a range test instead of taking them from the flags.
+    #[arg(long, conflicts_with_all = ["config", "base_lr", "max_lr"])]
+    pub(crate) range_test: bool,
+    /// Choose max-lr by short runs on clones instead of taking it from the flags; a continued run keeps the choice.
+    #[arg(long, conflicts_with_all = ["config", "base_lr", "max_lr", "range_test"])]
+    pub(crate) auto: bool,
+    /// File for the metrics of each epoch, as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Folder for pictures of losses, rates and epochs; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Show a bar instead of a line for each epoch, if stdout and stderr are a terminal.
+    #[arg(long)]
+    pub(crate) progress: bool,
+    /// Address that is sent the metrics of each epoch as JSON.
+    #[arg(long, value_name = "URL")]
+    pub(crate) remote: Option<String>,
+    /// File that the run is saved in after each epoch, and continued from if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Continue the run in the checkpoint although it was saved with other options, for instance other --epochs; the present
+    /// options count.
+    #[arg(long, requires = "checkpoint")]
+    pub(crate) continue_with_changes: bool,
+    /// Make so many cycles and an ensemble of the models at their ends.
+    #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
+    pub(crate) snapshots: Option<u64>,
+    /// Report the units that never fire.
+    #[arg(long)]
+    pub(crate) dead_relu: bool,
+    #[command(flatten)]
+    schedule: ScheduleArguments,
+    #[command(flatten)]
+    pub(crate) tensorboard: TensorBoardArguments,
+    #[command(flatten)]
+    pub(crate) model_checkpoint: ModelCheckpointArguments,
+    #[command(flatten)]
+    pub(crate) early_stopping: EarlyStoppingArguments,
+    #[command(flatten)]
+    reduce_lr: ReduceLrArguments,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Adam,
+    Sgd,
+    Rmsprop,
+}
+
+fn at_least_1() -> RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..)
+}
+
+impl Arguments {
+    /// Checks what can be checked before the data are read: options out of their range, and options without effect.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (momentum, split) = (self.momentum(), self.validation_split);
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(format!("--momentum must lie in [0, 1), got {momentum}"));
+        }
+        if !(split > 0.0 && split < 1.0) {
+            return Err(format!("--validation-split must lie in (0, 1), got {split}"));
+        }
+        self.check_schedule()?;
+        if self.momentum.is_some() && self.optimizer == Kind::Adam {
+            return Err("--momentum has no effect with --optimizer adam".into());
+        }
+        if self.momentum.is_some() && self.schedule.base_momentum.is_some() {
+            return Err("--momentum has no effect with --base-momentum and --max-momentum".into());
+        }
+        Ok(())
+    }
+
+    /// Momentum of an optimizer that needs one.
+    pub(crate) fn momentum(&self) -> f64 {
+        self.momentum.unwrap_or(0.9)
+    }
+
+    /// The config of the run, and what its reactions watch; `found` is the range that a range test has found.
+    pub(crate) fn config(
+        &self,
+        batches_per_epoch: u64,
+        found: Option<(f64, f64)>,
+    ) -> Result<(ClrConfig, Monitors), Box<dyn Error>> {
+        let flags = &self.schedule;
+        let mut config = match &flags.config {
+            Some(file) => config_file::read(file, &RunLength::new(batches_per_epoch, self.run.epochs.into())?)?,
+            None => ClrConfig::new(self.policy(batches_per_epoch, found)?),
+        };
+        if let (Some(base), Some(max)) = (flags.base_momentum, flags.max_momentum) {
+            config = config.with_momentum(base, max).map_err(named("--"))?;
+        }
+        if self.momentum.is_some() && config.momentum().is_some() {
+            return Err("--momentum has no effect with this --config, which cycles the momentum".into());
+        }
+        Ok(self.with_feedback(config)?)
+    }
+
+    /// The review of a run of so many updates.
+    pub(crate) fn review(&self, updates: u64, batches_per_epoch: u64) -> Result<Review, ConfigError> {
+        let review = Review::new(updates)?
+            .with_batches_per_epoch(batches_per_epoch)?
+            .with_snapshots(self.snapshots.unwrap_or(0));
+        // The flags have one for momentum that is cycled, so what they make is meant to be so. A file may have forgotten it.
+        Ok(if self.schedule.config.is_none() { review.with_constant_momentum() } else { review })
+    }
+}

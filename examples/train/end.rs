@@ -1,0 +1,109 @@
+//! What is left to do and to say when the last epoch is over.
+
+use std::error::Error;
+
+use cyclic_optim::Hyperparameters;
+use cyclic_optim::adapters::dfdx::{DeadRelus, Saved, SnapshotEnsemble};
+use cyclic_optim::feedback::Stop;
+use dfdx::prelude::Cpu;
+
+use crate::run::Run;
+use crate::support::digits::{Mlp, Task};
+use crate::support::output::say;
+use crate::support::{files, pictures};
+
+impl<O> Run<'_, O>
+where
+    O: Saved<f32, Cpu> + Hyperparameters,
+{
+    /// Says why the run has ended, writes what is written once, and tests the model; `test` has the test images.
+    pub(crate) fn finish(mut self, test: &Task) -> Result<(), Box<dyn Error>> {
+        self.console.finish()?;
+        self.say_why_it_stopped()?;
+        self.restore_best_weights()?;
+        self.say_dead_units()?;
+        self.draw()?;
+        if self.args.snapshots.is_some() {
+            say_ensemble(test, &self.parts.ensemble)?;
+        }
+        let updates = self.optimizer.iterations();
+        let score = test.test(&self.model);
+        self.outputs.finish()?;
+        let (accuracy, correct, of) = (score.accuracy(), score.correct, score.of);
+        Ok(say!("test accuracy {accuracy:.4} ({correct} of {of}) after {updates} updates")?)
+    }
+
+    fn say_why_it_stopped(&self) -> Result<(), Box<dyn Error>> {
+        let (epoch, update) = (self.next_epoch(), self.optimizer.iterations());
+        let metric = self.monitors.early_stopping.as_deref().unwrap_or("the metric");
+        match self.optimizer.stopped() {
+            None => {}
+            Some(Stop::NoImprovement) => {
+                let wait = self.optimizer.state().early_stopping.wait;
+                let epochs = if wait == 1 { "epoch" } else { "epochs" };
+                say!(
+                    "stopped early after epoch {epoch} (update {update}): no improvement of {metric} in {wait} {epochs}"
+                )?;
+            }
+            Some(reason) => say!("stopped after epoch {epoch} (update {update}): {reason:?}")?,
+        }
+        Ok(())
+    }
+
+    fn restore_best_weights(&mut self) -> Result<(), Box<dyn Error>> {
+        if self.args.early_stopping.early_stopping_restore_best_weights {
+            if let Some(best) = self.parts.best.get() {
+                self.model = best.clone();
+                say!("restored the weights of the best epoch{}", self.best_epoch())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The epoch with the best metric, and the metric.
+    fn best_epoch(&self) -> String {
+        let found = || {
+            let metric = self.monitors.early_stopping.as_deref()?;
+            let best = self.optimizer.state().early_stopping.best?;
+            let values = self.optimizer.history()?.epochs().values(metric)?;
+            let epoch = values.iter().position(|value| value.to_bits() == best.to_bits())? + 1;
+            Some(format!(", {epoch} ({metric} {best:.4})"))
+        };
+        found().unwrap_or_default()
+    }
+
+    fn say_dead_units(&self) -> Result<(), Box<dyn Error>> {
+        if self.args.dead_relu {
+            let mut relus = DeadRelus::new();
+            for (images, _) in self.task.batches(0) {
+                relus.watch(&self.model, images).map_err(|error| format!("{error:?}"))?;
+            }
+            for layer in relus.report() {
+                say!("{layer}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn draw(&self) -> Result<(), Box<dyn Error>> {
+        if let (Some(folder), Some(history)) = (&self.args.plot, self.optimizer.history()) {
+            pictures::draw(history, folder)?;
+            if let Some(choice) = &self.parts.choice {
+                files::write(&folder.join("choice.svg"), choice.to_svg()?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn say_ensemble(test: &Task, ensemble: &SnapshotEnsemble<Mlp>) -> Result<(), Box<dyn Error>> {
+    for (n, snapshot) in ensemble.snapshots().iter().enumerate() {
+        say!("snapshot {}: test accuracy {:.4}", n + 1, test.test(snapshot).accuracy())?;
+    }
+    let all = ensemble.snapshots().len();
+    if all == 0 {
+        return Ok(say!("no cycle has ended: there are no snapshots")?);
+    }
+    let probabilities = ensemble.predict(all, &test.test_images())?;
+    Ok(say!("ensemble of {all}: test accuracy {:.4}", test.score(&probabilities).accuracy())?)
+}

@@ -1,0 +1,98 @@
+//! A run, and what follows from each update and from each epoch.
+
+use std::error::Error;
+
+use cyclic_optim::adapters::dfdx::Saved;
+use cyclic_optim::feedback::Observation;
+use cyclic_optim::history::Recorder;
+use cyclic_optim::{Applied, Checkpoint, CyclicOptimizer, Hyperparameters, ModelCheckpoint};
+use dfdx::prelude::Cpu;
+
+use crate::args::{Arguments, Monitors};
+use crate::console::Console;
+use crate::metrics::Metrics;
+use crate::outputs::Outputs;
+use crate::parts::Parts;
+use crate::support::digits::{Mlp, Task};
+
+/// A run, and all that stands beside it.
+pub(crate) struct Run<'a, O> {
+    pub(crate) args: &'a Arguments,
+    /// What to learn from, and the validation images.
+    pub(crate) task: &'a Task<'a>,
+    /// Updates of an epoch.
+    pub(crate) batches: u64,
+    pub(crate) epochs: u64,
+    pub(crate) model: Mlp,
+    pub(crate) optimizer: CyclicOptimizer<O>,
+    pub(crate) monitors: Monitors,
+    pub(crate) parts: Parts,
+    pub(crate) console: Console,
+    pub(crate) outputs: Outputs,
+    pub(crate) keep: Option<ModelCheckpoint>,
+}
+
+impl<O> Run<'_, O>
+where
+    O: Saved<f32, Cpu> + Hyperparameters,
+{
+    /// Epochs that have been made.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        self.optimizer.iterations() / self.batches
+    }
+
+    /// What follows from an update.
+    pub(crate) fn after_update(&mut self, used: &Applied, loss: f64) -> Result<(), Box<dyn Error>> {
+        self.outputs.update(used, loss)?;
+        self.parts.ensemble.after_update(&self.optimizer, &self.model);
+        Ok(self.console.update(used, loss)?)
+    }
+
+    /// What follows from an epoch: metrics are recorded, judged and shown, and the run is saved.
+    pub(crate) fn after_epoch(&mut self, epoch: u64, loss: f64) -> Result<(), Box<dyn Error>> {
+        let validation = self.task.test(&self.model);
+        let metrics = Metrics::new([loss, validation.loss, validation.accuracy()]);
+        self.outputs.epoch(epoch, &metrics, &self.model)?;
+        if let Some(history) = self.optimizer.history_mut() {
+            history.epoch(epoch, &metrics.pairs())?;
+        }
+        let observation = self.observe(&metrics);
+        if let Some(observation) = &observation {
+            self.parts.best.keep(observation, &self.model);
+        }
+        self.save(epoch, &metrics)?;
+        let lr = self.optimizer.last().map_or(f64::NAN, |used| used.lr);
+        self.console.epoch(epoch, lr, &metrics)?;
+        self.say_what_was_reduced(epoch, observation)
+    }
+
+    /// Tells plateau and early stopping of the epoch.
+    fn observe(&mut self, metrics: &Metrics) -> Option<Observation> {
+        let value = |metric: &Option<String>| metrics.get(metric.as_deref()?);
+        match (value(&self.monitors.plateau), value(&self.monitors.early_stopping)) {
+            (None, None) => None,
+            (Some(metric), None) | (None, Some(metric)) => Some(self.optimizer.observe(metric)),
+            (Some(plateau), Some(early_stopping)) => Some(self.optimizer.observe_separately(plateau, early_stopping)),
+        }
+    }
+
+    fn save(&mut self, epoch: u64, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
+        if let Some(keep) = &mut self.keep {
+            keep.save(epoch, &metrics.pairs(), &self.model, &self.optimizer)?;
+        }
+        if let Some(file) = &self.args.checkpoint {
+            Checkpoint::write_with(file, &self.model, &self.optimizer, &self.parts.all())?;
+        }
+        Ok(())
+    }
+
+    fn say_what_was_reduced(&self, epoch: u64, observation: Option<Observation>) -> Result<(), Box<dyn Error>> {
+        let factor = observation.and_then(|observation| observation.scaled);
+        if let (Some(factor), Some(metric)) = (factor, &self.monitors.plateau) {
+            let (epoch, lr) = (epoch + 1, self.optimizer.lr());
+            let text = format!("epoch {epoch}: {metric} no longer improves: rate times {factor}, next {lr:.2e}");
+            self.console.say(&text)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! How a run begins, or goes on where it was interrupted.
+
+use std::error::Error;
+use std::path::Path;
+
+use cyclic_optim::adapters::dfdx::{InPlace, Saved};
+use cyclic_optim::checkpoint::RunPart;
+use cyclic_optim::range_test::PeakChoice;
+use cyclic_optim::{Checkpoint, CheckpointError, ClrConfig, CyclicOptimizer, History, Hyperparameters};
+use dfdx::prelude::Cpu;
+
+use crate::args::{Arguments, Monitors};
+use crate::console::Console;
+use crate::models::model_checkpoint;
+use crate::outputs::Outputs;
+use crate::parts::{Parts, saved_choice};
+use crate::run::Run;
+use crate::support::digits::{Mlp, Task, careful_range, choose, sweep};
+use crate::support::output::say;
+use crate::support::review;
+
+impl<'a, O> Run<'a, O>
+where
+    O: Saved<f32, Cpu> + InPlace<Mlp, Cpu, f32> + Hyperparameters,
+{
+    /// Begins a run, or continues the one in the checkpoint.
+    pub(crate) fn start(
+        args: &'a Arguments,
+        task: &'a Task<'a>,
+        batches: u64,
+        inner: O,
+    ) -> Result<Self, Box<dyn Error>> {
+        let epochs = u64::from(args.run.epochs);
+        let mut model = task.model();
+        let (config, monitors, choice) = config(args, task, batches, &model, &inner)?;
+        review::print(args.review(epochs * batches, batches)?, &config);
+        let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
+        let mut parts = Parts::new(choice);
+        let mut continued_from = None;
+        if let Some(file) = &args.checkpoint {
+            let with_changes = args.continue_with_changes;
+            let update = continue_or_start(file, with_changes, &mut model, &mut optimizer, &mut parts.all_mut())?;
+            if let Some(update) = update {
+                let recorded = optimizer.history().map_or(0, |history| history.epochs().len() as u64);
+                check_epochs(file, recorded, update, batches)?;
+                say!("continuing after update {update} (epoch {} of {epochs})", update / batches)?;
+            }
+            continued_from = update.map(|update| (update, update / batches));
+        }
+        let outputs = Outputs::open(args, &config, continued_from)?;
+        let keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
+        let console = Console::new(args.progress, &config, epochs, batches);
+        Ok(Self { args, task, batches, epochs, model, optimizer, monitors, parts, console, outputs, keep })
+    }
+}
+
+/// The config of the run, with the rates that a range test or trials have found, if one was asked for.
+fn config<O>(
+    args: &Arguments,
+    task: &Task,
+    batches: u64,
+    model: &Mlp,
+    inner: &O,
+) -> Result<(ClrConfig, Monitors, Option<PeakChoice>), Box<dyn Error>>
+where
+    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
+{
+    // What is wrong with the options comes out before the range test, too.
+    let (config, monitors) = args.config(batches, None)?;
+    if args.range_test {
+        let found = find_range(task, model, inner)?;
+        return Ok((args.config(batches, Some(found))?.0, monitors, None));
+    }
+    if args.auto {
+        let choice = match saved_choice(args)? {
+            Some(saved) => saved,
+            None => choose(task, model, inner, u64::from(args.run.epochs) * batches, args.progress)?,
+        };
+        let found = (choice.peak / 20.0, choice.peak);
+        return Ok((args.config(batches, Some(found))?.0, monitors, Some(choice)));
+    }
+    Ok((config, monitors, None))
+}
+
+/// Rates between which the network learns.
+fn find_range<O>(task: &Task, model: &Mlp, inner: &O) -> Result<(f64, f64), Box<dyn Error>>
+where
+    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
+{
+    let (base_lr, max_lr) = careful_range(&sweep(task, model, inner)?)?;
+    let base_lr = base_lr.min(max_lr / 4.0);
+    say!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}")?;
+    Ok((base_lr, max_lr))
+}
+
+/// Continues the run in a checkpoint, or saves a new one there; says at which update it goes on.
+fn continue_or_start<O>(
+    file: &Path,
+    with_changes: bool,
+    model: &mut Mlp,
+    optimizer: &mut CyclicOptimizer<O>,
+    parts: &mut [(&str, &mut dyn RunPart<Mlp>)],
+) -> Result<Option<u64>, Box<dyn Error>>
+where
+    O: Saved<f32, Cpu> + Hyperparameters,
+{
+    if file.exists() {
+        let saved = Checkpoint::read(file)?;
+        let in_file = |error| format!("{}: {error}", file.display());
+        let differences = saved.differences(optimizer).map_err(in_file)?;
+        // Another optimizer has other moments, which no flag makes fit.
+        let same_optimizer = differences.iter().all(|difference| difference.field != "optimizer");
+        if with_changes && same_optimizer && !differences.is_empty() {
+            saved.restore_as_with(model, optimizer, parts).map_err(in_file)?;
+            // Early stopping has judged the run with the old options.
+            optimizer.resume();
+            return Ok(Some(optimizer.iterations()));
+        }
+        if !differences.is_empty() {
+            let how =
+                if same_optimizer { "; to continue with the present options add --continue-with-changes" } else { "" };
+            return Err((in_file(CheckpointError::OtherConfig(differences)) + how).into());
+        }
+    }
+    Ok(Checkpoint::resume_or_start(file, model, optimizer, parts)?)
+}
+
+/// Refuses a run that was made from other data: its epochs have another number of updates.
+fn check_epochs(file: &Path, recorded: u64, update: u64, batches: u64) -> Result<(), String> {
+    if recorded * batches == update {
+        return Ok(());
+    }
+    let problem = format!("{recorded} epochs have {update} updates there, and one epoch has {batches} here");
+    Err(format!("{}: saved with other --data or --validation-split: {problem}", file.display()))
+}
