@@ -790,6 +790,53 @@ mod train {
         assert_eq!(files(&folder.0.join("best")), 1);
     }
 
+    /// The statistics of each layer are in every record, and they are those of the network that the run has saved.
+    #[test]
+    fn activations_are_recorded_after_each_epoch() {
+        let folder = Folder::new("train-activations");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let records = ["--csv", &path("epochs.csv"), "--tensorboard", &path("board"), "--plot", &path("plots")];
+        let said = said(&[&["--activation-stats", "--dead-relu"][..], &records].concat());
+        let csv = fs::read_to_string(path("epochs.csv")).unwrap();
+        let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+        let names = [
+            "activation_mean/0.1",
+            "activation_std/0.1",
+            "activation_zeros/0.1",
+            "activation_mean/1.1",
+            "activation_std/1.1",
+            "activation_zeros/1.1",
+            "dead_share/0.1",
+            "dead_share/1.1",
+        ];
+        assert_eq!(rows[0][4..], names);
+        let number = |row: usize, name: &str| -> f64 {
+            rows[row][4 + names.iter().position(|other| *other == name).unwrap()].parse().unwrap()
+        };
+        for row in [1, 2] {
+            for layer in ["0.1", "1.1"] {
+                let of = |statistic: &str| number(row, &format!("{statistic}/{layer}"));
+                assert!(of("activation_mean") > 0.0 && of("activation_std") > 0.0, "{csv}");
+                // What is dead is always 0.
+                assert!((of("dead_share")..1.0).contains(&of("activation_zeros")), "{csv}");
+            }
+        }
+        assert_ne!(number(1, "activation_mean/0.1"), number(2, "activation_mean/0.1"));
+        // The last row and the report at the end are about the same network.
+        let dead = number(2, "dead_share/0.1") * 64.0;
+        assert!(said.contains(&format!("layer 0.1: {dead} of 64 units dead ")), "{said}\n{csv}");
+        let events = read_folder(&folder.0.join("board/train")).scalars;
+        for name in names {
+            let tag = format!("epoch/{name}");
+            let values: Vec<f32> = events.iter().filter(|event| event.1 == tag).map(|event| event.2).collect();
+            assert_eq!(values, [1, 2].map(|row| number(row, name) as f32), "{name}");
+        }
+        for picture in ["activation_mean", "activation_std", "activation_zeros", "dead_share"] {
+            let svg = fs::read_to_string(path(&format!("plots/{picture}.svg"))).unwrap();
+            assert!(svg.contains("0.1\n") && svg.contains("1.1\n"), "{picture}: a line for each layer");
+        }
+    }
+
     #[test]
     fn feedback_stops_and_reduces() {
         // An accuracy above 1 never comes.
@@ -1219,6 +1266,10 @@ mod train {
             (
                 &["--policy", "constant", "--base-momentum", "0.8", "--max-momentum", "0.9"],
                 "--base-momentum has no effect with --policy constant",
+            ),
+            (
+                &["--activation-stats"],
+                "--activation-stats has no effect without --csv, --tensorboard, --plot or --remote",
             ),
             (&["--early-stopping-monitor", "loss"], "--early-stopping-monitor has no effect without --early-stopping"),
             (&["--reduce-lr-monitor", "loss"], "--reduce-lr-monitor has no effect without --reduce-lr"),

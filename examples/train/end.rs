@@ -3,10 +3,11 @@
 use std::error::Error;
 
 use cyclic_optim::Hyperparameters;
-use cyclic_optim::adapters::dfdx::{DeadRelus, Saved, SnapshotEnsemble};
+use cyclic_optim::adapters::dfdx::{Saved, SnapshotEnsemble};
 use cyclic_optim::feedback::Stop;
 use dfdx::prelude::Cpu;
 
+use crate::activations::dead_units;
 use crate::run::Run;
 use crate::support::digits::{Mlp, Task};
 use crate::support::output::say;
@@ -74,11 +75,7 @@ where
 
     fn say_dead_units(&self) -> Result<(), Box<dyn Error>> {
         if self.args.dead_relu {
-            let mut relus = DeadRelus::new();
-            for (images, _) in self.task.batches(0) {
-                relus.watch(&self.model, images).map_err(|error| format!("{error:?}"))?;
-            }
-            for layer in relus.report() {
+            for layer in dead_units(self.task, &self.model)?.report() {
                 say!("{layer}")?;
             }
         }
@@ -88,6 +85,12 @@ where
     fn draw(&self) -> Result<(), Box<dyn Error>> {
         if let (Some(folder), Some(history)) = (&self.args.plot, self.optimizer.history()) {
             pictures::draw(history, folder)?;
+            for statistic in ["activation_mean", "activation_std", "activation_zeros", "dead_share"] {
+                let of_layer = |name: &str| name.strip_prefix(statistic).is_some_and(|rest| rest.starts_with('/'));
+                if history.epochs().names().any(of_layer) {
+                    files::write(&folder.join(format!("{statistic}.svg")), history.epochs_to_svg(statistic)?)?;
+                }
+            }
             if let Some(choice) = &self.parts.choice {
                 files::write(&folder.join("choice.svg"), choice.to_svg()?)?;
             }

@@ -9,6 +9,7 @@
 //!
 //! Look at the loop in `train`: there is no callback list in it, and no second `step()`.
 
+mod activations;
 mod args;
 mod console;
 mod end;

@@ -11,6 +11,10 @@ impl Metrics {
         Self(METRICS.into_iter().map(Into::into).zip(values).collect())
     }
 
+    pub(crate) fn extend(&mut self, more: Vec<(String, f64)>) {
+        self.0.extend(more);
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| *value)
     }

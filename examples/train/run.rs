@@ -8,6 +8,7 @@ use cyclic_optim::history::Recorder;
 use cyclic_optim::{Applied, Checkpoint, CyclicOptimizer, Hyperparameters, ModelCheckpoint};
 use dfdx::prelude::Cpu;
 
+use crate::activations;
 use crate::args::{Arguments, Monitors};
 use crate::console::Console;
 use crate::metrics::Metrics;
@@ -51,7 +52,8 @@ where
     /// What follows from an epoch: metrics are recorded, judged and shown, and the run is saved.
     pub(crate) fn after_epoch(&mut self, epoch: u64, loss: f64) -> Result<(), Box<dyn Error>> {
         let validation = self.task.test(&self.model);
-        let metrics = Metrics::new([loss, validation.loss, validation.accuracy()]);
+        let mut metrics = Metrics::new([loss, validation.loss, validation.accuracy()]);
+        activations::add(self.args, self.task, &self.model, &mut metrics)?;
         self.outputs.epoch(epoch, &metrics, &self.model)?;
         if let Some(history) = self.optimizer.history_mut() {
             history.epoch(epoch, &metrics.pairs())?;

@@ -74,9 +74,14 @@ pub(crate) struct Arguments {
     /// Make so many cycles and an ensemble of the models at their ends.
     #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
     pub(crate) snapshots: Option<u64>,
-    /// Report the units that never fire.
+    /// Report the units that fire for no training image at the end, and record their share in each layer after each epoch,
+    /// where there is something to record it in.
     #[arg(long)]
     pub(crate) dead_relu: bool,
+    /// Record mean, standard deviation and share of zeros of the activations of each ReLU layer after each epoch, over all
+    /// training images: in --csv, --tensorboard and --remote, and as a picture each in --plot.
+    #[arg(long)]
+    pub(crate) activation_stats: bool,
     #[command(flatten)]
     schedule: ScheduleArguments,
     #[command(flatten)]
@@ -111,6 +116,9 @@ impl Arguments {
             return Err(format!("--validation-split must lie in (0, 1), got {split}"));
         }
         self.check_schedule()?;
+        if self.activation_stats && !self.has_records() {
+            return Err("--activation-stats has no effect without --csv, --tensorboard, --plot or --remote".into());
+        }
         if self.momentum.is_some() && self.optimizer == Kind::Adam {
             return Err("--momentum has no effect with --optimizer adam".into());
         }
@@ -118,6 +126,11 @@ impl Arguments {
             return Err("--momentum has no effect with --base-momentum and --max-momentum".into());
         }
         Ok(())
+    }
+
+    /// Whether there is something to record the metrics of an epoch in.
+    pub(crate) fn has_records(&self) -> bool {
+        self.csv.is_some() || self.plot.is_some() || self.remote.is_some() || self.tensorboard.tensorboard.is_some()
     }
 
     /// Momentum of an optimizer that needs one.

@@ -60,17 +60,34 @@ impl History {
         })
     }
 
-    /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`.
+    /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`, and a line for each series `metric/<part>`, as
+    /// statistics of the layers of a model have them.
+    ///
+    /// ```
+    /// use cyclic_optim::History;
+    /// use cyclic_optim::history::Recorder;
+    ///
+    /// let mut history = History::new();
+    /// for epoch in 0..3 {
+    ///     history.epoch(epoch, &[("activation_mean/0.1", 0.5), ("activation_mean/1.1", 0.25)])?;
+    /// }
+    /// let svg = history.epochs_to_svg("activation_mean")?;
+    /// assert!(svg.contains("0.1") && svg.contains("1.1"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`PlotError::Nothing`] if neither was recorded.
+    /// [`PlotError::Nothing`] if none of them was recorded.
     pub fn epochs_to_svg(&self, metric: &str) -> Result<String, PlotError> {
         let epochs: &Table = self.epochs();
-        let lines = Line::colored([
-            ("training".into(), points(epochs, metric)),
-            ("validation".into(), points(epochs, &format!("val_{metric}"))),
-        ]);
+        let own = [("training", metric.to_owned()), ("validation", format!("val_{metric}"))];
+        let own = own.map(|(label, name)| (label.to_owned(), points(epochs, &name)));
+        let of_part = |name: &str| {
+            let part = name.strip_prefix(metric)?.strip_prefix('/')?;
+            Some((part.to_owned(), points(epochs, name)))
+        };
+        let lines = Line::colored(own.into_iter().chain(epochs.names().filter_map(of_part)));
         draw(metric, "epoch", vec![Chart { y: metric, lines, ..Chart::default() }])
     }
 }
