@@ -792,6 +792,7 @@ mod train {
 
     /// The statistics of each layer are in every record, and they are those of the network that the run has saved.
     #[test]
+    #[expect(clippy::cast_possible_truncation, reason = "TensorBoard has single precision")]
     fn activations_are_recorded_after_each_epoch() {
         let folder = Folder::new("train-activations");
         let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
