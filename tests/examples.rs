@@ -838,6 +838,39 @@ mod train {
         }
     }
 
+    /// The last picture shows the weights that the run has saved, unit by unit.
+    #[test]
+    fn the_weights_of_the_first_layer_are_a_picture() {
+        let folder = Folder::new("train-images");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let board = ["--tensorboard", &path("board"), "--tensorboard-image-freq", "1", "--checkpoint", &path("run.st")];
+        said(&board);
+        let images = read_folder(&folder.0.join("board/train")).images;
+        let found = images.iter().map(|(epoch, tag, (height, width, _))| (*epoch, tag.as_str(), *height, *width));
+        // Eight rows of eight tiles of 8 x 8 pixels, and lines of one pixel around them.
+        assert_eq!(found.collect::<Vec<_>>(), [0, 1].map(|epoch| (epoch, "weights of the first layer", 73, 73)));
+        let saved = fs::read(path("run.st")).unwrap();
+        let saved = safetensors::SafeTensors::deserialize(&saved).unwrap();
+        let weights: Vec<f32> = saved
+            .tensor("model.0.0.weight")
+            .unwrap()
+            .data()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
+            .collect();
+        let (min, max) =
+            weights.iter().fold((f32::MAX, f32::MIN), |(min, max), &weight| (min.min(weight), max.max(weight)));
+        let pixels = &images[1].2.2;
+        for (n, &weight) in weights.iter().enumerate() {
+            let (unit, y, x) = (n / 64, n % 64 / 8, n % 8);
+            let pixel = pixels[(unit / 8 * 9 + 1 + y) * 73 + unit % 8 * 9 + 1 + x];
+            let expected = (f64::from(weight) - f64::from(min)) / (f64::from(max) - f64::from(min)) * 255.0;
+            assert!((f64::from(pixel) - expected).abs() <= 0.5 + 1e-9, "unit {unit}, {y}, {x}");
+        }
+        // The lines.
+        assert!(pixels.iter().enumerate().all(|(n, &pixel)| (n / 73 % 9 > 0 && n % 73 % 9 > 0) || pixel == 0));
+    }
+
     #[test]
     fn feedback_stops_and_reduces() {
         // An accuracy above 1 never comes.
@@ -1174,6 +1207,7 @@ mod train {
             (&["--range-test", "--max-lr", "1"], "cannot be used with"),
             (&["--snapshots", "3", "--policy", "constant"], "cannot be used with"),
             (&["--tensorboard-update-freq", "2"], "--tensorboard <DIR>"),
+            (&["--tensorboard-image-freq", "2"], "--tensorboard <DIR>"),
             (&["--tensorboard", "x", "--tensorboard-update-freq", "0"], "for '--tensorboard-update-freq <N>'"),
             (&["--model-checkpoint-keep-last", "2"], "--model-checkpoint <TEMPLATE>"),
             (

@@ -21,6 +21,7 @@ mod run;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;
+mod weight_image;
 
 use std::error::Error;
 use std::process::ExitCode;

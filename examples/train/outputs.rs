@@ -7,18 +7,21 @@ use std::time::Duration;
 use cyclic_optim::adapters::dfdx::named_parameters;
 use cyclic_optim::history::{CsvLog, Per, RecordError, Recorder, RemoteMonitor, TensorBoard};
 use cyclic_optim::{Applied, ClrConfig};
-use dfdx::prelude::{Cpu, TensorCollection};
+use dfdx::prelude::Cpu;
 
 use crate::args::{Arguments, METRICS};
 use crate::metrics::Metrics;
 use crate::models::model_checkpoint;
+use crate::support::digits::Mlp;
 use crate::support::files::{check_writable, make_folder};
 use crate::support::output::say;
+use crate::weight_image;
 
 /// The files that a run is written to, and the server.
 pub(crate) struct Outputs {
     board: Option<TensorBoard>,
     histogram_freq: u64,
+    image_freq: u64,
     csv: Option<CsvLog>,
     remote: Option<RemoteMonitor>,
 }
@@ -71,6 +74,7 @@ impl Outputs {
         Ok(Self {
             board,
             histogram_freq: flags.tensorboard_histogram_freq,
+            image_freq: flags.tensorboard_image_freq,
             csv: args.csv.as_ref().map(log).transpose()?,
             remote: remote(args)?,
         })
@@ -80,15 +84,17 @@ impl Outputs {
         self.board.update(used, &[("loss", loss)])
     }
 
-    pub(crate) fn epoch<M>(&mut self, epoch: u64, metrics: &Metrics, model: &M) -> Result<(), Box<dyn Error>>
-    where
-        M: TensorCollection<f32, Cpu>,
-    {
+    pub(crate) fn epoch(&mut self, epoch: u64, metrics: &Metrics, model: &Mlp) -> Result<(), Box<dyn Error>> {
+        let due = |every: u64| every > 0 && epoch % every == 0;
         if let Some(board) = &mut self.board {
-            if self.histogram_freq > 0 && epoch % self.histogram_freq == 0 {
+            if due(self.histogram_freq) {
                 for (name, values) in named_parameters::<_, f32, Cpu>(model) {
                     board.histogram(&name, epoch, &values)?;
                 }
+            }
+            if due(self.image_freq) {
+                let (size, weights) = weight_image::of_first_layer(model);
+                board.image("weights of the first layer", epoch, size, &weights)?;
             }
         }
         let recorders: [&mut dyn Recorder; 3] = [&mut self.board, &mut self.csv, &mut self.remote];

@@ -20,6 +20,9 @@ pub(crate) struct TensorBoardArguments {
     /// Epochs between two histograms of the parameters; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "tensorboard")]
     pub(crate) tensorboard_histogram_freq: u64,
+    /// Epochs between two pictures of the weights of the first layer; 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "tensorboard")]
+    pub(crate) tensorboard_image_freq: u64,
 }
 
 #[derive(Args)]
