@@ -896,6 +896,76 @@ mod train {
         assert!(line.starts_with("epoch 2: loss no longer improves: rate times 0.25, next "), "{line}");
     }
 
+    /// A value that is good enough ends the run, in the epoch in which it is reached; also after an interruption.
+    #[test]
+    fn a_value_to_stop_at_ends_the_run() {
+        let folder = Folder::new("train-stop-at");
+        let checkpoint = folder.0.join("run.st").to_str().unwrap().to_owned();
+        let at = |value: &str, flags: &[&str]| {
+            let stop = ["--stop-at", value, "--early-stopping-monitor", "val_accuracy", "--policy", "constant"];
+            let output = example("train").args(["--epochs", "4"]).args(stop).args(flags).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout).to_owned()
+        };
+        let all = at("1.1", &[]);
+        assert!(all.contains("epoch   4/4") && !all.contains("stopped"), "{all}");
+        let accuracy = |epoch: &str| {
+            let line = all.lines().find(|line| line.starts_with(epoch)).unwrap();
+            line.rsplit_once("val_accuracy ").unwrap().1.to_owned()
+        };
+        // Above the first epoch's accuracy, and reached by the second's.
+        assert!(
+            accuracy("epoch   2/4").parse::<f64>().unwrap() > 0.9 && accuracy("epoch   1/4") < accuracy("epoch   2/4")
+        );
+        let between = (accuracy("epoch   1/4").parse::<f64>().unwrap() + 1e-3).to_string();
+        let stopped = at(&between, &["--checkpoint", &checkpoint, "--early-stopping-restore-best-weights"]);
+        let sentence = format!("stopped early after epoch 2 (update 82): val_accuracy reached {between}, with ");
+        assert!(stopped.contains(&sentence) && stopped.contains("of the best epoch, 2 (val_accuracy "), "{stopped}");
+        let again = at(&between, &["--checkpoint", &checkpoint, "--early-stopping-restore-best-weights"]);
+        assert!(again.contains(&sentence) && !again.contains("epoch   3/4"), "{again}");
+        // A loss is reached from above, and with patience, too.
+        let loss = ["--early-stopping", "--early-stopping-monitor", "loss", "--stop-at", "1000"];
+        assert!(said(&loss).contains("stopped early after epoch 1 (update 41): loss reached 1000, with "));
+        let max = ["--stop-at", "0.1", "--early-stopping-monitor", "loss", "--early-stopping-mode", "max"];
+        assert!(said(&max).contains("stopped early after epoch 1 (update 41): loss reached 0.1, with "));
+    }
+
+    /// The epoch in which the time is over is the last one, and what an interrupted run has spent counts.
+    #[test]
+    fn the_time_of_a_run_is_limited() {
+        let folder = Folder::new("train-time");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let (checkpoint, csv) = (path("run.st"), path("epochs.csv"));
+        let limited = |limit: &str| {
+            let run = ["--policy", "constant", "--epochs", "100000", "--checkpoint", &checkpoint, "--csv", &csv];
+            let output = example("train").args(run).args(["--max-time", limit]).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout).to_owned()
+        };
+        let seconds = || -> Vec<f64> {
+            let csv = fs::read_to_string(&csv).unwrap();
+            assert!(csv.starts_with("epoch,loss,val_loss,val_accuracy,seconds\n"), "{csv}");
+            csv.lines().skip(1).map(|line| line.rsplit_once(',').unwrap().1.parse().unwrap()).collect()
+        };
+        let first = limited("1s");
+        assert!(
+            first.contains("stopped early after epoch ") && first.contains("): its 1 seconds are over, the epochs")
+        );
+        let before = seconds();
+        let (last, earlier) = before.split_last().unwrap();
+        let sum: f64 = earlier.iter().sum();
+        assert!(sum < 1.0 && sum + last >= 1.0, "{before:?}");
+        // Nothing is left of the same time, and one second of two.
+        let again = limited("1s");
+        assert!(!again.contains("epoch  ") && seconds() == before, "{again}");
+        let more = limited("2s");
+        assert!(more.contains("): its 2 seconds are over, the epochs have taken 2."), "{more}");
+        let after = seconds();
+        assert!(after[..before.len()] == before && after.iter().sum::<f64>() < 1.9 + before.iter().sum::<f64>());
+        let enough = said(&["--max-time", "1.5h"]);
+        assert!(enough.contains("epoch   2/2") && !enough.contains("stopped"), "{enough}");
+    }
+
     /// What is larger when it is better is not minimised: the best epoch is the one with the largest accuracy.
     #[test]
     fn the_mode_follows_from_the_metric() {
@@ -1221,6 +1291,11 @@ mod train {
                 &["--early-stopping", "--early-stopping-monitor", "f1"],
                 "[possible values: loss, val_loss, val_accuracy]",
             ),
+            (&["--stop-at", "0.9"], "--early-stopping-monitor <METRIC>"),
+            (&["--max-time", "90"], "write a number above 0 and its unit, as in 90s, 5m or 1.5h"),
+            (&["--max-time", "0s"], "write a number above 0"),
+            (&["--max-time=-1h"], "write a number above 0"),
+            (&["--max-time", "nanm"], "write a number above 0"),
             (&["--reduce-lr", "--reduce-lr-monitor", "f1"], "[possible values: loss, val_loss, val_accuracy]"),
             (&["--reduce-lr-factor", "0.1"], "--reduce-lr"),
             (&["--base-momentum", "0.1"], "--max-momentum"),
@@ -1262,6 +1337,7 @@ mod train {
                 &["--early-stopping", "--early-stopping-min-delta", "-1"],
                 "--early-stopping-min-delta must lie in [0, inf), got -1",
             ),
+            (&["--stop-at", "nan", "--early-stopping-monitor", "loss"], "--stop-at must be finite, got NaN"),
             (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "--reduce-lr-factor must lie in (0, 1), got 1.5"),
             (&["--reduce-lr", "--reduce-lr-trend-window", "3"], "--reduce-lr-trend-window must be at least 4, got 3"),
             (&["--reduce-lr", "--reduce-lr-min-lr", "-1"], "--reduce-lr-min-lr must be a finite rate"),

@@ -37,18 +37,25 @@ where
     fn say_why_it_stopped(&self) -> Result<(), Box<dyn Error>> {
         let (epoch, update) = (self.next_epoch(), self.optimizer.iterations());
         let metric = self.monitors.early_stopping.as_deref().unwrap_or("the metric");
-        match self.optimizer.stopped() {
-            None => {}
+        let why = match self.optimizer.stopped() {
+            None => match self.time_is_up() {
+                Some(sentence) if epoch < self.epochs => sentence,
+                _ => return Ok(()),
+            },
             Some(Stop::NoImprovement) => {
                 let wait = self.optimizer.state().early_stopping.wait;
                 let epochs = if wait == 1 { "epoch" } else { "epochs" };
-                say!(
-                    "stopped early after epoch {epoch} (update {update}): no improvement of {metric} in {wait} {epochs}"
-                )?;
+                format!("no improvement of {metric} in {wait} {epochs}")
             }
-            Some(reason) => say!("stopped after epoch {epoch} (update {update}): {reason:?}")?,
-        }
-        Ok(())
+            Some(Stop::ThresholdReached) => {
+                let reached = self.optimizer.config().early_stopping().and_then(|rule| rule.threshold());
+                let values = self.optimizer.history().and_then(|history| history.epochs().values(metric));
+                let last = values.and_then(|values| values.last().copied());
+                format!("{metric} reached {}, with {:.4}", reached.unwrap_or(f64::NAN), last.unwrap_or(f64::NAN))
+            }
+            Some(reason) => format!("{reason:?}"),
+        };
+        Ok(say!("stopped early after epoch {epoch} (update {update}): {why}")?)
     }
 
     fn restore_best_weights(&mut self) -> Result<(), Box<dyn Error>> {

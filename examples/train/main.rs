@@ -21,6 +21,7 @@ mod run;
 mod start;
 #[path = "../support/mod.rs"]
 mod support;
+mod time_limit;
 mod weight_image;
 
 use std::error::Error;
@@ -63,7 +64,7 @@ where
     let mut run = Run::start(args, &task, split.batches_per_epoch(), inner)?;
     let mut grads = run.model.alloc_grads();
     for epoch in run.next_epoch()..run.epochs {
-        if run.optimizer.stopped().is_some() {
+        if run.is_over() {
             break;
         }
         let mut mean = Mean::default();

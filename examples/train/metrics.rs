@@ -11,7 +11,7 @@ impl Metrics {
         Self(METRICS.into_iter().map(Into::into).zip(values).collect())
     }
 
-    pub(crate) fn extend(&mut self, more: Vec<(String, f64)>) {
+    pub(crate) fn extend(&mut self, more: impl IntoIterator<Item = (String, f64)>) {
         self.0.extend(more);
     }
 

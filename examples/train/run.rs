@@ -15,6 +15,7 @@ use crate::metrics::Metrics;
 use crate::outputs::Outputs;
 use crate::parts::Parts;
 use crate::support::digits::{Mlp, Task};
+use crate::time_limit::TimeLimit;
 
 /// A run, and all that stands beside it.
 pub(crate) struct Run<'a, O> {
@@ -31,6 +32,7 @@ pub(crate) struct Run<'a, O> {
     pub(crate) console: Console,
     pub(crate) outputs: Outputs,
     pub(crate) keep: Option<ModelCheckpoint>,
+    pub(crate) time_limit: Option<TimeLimit>,
 }
 
 impl<O> Run<'_, O>
@@ -40,6 +42,16 @@ where
     /// Epochs that have been made.
     pub(crate) fn next_epoch(&self) -> u64 {
         self.optimizer.iterations() / self.batches
+    }
+
+    /// Whether the run has ended before its last epoch.
+    pub(crate) fn is_over(&self) -> bool {
+        self.optimizer.stopped().is_some() || self.time_is_up().is_some()
+    }
+
+    /// The sentence about the time limit, if it was reached.
+    pub(crate) fn time_is_up(&self) -> Option<String> {
+        self.time_limit.as_ref()?.stops(self.optimizer.history()?)
     }
 
     /// What follows from an update.
@@ -54,6 +66,7 @@ where
         let validation = self.task.test(&self.model);
         let mut metrics = Metrics::new([loss, validation.loss, validation.accuracy()]);
         activations::add(self.args, self.task, &self.model, &mut metrics)?;
+        metrics.extend(self.time_limit.as_mut().map(TimeLimit::end_epoch));
         self.outputs.epoch(epoch, &metrics, &self.model)?;
         if let Some(history) = self.optimizer.history_mut() {
             history.epoch(epoch, &metrics.pairs())?;

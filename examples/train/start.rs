@@ -18,6 +18,7 @@ use crate::run::Run;
 use crate::support::digits::{Mlp, Task, careful_range, choose, sweep};
 use crate::support::output::say;
 use crate::support::review;
+use crate::time_limit::TimeLimit;
 
 impl<'a, O> Run<'a, O>
 where
@@ -50,7 +51,8 @@ where
         let outputs = Outputs::open(args, &config, continued_from)?;
         let keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
         let console = Console::new(args.progress, &config, epochs, batches);
-        Ok(Self { args, task, batches, epochs, model, optimizer, monitors, parts, console, outputs, keep })
+        let time_limit = args.max_time.map(TimeLimit::new);
+        Ok(Self { args, task, batches, epochs, model, optimizer, monitors, parts, console, outputs, keep, time_limit })
     }
 }
 

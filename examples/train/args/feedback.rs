@@ -1,6 +1,6 @@
 //! The flags of early stopping and of the plateau, and the rules that follow from them.
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use cyclic_optim::ClrConfig;
 use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Plateau};
 
@@ -17,11 +17,14 @@ pub(crate) enum Mode {
 }
 
 #[derive(Args)]
-#[command(next_help_heading = "Early stopping")]
+#[command(next_help_heading = "Early stopping", group(ArgGroup::new("stops").args(["early_stopping", "stop_at"]).multiple(true)))]
 pub(crate) struct EarlyStoppingArguments {
     /// Stop when the metric no longer improves.
     #[arg(long)]
-    pub(crate) early_stopping: bool,
+    early_stopping: bool,
+    /// Stop as soon as the metric reaches this value.
+    #[arg(long, value_name = "VALUE", requires = "early_stopping_monitor")]
+    stop_at: Option<f64>,
     /// The metric [default: `val_loss`]. Early stopping from a --config needs it, too.
     #[arg(long, value_name = "METRIC", value_parser = METRICS)]
     early_stopping_monitor: Option<String>,
@@ -32,7 +35,7 @@ pub(crate) struct EarlyStoppingArguments {
     #[arg(long, default_value_t = 5, requires = "early_stopping")]
     early_stopping_patience: u64,
     /// Whether a smaller or a larger metric is better.
-    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "early_stopping")]
+    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "stops")]
     early_stopping_mode: Mode,
     /// What has to be reached at all.
     #[arg(long, requires = "early_stopping")]
@@ -98,38 +101,40 @@ impl Arguments {
         let (stop, reduce) = (&self.early_stopping, &self.reduce_lr);
         let monitors = Monitors {
             plateau: monitor(
-                ["--reduce-lr", "--reduce-lr-monitor"],
+                ["--reduce-lr", "--reduce-lr", "--reduce-lr-monitor"],
                 (reduce.reduce_lr, config.plateau().is_some()),
                 reduce.reduce_lr_monitor.as_deref(),
             )?,
             early_stopping: monitor(
-                ["--early-stopping", "--early-stopping-monitor"],
-                (stop.early_stopping, config.early_stopping().is_some()),
+                [stop.switch(), "--early-stopping or --stop-at", "--early-stopping-monitor"],
+                (stop.is_asked_for(), config.early_stopping().is_some()),
                 stop.early_stopping_monitor.as_deref(),
             )?,
         };
         if stop.early_stopping_restore_best_weights && monitors.early_stopping.is_none() {
-            return Err("--early-stopping-restore-best-weights has no effect without --early-stopping".into());
+            let flag = "--early-stopping-restore-best-weights";
+            return Err(format!("{flag} has no effect without --early-stopping or --stop-at"));
         }
         if let (true, Some(monitor)) = (reduce.reduce_lr, &monitors.plateau) {
             config = config.with_plateau(reduce.plateau(monitor)?).map_err(named("--reduce-lr-"))?;
         }
-        if let (true, Some(monitor)) = (stop.early_stopping, &monitors.early_stopping) {
+        if let (true, Some(monitor)) = (stop.is_asked_for(), &monitors.early_stopping) {
             config = config.with_early_stopping(stop.early_stopping(monitor)?).map_err(named("--early-stopping-"))?;
         }
         Ok((config, monitors))
     }
 }
 
-/// The metric of a reaction that a flag or the config file asks for.
+/// The metric of a reaction that a flag or the config file asks for. The flags are the one that asks for it, all that could, and
+/// the one that names the metric.
 fn monitor(
-    [switch, flag]: [&str; 2],
+    [given, switch, flag]: [&str; 3],
     (by_flag, by_file): (bool, bool),
     monitor: Option<&str>,
 ) -> Result<Option<String>, String> {
     match (by_flag, by_file, monitor) {
-        (true, true, _) => Err(format!("{switch} cannot be used with this --config, which has it already")),
-        (false, true, None) => Err(format!("--config asks for what {switch} does: name the metric by {flag}")),
+        (true, true, _) => Err(format!("{given} cannot be used with this --config, which has it already")),
+        (false, true, None) => Err(format!("--config asks for what {given} does: name the metric by {flag}")),
         (false, false, Some(_)) => Err(format!("{flag} has no effect without {switch}")),
         (false, false, None) => Ok(None),
         (_, _, monitor) => Ok(Some(monitor.unwrap_or("val_loss").into())),
@@ -137,15 +142,30 @@ fn monitor(
 }
 
 impl EarlyStoppingArguments {
+    fn is_asked_for(&self) -> bool {
+        self.early_stopping || self.stop_at.is_some()
+    }
+
+    fn switch(&self) -> &'static str {
+        if self.early_stopping || self.stop_at.is_none() { "--early-stopping" } else { "--stop-at" }
+    }
+
     fn early_stopping(&self, monitor: &str) -> Result<EarlyStopping, String> {
         let improvement =
             improvement("--early-stopping-", self.early_stopping_mode, monitor, self.early_stopping_min_delta)?;
-        let rule = EarlyStopping::new(self.early_stopping_patience).and_then(|rule| rule.with_improvement(improvement));
+        // With a value to stop at alone, no wait is too long.
+        let patience = if self.early_stopping { self.early_stopping_patience } else { u64::MAX };
+        let rule = EarlyStopping::new(patience).and_then(|rule| rule.with_improvement(improvement));
         let rule = match self.early_stopping_baseline {
             Some(baseline) => rule.and_then(|rule| rule.with_baseline(baseline)),
             None => rule,
         };
-        rule.map_err(named("--early-stopping-"))
+        let rule = rule.map_err(named("--early-stopping-"))?;
+        match self.stop_at {
+            Some(value) if !value.is_finite() => Err(format!("--stop-at must be finite, got {value}")),
+            Some(value) => rule.with_threshold(value).map_err(named("--")),
+            None => Ok(rule),
+        }
     }
 }
 

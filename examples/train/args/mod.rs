@@ -8,6 +8,7 @@ mod schedule;
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
@@ -22,6 +23,7 @@ use self::schedule::ScheduleArguments;
 use crate::support::config_file;
 use crate::support::digits::Run;
 use crate::support::flags::named;
+use crate::time_limit::duration;
 
 /// The metrics of an epoch: the loss of the training images, and loss and accuracy of the validation images.
 pub(crate) const METRICS: [&str; 3] = ["loss", "val_loss", "val_accuracy"];
@@ -71,6 +73,10 @@ pub(crate) struct Arguments {
     /// options count.
     #[arg(long, requires = "checkpoint")]
     pub(crate) continue_with_changes: bool,
+    /// Stop after the epoch in which this much time is over, as in 90s, 5m or 1.5h. What the epochs before an interruption have
+    /// taken counts, if they were saved by --checkpoint with this option; the time of each epoch is recorded as `seconds`.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_time: Option<Duration>,
     /// Make so many cycles and an ensemble of the models at their ends.
     #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
     pub(crate) snapshots: Option<u64>,
