@@ -871,6 +871,62 @@ mod train {
         assert!(pixels.iter().enumerate().all(|(n, &pixel)| (n / 73 % 9 > 0 && n % 73 % 9 > 0) || pixel == 0));
     }
 
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// The two best by each of two metrics, of four epochs with an interruption after each: the files of a run without any.
+    #[test]
+    fn the_best_models_by_several_metrics() {
+        let folder = Folder::new("train-top-k");
+        let run = |name: &str, epochs: &[&str]| {
+            let path = |file: &str| folder.0.join(name).join(file).to_str().unwrap().to_owned();
+            fs::create_dir_all(folder.0.join(name)).unwrap();
+            let (loss, accuracy) = (path("loss/{epoch}-{val_loss}.st"), path("accuracy/{epoch}-{val_accuracy}.st"));
+            let mut said = String::new();
+            for epochs in epochs {
+                // A rate at which the metrics go up and down.
+                let mut command = example("train");
+                command.args(["--epochs", epochs, "--policy", "constant", "--max-lr", "0.05"]);
+                command.args(["--model-checkpoint", &loss, "--model-checkpoint-monitor", "val_loss"]);
+                command.args(["--model-checkpoint", &accuracy, "--model-checkpoint-monitor", "val_accuracy"]);
+                command.args(["--model-checkpoint-save-top-k", "2", "--checkpoint", &path("run.st")]);
+                let output = command.output().unwrap();
+                assert!(output.status.success(), "{}", text(&output.stderr));
+                said += text(&output.stdout);
+            }
+            let values = |metric: &str| -> Vec<f64> {
+                let lines = said.lines().filter(|line| line.starts_with("epoch "));
+                lines
+                    .map(|line| line.split_once(metric).unwrap().1.split(' ').next().unwrap().parse().unwrap())
+                    .collect()
+            };
+            let files = ["loss", "accuracy"].map(|part| names(&folder.0.join(name).join(part)));
+            (files, values("val_loss "), values("val_accuracy "))
+        };
+        let (whole, losses, accuracies) = run("whole", &["6"]);
+        let best = |values: &[f64], larger: bool| -> Vec<String> {
+            let mut epochs: Vec<usize> = (0..values.len()).collect();
+            // Of two equal ones the earlier comes first.
+            epochs.sort_by(
+                |&a, &b| if larger { values[b].total_cmp(&values[a]) } else { values[a].total_cmp(&values[b]) },
+            );
+            let mut best: Vec<String> = epochs[..2].iter().map(|epoch| format!("{}-", epoch + 1)).collect();
+            best.sort();
+            best
+        };
+        for (files, expected) in whole.iter().zip([best(&losses, false), best(&accuracies, true)]) {
+            assert_eq!(files.len(), 2);
+            assert!(files.iter().zip(&expected).all(|(file, start)| file.starts_with(start)), "{files:?} {expected:?}");
+        }
+        assert_ne!(best(&losses, false), ["5-", "6-"], "the last are not the best");
+        let (parts, ..) = run("parts", &["1", "2", "3", "4", "5", "6"]);
+        assert_eq!(parts, whole);
+    }
+
     #[test]
     fn feedback_stops_and_reduces() {
         // An accuracy above 1 never comes.
@@ -949,7 +1005,8 @@ mod train {
         };
         let first = limited("1s");
         assert!(
-            first.contains("stopped early after epoch ") && first.contains("): its 1 seconds are over, the epochs")
+            first.contains("stopped early after epoch ")
+                && first.contains("): its time of 1 s is over, the epochs have taken 1.")
         );
         let before = seconds();
         let (last, earlier) = before.split_last().unwrap();
@@ -959,9 +1016,11 @@ mod train {
         let again = limited("1s");
         assert!(!again.contains("epoch  ") && seconds() == before, "{again}");
         let more = limited("2s");
-        assert!(more.contains("): its 2 seconds are over, the epochs have taken 2."), "{more}");
+        assert!(more.contains("): its time of 2 s is over, the epochs have taken 2."), "{more}");
         let after = seconds();
-        assert!(after[..before.len()] == before && after.iter().sum::<f64>() < 1.9 + before.iter().sum::<f64>());
+        let (last, earlier) = after.split_last().unwrap();
+        let sum: f64 = earlier.iter().sum();
+        assert!(after[..before.len()] == before && sum < 2.0 && sum + last >= 2.0, "{after:?}");
         let enough = said(&["--max-time", "1.5h"]);
         assert!(enough.contains("epoch   2/2") && !enough.contains("stopped"), "{enough}");
     }
@@ -1286,6 +1345,19 @@ mod train {
             ),
             (&["--model-checkpoint", "x", "--model-checkpoint-monitor", "loss"], "--model-checkpoint-save-best-only"),
             (&["--model-checkpoint", "x", "--model-checkpoint-mode", "max"], "--model-checkpoint-save-best-only"),
+            (
+                &["--model-checkpoint", "x", "--model-checkpoint-save-top-k", "0"],
+                "for '--model-checkpoint-save-top-k <K>'",
+            ),
+            (&["--model-checkpoint-save-top-k", "2"], "--model-checkpoint <TEMPLATE>"),
+            (
+                &["--model-checkpoint", "x", "--model-checkpoint-save-top-k", "2", "--model-checkpoint-save-best-only"],
+                "cannot be used with",
+            ),
+            (
+                &["--model-checkpoint", "x", "--model-checkpoint-save-top-k", "2", "--model-checkpoint-keep-last", "2"],
+                "cannot be used with",
+            ),
             (&["--early-stopping-patience", "2"], "--early-stopping"),
             (
                 &["--early-stopping", "--early-stopping-monitor", "f1"],
@@ -1410,6 +1482,22 @@ mod train {
         for (arguments, expected) in [
             (&["--model-checkpoint", "{f1}.st"][..], "there is no \"f1\"; there are"),
             (&["--model-checkpoint", "{epoch"], "a brace is unmatched"),
+            (
+                &["--model-checkpoint", "{epoch}.st", "--model-checkpoint", "{epoch}.st"],
+                "--model-checkpoint was given twice with the same template",
+            ),
+            (
+                &[
+                    "--model-checkpoint",
+                    "a.st",
+                    "--model-checkpoint",
+                    "b.st",
+                    "--model-checkpoint-save-best-only",
+                    "--model-checkpoint-monitor",
+                    "loss",
+                ],
+                "--model-checkpoint-monitor must be given once for each --model-checkpoint: 1 for 2",
+            ),
             (&["--remote", "ftp://host/"], "is not an http or https address"),
             (&["--csv", "/no/such/folder.csv"], "/no/such/folder.csv: there is no folder /no/such"),
             (&["--checkpoint", "/no/such/folder.st"], "/no/such/folder.st: there is no folder /no/such"),

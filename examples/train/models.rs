@@ -1,35 +1,57 @@
 //! The files of the models.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 
 use cyclic_optim::{History, ModelCheckpoint};
 
 use crate::args::{ModelCheckpointArguments, improvement};
 
-/// The checkpoints of the model. A continued run has to beat the best metric in its history.
-pub(crate) fn model_checkpoint(
+/// The checkpoints of the model, one for each template.
+pub(crate) fn model_checkpoints(flags: &ModelCheckpointArguments) -> Result<Vec<ModelCheckpoint>, Box<dyn Error>> {
+    let (templates, monitors) = (&flags.model_checkpoint, &flags.model_checkpoint_monitor);
+    if !monitors.is_empty() && monitors.len() != templates.len() {
+        let (templates, monitors) = (templates.len(), monitors.len());
+        return Err(format!(
+            "--model-checkpoint-monitor must be given once for each --model-checkpoint: {monitors} for {templates}"
+        )
+        .into());
+    }
+    if BTreeSet::from_iter(templates).len() < templates.len() {
+        return Err("--model-checkpoint was given twice with the same template".into());
+    }
+    let metric = |n: usize| monitors.get(n).map_or("val_loss", String::as_str);
+    templates.iter().enumerate().map(|(n, template)| model_checkpoint(flags, template, metric(n))).collect()
+}
+
+fn model_checkpoint(
     flags: &ModelCheckpointArguments,
-    history: Option<&History>,
-) -> Result<Option<ModelCheckpoint>, Box<dyn Error>> {
-    let Some(template) = &flags.model_checkpoint else { return Ok(None) };
+    template: &str,
+    metric: &str,
+) -> Result<ModelCheckpoint, Box<dyn Error>> {
     let mut keep = ModelCheckpoint::new(template)?.every(flags.model_checkpoint_save_freq)?;
+    let better = || improvement("--model-checkpoint-", flags.model_checkpoint_mode, metric, 0.0);
     if flags.model_checkpoint_save_best_only {
-        let monitor = &flags.model_checkpoint_monitor;
-        let better = improvement("--model-checkpoint-", flags.model_checkpoint_mode, monitor, 0.0)?;
-        let past = history.and_then(|history| history.epochs().values(monitor)).unwrap_or_default();
-        // Only the epochs at which a file was written.
-        let due = past.into_iter().zip(1..).filter(|(_, epoch)| epoch % flags.model_checkpoint_save_freq == 0);
-        let best = due.fold(None, |best, (value, _)| if better.is_better(value, best) { Some(value) } else { best });
-        keep = keep.best_only(monitor, better);
-        if let Some(best) = best {
-            keep = keep.with_threshold(best)?;
-        }
+        keep = keep.best_only(metric, better()?);
+    }
+    if let Some(files) = flags.model_checkpoint_save_top_k {
+        keep = keep.keep_best(files, metric, better()?)?;
     }
     if flags.model_checkpoint_save_weights_only {
         keep = keep.weights_only();
     }
-    Ok(Some(match flags.model_checkpoint_keep_last {
+    Ok(match flags.model_checkpoint_keep_last {
         Some(files) => keep.keep_last(files)?,
         None => keep,
-    }))
+    })
+}
+
+/// Tells the checkpoints of the epochs that a continued run has made.
+pub(crate) fn replay(all: &mut [ModelCheckpoint], history: &History, batches: u64) -> Result<(), Box<dyn Error>> {
+    for (epoch, metrics) in history.epochs().rows() {
+        for keep in &mut *all {
+            keep.replay(epoch, (epoch + 1) * batches, &metrics)?;
+        }
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use dfdx::prelude::Cpu;
 
 use crate::args::{Arguments, METRICS};
 use crate::metrics::Metrics;
-use crate::models::model_checkpoint;
+use crate::models::model_checkpoints;
 use crate::support::digits::Mlp;
 use crate::support::files::{check_writable, make_folder};
 use crate::support::output::say;
@@ -42,7 +42,7 @@ pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
     for folder in [&args.tensorboard.tensorboard, &args.plot].into_iter().flatten() {
         check_writable(folder)?;
     }
-    if let Some(keep) = model_checkpoint(&args.model_checkpoint, None)? {
+    for keep in model_checkpoints(&args.model_checkpoint)? {
         let file = keep.path(0, 0, &METRICS.map(|name| (name, 0.0)))?;
         check_writable(file.parent().unwrap_or(Path::new(".")))?;
     }

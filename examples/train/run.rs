@@ -31,7 +31,7 @@ pub(crate) struct Run<'a, O> {
     pub(crate) parts: Parts,
     pub(crate) console: Console,
     pub(crate) outputs: Outputs,
-    pub(crate) keep: Option<ModelCheckpoint>,
+    pub(crate) models: Vec<ModelCheckpoint>,
     pub(crate) time_limit: Option<TimeLimit>,
 }
 
@@ -92,8 +92,8 @@ where
     }
 
     fn save(&mut self, epoch: u64, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
-        if let Some(keep) = &mut self.keep {
-            keep.save(epoch, &metrics.pairs(), &self.model, &self.optimizer)?;
+        for models in &mut self.models {
+            models.save(epoch, &metrics.pairs(), &self.model, &self.optimizer)?;
         }
         if let Some(file) = &self.args.checkpoint {
             Checkpoint::write_with(file, &self.model, &self.optimizer, &self.parts.all())?;

@@ -11,7 +11,7 @@ use dfdx::prelude::Cpu;
 
 use crate::args::{Arguments, Monitors};
 use crate::console::Console;
-use crate::models::model_checkpoint;
+use crate::models::{self, model_checkpoints};
 use crate::outputs::Outputs;
 use crate::parts::{Parts, saved_choice};
 use crate::run::Run;
@@ -49,10 +49,26 @@ where
             continued_from = update.map(|update| (update, update / batches));
         }
         let outputs = Outputs::open(args, &config, continued_from)?;
-        let keep = model_checkpoint(&args.model_checkpoint, optimizer.history())?;
+        let mut models = model_checkpoints(&args.model_checkpoint)?;
+        if let Some(history) = optimizer.history() {
+            models::replay(&mut models, history, batches)?;
+        }
         let console = Console::new(args.progress, &config, epochs, batches);
         let time_limit = args.max_time.map(TimeLimit::new);
-        Ok(Self { args, task, batches, epochs, model, optimizer, monitors, parts, console, outputs, keep, time_limit })
+        Ok(Self {
+            args,
+            task,
+            batches,
+            epochs,
+            model,
+            optimizer,
+            monitors,
+            parts,
+            console,
+            outputs,
+            models,
+            time_limit,
+        })
     }
 }
 

@@ -31,7 +31,7 @@ impl TimeLimit {
         let epochs = history.epochs().values(SECONDS).unwrap_or_default();
         let spent: f64 = epochs.into_iter().filter(|seconds| seconds.is_finite()).sum();
         let limit = self.limit.as_secs_f64();
-        (spent >= limit).then(|| format!("its {limit} seconds are over, the epochs have taken {spent:.1}"))
+        (spent >= limit).then(|| format!("its time of {limit} s is over, the epochs have taken {spent:.1} s"))
     }
 }
 

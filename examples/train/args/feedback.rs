@@ -17,7 +17,8 @@ pub(crate) enum Mode {
 }
 
 #[derive(Args)]
-#[command(next_help_heading = "Early stopping", group(ArgGroup::new("stops").args(["early_stopping", "stop_at"]).multiple(true)))]
+#[command(next_help_heading = "Early stopping")]
+#[command(group(ArgGroup::new("stops").args(["early_stopping", "stop_at"]).multiple(true)))]
 pub(crate) struct EarlyStoppingArguments {
     /// Stop when the metric no longer improves.
     #[arg(long)]

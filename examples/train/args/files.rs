@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use clap::{ArgGroup, Args};
 
 use super::feedback::Mode;
 use super::{METRICS, at_least_1};
@@ -27,19 +27,26 @@ pub(crate) struct TensorBoardArguments {
 
 #[derive(Args)]
 #[command(next_help_heading = "Model checkpoint")]
+#[command(group(ArgGroup::new("chooses").args(["model_checkpoint_save_best_only", "model_checkpoint_save_top_k"]).multiple(true)))]
 pub(crate) struct ModelCheckpointArguments {
-    /// File name for models, for instance models/{epoch:02}-{val_loss:.3}.safetensors.
+    /// File name for models, for instance models/{epoch:02}-{val_loss:.3}.safetensors. It may be given several times, for
+    /// models that are the best by different metrics.
     #[arg(long, value_name = "TEMPLATE")]
-    pub(crate) model_checkpoint: Option<String>,
-    /// The metric that says which is best.
-    #[arg(long, value_name = "METRIC", default_value = "val_loss", requires = "model_checkpoint_save_best_only", value_parser = METRICS)]
-    pub(crate) model_checkpoint_monitor: String,
+    pub(crate) model_checkpoint: Vec<String>,
+    /// The metric that says which is best [default: `val_loss`]. With several templates it is given once for each of them, in
+    /// their order.
+    #[arg(long, value_name = "METRIC", requires = "chooses", value_parser = METRICS)]
+    pub(crate) model_checkpoint_monitor: Vec<String>,
     /// Whether a smaller or a larger metric is better.
-    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "model_checkpoint_save_best_only")]
+    #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "chooses")]
     pub(crate) model_checkpoint_mode: Mode,
     /// Write only what is better than the best so far.
     #[arg(long, requires = "model_checkpoint")]
     pub(crate) model_checkpoint_save_best_only: bool,
+    /// Keep the files of the K best models, and remove the others.
+    #[arg(long, value_name = "K", requires = "model_checkpoint", value_parser = RangedU64ValueParser::<usize>::new().range(1..),
+        conflicts_with_all = ["model_checkpoint_save_best_only", "model_checkpoint_keep_last"])]
+    pub(crate) model_checkpoint_save_top_k: Option<usize>,
     /// Write the weights alone.
     #[arg(long, requires = "model_checkpoint")]
     pub(crate) model_checkpoint_save_weights_only: bool,
