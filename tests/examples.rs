@@ -1171,6 +1171,38 @@ mod train {
         assert_eq!(run("parts", "3", &snapshots)[1..], whole);
     }
 
+    /// Each snapshot is in a file of its own, also of a run that was killed: the very weights of the ensemble.
+    #[test]
+    fn snapshots_are_written_to_files() {
+        let folder = Folder::new("train-snapshots");
+        let command = |name: &str| {
+            let path = |file: &str| folder.0.join(name).join(file);
+            fs::create_dir_all(folder.0.join(name)).unwrap();
+            let mut command = example("train");
+            command.args(["--epochs", "3", "--snapshots", "3", "--snapshots-dir"]).arg(path("made/snapshots"));
+            command.arg("--checkpoint").arg(path("run.st"));
+            command
+        };
+        assert!(command("whole").output().unwrap().status.success());
+        kill_after("epoch   2/3", &mut command("parts"));
+        assert!(command("parts").output().unwrap().status.success());
+        let run = fs::read(folder.0.join("whole/run.st")).unwrap();
+        let run = safetensors::SafeTensors::deserialize(&run).unwrap();
+        for n in 0..3 {
+            let file = format!("made/snapshots/snapshot-{}.safetensors", n + 1);
+            let [whole, parts] = ["whole", "parts"].map(|name| fs::read(folder.0.join(name).join(&file)).unwrap());
+            assert!(whole == parts, "{file} differs");
+            let checkpoint = cyclic_optim::Checkpoint::from_bytes(whole.clone()).unwrap();
+            assert_eq!(checkpoint.iterations(), None, "weights alone");
+            let weights = safetensors::SafeTensors::deserialize(&whole).unwrap();
+            for name in ["0.0.weight", "0.0.bias", "1.0.weight", "2.bias"] {
+                let [alone, part] = [(&weights, format!("model.{name}")), (&run, format!("part.ensemble.{n}.{name}"))];
+                assert_eq!(alone.0.tensor(&alone.1).unwrap(), part.0.tensor(&part.1).unwrap(), "{file} {name}");
+            }
+        }
+        assert_eq!(files(&folder.0.join("whole/made/snapshots")), 3);
+    }
+
     /// Kills a run when it has printed a line that begins like this.
     fn kill_after(line: &str, command: &mut Command) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -1374,6 +1406,7 @@ mod train {
             (&["--policy", "square"], "possible values: constant"),
             (&["--epochs", "0"], "cannot be used multiple times"),
             (&["--snapshots", "0"], "for '--snapshots <M>'"),
+            (&["--snapshots-dir", "x"], "--snapshots <M>"),
             (&["--continue-with-changes"], "--checkpoint <FILE>"),
             (
                 &["--reduce-lr", "True"],
@@ -1504,6 +1537,7 @@ mod train {
             (&["--csv", &existing], "epochs.csv"),
             (&["--checkpoint", &existing], "epochs.csv: not a checkpoint"),
             (&["--plot", &existing], "epochs.csv"),
+            (&["--snapshots", "2", "--snapshots-dir", &existing], "epochs.csv"),
             (&["--tensorboard", &existing], "epochs.csv"),
             (&["--config", "no.toml"], "no.toml: "),
             (&["--data", "/no/such/folder"], "/no/such/folder"),

@@ -36,10 +36,10 @@ pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
         }
         check_writable(folder)?;
     }
-    if let Some(folder) = &args.plot {
+    for folder in [&args.plot, &args.snapshots_dir].into_iter().flatten() {
         make_folder(folder)?;
     }
-    for folder in [&args.tensorboard.tensorboard, &args.plot].into_iter().flatten() {
+    for folder in [&args.tensorboard.tensorboard, &args.plot, &args.snapshots_dir].into_iter().flatten() {
         check_writable(folder)?;
     }
     for keep in model_checkpoints(&args.model_checkpoint)? {

@@ -57,7 +57,10 @@ where
     /// What follows from an update.
     pub(crate) fn after_update(&mut self, used: &Applied, loss: f64) -> Result<(), Box<dyn Error>> {
         self.outputs.update(used, loss)?;
-        self.parts.ensemble.after_update(&self.optimizer, &self.model);
+        let snapshot = self.parts.ensemble.after_update(&self.optimizer, &self.model);
+        if let (Some(folder), Some(n)) = (&self.args.snapshots_dir, snapshot) {
+            Checkpoint::write_weights(folder.join(format!("snapshot-{}.safetensors", n + 1)), &self.model)?;
+        }
         Ok(self.console.update(used, loss)?)
     }
 

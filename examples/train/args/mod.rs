@@ -80,6 +80,9 @@ pub(crate) struct Arguments {
     /// Make so many cycles and an ensemble of the models at their ends.
     #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
     pub(crate) snapshots: Option<u64>,
+    /// Folder for the snapshots, as the weights files snapshot-1.safetensors and so on; made if it is not there.
+    #[arg(long, value_name = "DIR", requires = "snapshots")]
+    pub(crate) snapshots_dir: Option<PathBuf>,
     /// Report the units that fire for no training image at the end, and record their share in each layer after each epoch,
     /// where there is something to record it in.
     #[arg(long)]
