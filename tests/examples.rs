@@ -1203,6 +1203,38 @@ mod train {
         assert_eq!(files(&folder.0.join("whole/made/snapshots")), 3);
     }
 
+    /// The average is tested beside the weights, and goes on after an interruption.
+    #[test]
+    fn averaged_weights_are_tested_beside_the_others() {
+        let folder = Folder::new("train-ema");
+        let run = |checkpoint: &str, epochs: &str, decay: &str| {
+            let mut command = example("train");
+            command.args(["--epochs", epochs, "--policy", "constant", "--ema", decay]);
+            command.arg("--checkpoint").arg(folder.0.join(checkpoint));
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout).to_owned()
+        };
+        let whole = run("whole.st", "2", "0.99");
+        run("parts.st", "1", "0.99");
+        let continued = run("parts.st", "2", "0.99");
+        let end = |said: &str| said.lines().rev().take(3).map(Into::into).collect::<Vec<String>>();
+        assert_eq!(end(&continued), end(&whole));
+        assert!(fs::read(folder.0.join("whole.st")).unwrap() == fs::read(folder.0.join("parts.st")).unwrap());
+        let last = whole.lines().nth(1).unwrap();
+        let value = |name: &str| last.split_once(name).unwrap().1.split(' ').next().unwrap().to_owned();
+        assert_ne!(value("val_loss "), value("val_ema_loss "), "{whole}");
+        assert!(end(&whole)[1].starts_with("test accuracy of the averaged weights 0.9"), "{whole}");
+        // Without a past it is the model itself.
+        let same = run("same.st", "1", "0");
+        let last = same.lines().next().unwrap();
+        let value = |name: &str| last.split_once(name).unwrap().1.split(' ').next().unwrap().to_owned();
+        assert_eq!(value("val_accuracy "), value("val_ema_accuracy "), "{same}");
+        let other = train(&["--checkpoint", folder.0.join("whole.st").to_str().unwrap(), "--policy", "constant"]);
+        let output = { other }.output().unwrap();
+        assert_one_line_error(&output, "average");
+    }
+
     /// Kills a run when it has printed a line that begins like this.
     fn kill_after(line: &str, command: &mut Command) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -1434,6 +1466,8 @@ mod train {
             (&["--snapshots", "1000"], "--snapshots must be at most the number of updates, 82, got 1000"),
             (&["--optimizer", "sgd", "--momentum", "1"], "--momentum must lie in [0, 1), got 1"),
             (&["--optimizer", "rmsprop", "--momentum", "-0.1"], "--momentum must lie in [0, 1), got -0.1"),
+            (&["--ema", "1"], "--ema must lie in [0, 1), got 1"),
+            (&["--ema", "nan"], "--ema must lie in [0, 1), got NaN"),
             (&["--optimizer", "sgd", "--momentum", "nan"], "--momentum must lie in [0, 1), got NaN"),
             (&["--base-momentum", "0.8", "--max-momentum", "1"], "--max-momentum must lie in [0, 1), got 1"),
             (&["--validation-split", "0"], "--validation-split must lie in (0, 1), got 0"),

@@ -27,6 +27,9 @@ where
         if self.args.snapshots.is_some() {
             say_ensemble(test, &self.parts.ensemble)?;
         }
+        if let Some(average) = self.parts.average.as_ref().and_then(|average| average.model()) {
+            say!("test accuracy of the averaged weights {:.4}", test.test(average).accuracy())?;
+        }
         let updates = self.optimizer.iterations();
         let score = test.test(&self.model);
         self.outputs.finish()?;

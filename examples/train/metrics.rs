@@ -26,7 +26,8 @@ impl Metrics {
 
     /// Those that are shown to people.
     pub(crate) fn shown(&self) -> Vec<(&str, f64)> {
-        METRICS.into_iter().filter_map(|name| Some((name, self.get(name)?))).collect()
+        let is_shown = |(name, _): &(&str, f64)| METRICS.contains(name) || name.starts_with("val_ema_");
+        self.pairs().into_iter().filter(is_shown).collect()
     }
 }
 

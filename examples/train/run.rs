@@ -61,6 +61,9 @@ where
         if let (Some(folder), Some(n)) = (&self.args.snapshots_dir, snapshot) {
             Checkpoint::write_weights(folder.join(format!("snapshot-{}.safetensors", n + 1)), &self.model)?;
         }
+        if let Some(average) = &mut self.parts.average {
+            average.add(&self.model).map_err(|error| format!("{error:?}"))?;
+        }
         Ok(self.console.update(used, loss)?)
     }
 
@@ -68,6 +71,10 @@ where
     pub(crate) fn after_epoch(&mut self, epoch: u64, loss: f64) -> Result<(), Box<dyn Error>> {
         let validation = self.task.test(&self.model);
         let mut metrics = Metrics::new([loss, validation.loss, validation.accuracy()]);
+        if let Some(average) = self.parts.average.as_ref().and_then(|average| average.model()) {
+            let score = self.task.test(average);
+            metrics.extend([("val_ema_loss".into(), score.loss), ("val_ema_accuracy".into(), score.accuracy())]);
+        }
         activations::add(self.args, self.task, &self.model, &mut metrics)?;
         metrics.extend(self.time_limit.as_mut().map(TimeLimit::end_epoch));
         self.outputs.epoch(epoch, &metrics, &self.model)?;

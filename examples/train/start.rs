@@ -36,7 +36,7 @@ where
         let (config, monitors, choice) = config(args, task, batches, &model, &inner)?;
         review::print(args.review(epochs * batches, batches)?, &config);
         let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
-        let mut parts = Parts::new(choice);
+        let mut parts = Parts::new(args.ema, choice)?;
         let mut continued_from = None;
         if let Some(file) = &args.checkpoint {
             let with_changes = args.continue_with_changes;

@@ -77,6 +77,10 @@ pub(crate) struct Arguments {
     /// taken counts, if they were saved by --checkpoint with this option; the time of each epoch is recorded as `seconds`.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
+    /// Average the weights after each update, with this weight for the past, for instance 0.99, and less in the first updates.
+    /// The averaged weights are tested beside the others, as `val_ema_loss` and `val_ema_accuracy`, and saved in --checkpoint.
+    #[arg(long, value_name = "DECAY")]
+    pub(crate) ema: Option<f64>,
     /// Make so many cycles and an ensemble of the models at their ends.
     #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
     pub(crate) snapshots: Option<u64>,
@@ -123,6 +127,9 @@ impl Arguments {
         }
         if !(split > 0.0 && split < 1.0) {
             return Err(format!("--validation-split must lie in (0, 1), got {split}"));
+        }
+        if let Some(decay) = self.ema.filter(|decay| !(0.0..1.0).contains(decay)) {
+            return Err(format!("--ema must lie in [0, 1), got {decay}"));
         }
         self.check_schedule()?;
         if self.activation_stats && !self.has_records() {
