@@ -1235,6 +1235,43 @@ mod train {
         assert_one_line_error(&output, "average");
     }
 
+    /// A frozen layer keeps its first weights, and the other groups have rates of their own.
+    #[test]
+    fn groups_have_rates_of_their_own() {
+        let folder = Folder::new("train-groups");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let (start, end) = (path("1.st"), path("2.st"));
+        let groups = ["--group", "0=0", "--group", "1.0.bias=0.5", "--policy", "constant", "--plot", &path("plots")];
+        said(&[&groups[..], &["--model-checkpoint", &path("{epoch}.st")]].concat());
+        let [start, end] = [start, end].map(|file| fs::read(file).unwrap());
+        let [start, end] = [&start, &end].map(|bytes| safetensors::SafeTensors::deserialize(bytes).unwrap());
+        let stays = |name: &str| {
+            let name = format!("model.{name}");
+            start.tensor(&name).unwrap() == end.tensor(&name).unwrap()
+        };
+        assert!(stays("0.0.weight") && stays("0.0.bias") && !stays("1.0.bias") && !stays("2.weight"));
+        let rates = fs::read_to_string(path("plots/rates.svg")).unwrap();
+        assert!(rates.contains("learning_rate/1.0.bias"), "a line for each group");
+        let config = path("groups.json");
+        fs::write(&config, r#"{"schedule": {"constant": {"lr": 0.01}}, "groups": [{"prefix": "0", "rate": 0.1}]}"#)
+            .unwrap();
+        for (arguments, expected) in [
+            (&["--group", "0=0.1", "--config", &config][..], "--group cannot be used with this --config"),
+            (&["--group", "7=0.1"], r#"the group "7" has no parameters: there are 0.0.weight, 0.0.bias, "#),
+            (&["--group", "0=1", "--group", "0=2"], "\"0\""),
+        ] {
+            assert_refused(1, arguments, expected);
+        }
+        for (group, expected) in [
+            ("0", "write the prefix, = and the factor"),
+            ("0=x", "\"x\" is not a number"),
+            ("0=-1", "the factor must be a finite number of at least 0, got -1"),
+            ("0=nan", "got NaN"),
+        ] {
+            assert_refused(2, &["--group", group], expected);
+        }
+    }
+
     /// Kills a run when it has printed a line that begins like this.
     fn kill_after(line: &str, command: &mut Command) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

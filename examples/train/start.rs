@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use cyclic_optim::adapters::dfdx::{InPlace, Saved};
+use cyclic_optim::adapters::dfdx::{InPlace, Saved, named_parameters};
 use cyclic_optim::checkpoint::RunPart;
 use cyclic_optim::range_test::PeakChoice;
 use cyclic_optim::{Checkpoint, CheckpointError, ClrConfig, CyclicOptimizer, History, Hyperparameters};
@@ -34,6 +34,7 @@ where
         let epochs = u64::from(args.run.epochs);
         let mut model = task.model();
         let (config, monitors, choice) = config(args, task, batches, &model, &inner)?;
+        check_groups(&config, &model)?;
         review::print(args.review(epochs * batches, batches)?, &config);
         let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
         let mut parts = Parts::new(args.ema, choice)?;
@@ -98,6 +99,14 @@ where
         return Ok((args.config(batches, Some(found))?.0, monitors, Some(choice)));
     }
     Ok((config, monitors, None))
+}
+
+/// Refuses a group that no parameter belongs to.
+fn check_groups(config: &ClrConfig, model: &Mlp) -> Result<(), String> {
+    let names: Vec<String> = named_parameters::<_, f32, Cpu>(model).into_iter().map(|(name, _)| name).collect();
+    let unknown = config.groups().unknown_prefix(&names);
+    unknown
+        .map_or(Ok(()), |prefix| Err(format!("the group {prefix:?} has no parameters: there are {}", names.join(", "))))
 }
 
 /// Rates between which the network learns.

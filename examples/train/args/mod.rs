@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use cyclic_optim::review::Review;
-use cyclic_optim::{ClrConfig, ConfigError, RunLength};
+use cyclic_optim::{ClrConfig, ConfigError, Group, Groups, RunLength};
 
 use self::feedback::{EarlyStoppingArguments, ReduceLrArguments};
 pub(crate) use self::feedback::{Monitors, improvement};
@@ -45,6 +45,10 @@ pub(crate) struct Arguments {
     /// Momentum of sgd and rmsprop where none is cycled [default: 0.9].
     #[arg(long)]
     momentum: Option<f64>,
+    /// Multiply the rate of the parameters whose names begin with PREFIX by FACTOR, for instance 0=0.1; 0 freezes them. It may be
+    /// given several times, and the last prefix that fits a name counts.
+    #[arg(long, value_name = "PREFIX=FACTOR", value_parser = group)]
+    group: Vec<Group>,
     /// The part of the training images that is held out for validation.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub(crate) validation_split: f64,
@@ -118,6 +122,13 @@ fn at_least_1() -> RangedU64ValueParser {
     clap::value_parser!(u64).range(1..)
 }
 
+/// Reads `PREFIX=FACTOR`.
+fn group(text: &str) -> Result<Group, String> {
+    let (prefix, factor) = text.rsplit_once('=').ok_or("write the prefix, = and the factor")?;
+    let factor = factor.parse().map_err(|_| format!("{factor:?} is not a number"))?;
+    Group::new(prefix, factor).map_err(|_| format!("the factor must be a finite number of at least 0, got {factor}"))
+}
+
 impl Arguments {
     /// Checks what can be checked before the data are read: options out of their range, and options without effect.
     pub(crate) fn check(&self) -> Result<(), String> {
@@ -170,6 +181,12 @@ impl Arguments {
         }
         if self.momentum.is_some() && config.momentum().is_some() {
             return Err("--momentum has no effect with this --config, which cycles the momentum".into());
+        }
+        if !self.group.is_empty() {
+            if !config.groups().is_empty() {
+                return Err("--group cannot be used with this --config, which has groups already".into());
+            }
+            config = config.with_groups(Groups::new(self.group.clone())?)?;
         }
         Ok(self.with_feedback(config)?)
     }
