@@ -1065,6 +1065,17 @@ mod train {
         assert!(line.starts_with("epoch   2/2  lr 8.00e-8  "), "{line}");
     }
 
+    /// Where nobody looks on there is no bar and no colour: plain lines, and nothing on stderr.
+    #[test]
+    fn what_is_piped_is_plain_text() {
+        let cycled = ["--base-momentum", "0.85", "--max-momentum", "0.95"];
+        let said = said(&[&["--progress", "--auto", "--snapshots", "2", "--dead-relu"][..], &cycled].concat());
+        assert!(said.bytes().all(|byte| byte == b'\n' || (b' '..=b'~').contains(&byte)), "{said:?}");
+        let line = said.lines().find(|line| line.starts_with("epoch ")).unwrap();
+        let names: Vec<&str> = line.split_whitespace().step_by(2).collect();
+        assert_eq!(names, ["epoch", "lr", "momentum", "loss", "val_loss", "val_accuracy"], "{line}");
+    }
+
     /// A tenth of the training images is held out, and the test images change nothing before the end.
     #[test]
     fn validation_images_are_training_images() {

@@ -37,15 +37,17 @@ impl Console {
         self.bar.update(used, &[("loss", loss)])
     }
 
-    /// Shows an epoch, counted from 0, and the rate that its last update used.
-    pub(crate) fn epoch(&mut self, epoch: u64, lr: f64, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
+    /// Shows an epoch, counted from 0, with the rate that its last update used, and the momentum if it is cycled.
+    pub(crate) fn epoch(&mut self, epoch: u64, used: &Applied, metrics: &Metrics) -> Result<(), Box<dyn Error>> {
         let shown = metrics.shown();
         self.bar.epoch(epoch, &shown)?;
         if !self.lines {
             return Ok(());
         }
-        let values: Vec<String> = shown.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
-        Ok(self.say(&format!("epoch {:>3}/{}  lr {lr:.2e}  {}", epoch + 1, self.epochs, values.join("  ")))?)
+        let mut parts = vec![format!("epoch {:>3}/{}", epoch + 1, self.epochs), format!("lr {:.2e}", used.lr)];
+        parts.extend(used.momentum.map(|momentum| format!("momentum {momentum:.4}")));
+        parts.extend(shown.iter().map(|(name, value)| format!("{name} {value:.4}")));
+        Ok(self.say(&parts.join("  "))?)
     }
 
     /// Removes the bar.

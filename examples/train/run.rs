@@ -86,8 +86,9 @@ where
             self.parts.best.keep(observation, &self.model);
         }
         self.save(epoch, &metrics)?;
-        let lr = self.optimizer.last().map_or(f64::NAN, |used| used.lr);
-        self.console.epoch(epoch, lr, &metrics)?;
+        if let Some(used) = self.optimizer.last() {
+            self.console.epoch(epoch, &used, &metrics)?;
+        }
         self.say_what_was_reduced(epoch, observation)
     }
 

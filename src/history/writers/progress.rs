@@ -11,10 +11,10 @@ const TEMPLATE: &str = "{msg} {wide_bar} {pos}/{len} {eta}";
 const TEMPLATE_WITH_METRICS: &str = "{prefix}\n{msg} {wide_bar} {pos}/{len} {eta}";
 
 /// A progress bar over the updates of a run. It shows the epoch, the metrics of the update, rate, momentum and the place in the
-/// cycle, and above these the metrics of the last epoch:
+/// cycle, and above these the metrics of the last epoch, with rate and momentum of its last update:
 ///
 /// ```text
-/// epoch 2/20: loss 0.5012  val_loss 0.4377  val_accuracy 0.8611
+/// epoch 2/20: loss 0.5012  val_loss 0.4377  val_accuracy 0.8611  lr 1.28e-2  momentum 0.8950
 /// epoch 3/20  loss 0.4121  lr 1.62e-2  momentum 0.8707  cycle 1 87/180 ████░░░░░░░░ 132/900 2s
 /// ```
 ///
@@ -47,6 +47,8 @@ pub struct TrainingBar<S = Policy> {
     epochs: u64,
     updates_per_epoch: u64,
     schedule: Option<S>,
+    /// What the last update used.
+    last: Option<Applied>,
 }
 
 impl TrainingBar {
@@ -59,7 +61,7 @@ impl TrainingBar {
             // The template is fixed, and a test checks it.
             Err(_) => bar,
         };
-        Self { bar, epochs, updates_per_epoch, schedule: None }
+        Self { bar, epochs, updates_per_epoch, schedule: None, last: None }
     }
 }
 
@@ -67,8 +69,8 @@ impl<S> TrainingBar<S> {
     /// Shows the place in the cycles of `schedule`: `optimizer.config().schedule().clone()`.
     #[must_use]
     pub fn with_schedule<T: Schedule>(self, schedule: T) -> TrainingBar<T> {
-        let Self { bar, epochs, updates_per_epoch, .. } = self;
-        TrainingBar { bar, epochs, updates_per_epoch, schedule: Some(schedule) }
+        let Self { bar, epochs, updates_per_epoch, last, .. } = self;
+        TrainingBar { bar, epochs, updates_per_epoch, schedule: Some(schedule), last }
     }
 
     /// Whether stderr is not a terminal, so that the bar is not drawn. A program can then print a line for each epoch
@@ -90,10 +92,7 @@ impl<S: Schedule> TrainingBar<S> {
         let cycle = self.schedule.as_ref().and_then(|schedule| schedule.cycle_at(used.step));
         let mut parts = vec![format!("epoch {epoch}/{}", self.epochs)];
         parts.extend(values(metrics));
-        parts.push(format!("lr {:.2e}", used.lr));
-        parts.extend(used.momentum.map(|momentum| format!("momentum {momentum:.4}")));
-        let others = [("weight decay", used.weight_decay), ("beta2", used.beta2), ("eps", used.eps)];
-        parts.extend(others.into_iter().filter_map(|(name, value)| Some(format!("{name} {:.2e}", value?))));
+        parts.extend(hypers(used));
         parts.extend(cycle.map(|cycle| format!("cycle {} {}/{}", cycle.index + 1, cycle.place + 1, cycle.length)));
         parts.join("  ")
     }
@@ -106,10 +105,11 @@ impl<S: Schedule> Recorder for TrainingBar<S> {
             self.bar.set_message(self.message(used, metrics));
         }
         self.bar.set_position(used.iteration.saturating_add(1));
+        self.last = Some(*used);
         Ok(())
     }
 
-    /// Shows the metrics above the bar until the next call.
+    /// Shows the metrics above the bar until the next call, with what the last update used.
     fn epoch(&mut self, epoch: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         if self.bar.is_hidden() {
             return Ok(());
@@ -118,7 +118,9 @@ impl<S: Schedule> Recorder for TrainingBar<S> {
             self.bar.set_style(style);
         }
         let epoch = epoch.saturating_add(1);
-        self.bar.set_prefix(format!("epoch {epoch}/{}: {}", self.epochs, values(metrics).join("  ")));
+        let mut parts = values(metrics);
+        parts.extend(self.last.iter().flat_map(hypers));
+        self.bar.set_prefix(format!("epoch {epoch}/{}: {}", self.epochs, parts.join("  ")));
         Ok(())
     }
 
@@ -127,6 +129,15 @@ impl<S: Schedule> Recorder for TrainingBar<S> {
         self.bar.finish_and_clear();
         Ok(())
     }
+}
+
+/// The rate that an update used, and the hyper-parameters that have a schedule.
+fn hypers(used: &Applied) -> Vec<String> {
+    let mut parts = vec![format!("lr {:.2e}", used.lr)];
+    parts.extend(used.momentum.map(|momentum| format!("momentum {momentum:.4}")));
+    let others = [("weight decay", used.weight_decay), ("beta2", used.beta2), ("eps", used.eps)];
+    parts.extend(others.into_iter().filter_map(|(name, value)| Some(format!("{name} {:.2e}", value?))));
+    parts
 }
 
 fn values(metrics: &[(&str, f64)]) -> Vec<String> {
@@ -210,5 +221,9 @@ mod tests {
         // indicatif fills a line that is not the last one with spaces.
         let line: String = drawn.chars().take(100).collect();
         assert_eq!(line.trim_end(), "epoch 2/3: loss 0.5000  val_accuracy 0.9375", "{drawn:?}");
+        let config = ClrConfig::new(Cyclic::triangular(0.1, 0.3, 2).unwrap()).with_momentum(0.8, 0.9).unwrap();
+        bar.update(&config.preview().nth(11).unwrap(), &[("loss", 0.25)]).unwrap();
+        bar.epoch(2, &[("loss", 0.25), ("val_loss", 0.5)]).unwrap();
+        assert_eq!(bar.bar.prefix(), "epoch 3/3: loss 0.2500  val_loss 0.5000  lr 2.00e-1  momentum 0.8500");
     }
 }
