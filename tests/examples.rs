@@ -952,6 +952,32 @@ mod train {
         assert!(line.starts_with("epoch 2: loss no longer improves: rate times 0.25, next "), "{line}");
     }
 
+    /// The first metric that no longer improves ends the run; also after an interruption.
+    #[test]
+    fn several_metrics_can_end_a_run() {
+        let folder = Folder::new("train-monitors");
+        let checkpoint = folder.0.join("run.st").to_str().unwrap().to_owned();
+        // The training loss falls for long, the accuracy does not rise for long.
+        let monitors = ["--early-stopping-monitor", "loss", "--early-stopping-monitor", "val_accuracy"];
+        let rule = ["--early-stopping", "--early-stopping-patience", "2", "--policy", "constant", "--max-lr", "0.01"];
+        let run = |epochs: &str, flags: &[&str]| {
+            let output = example("train").args(rule).args(["--epochs", epochs]).args(flags).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            text(&output.stdout).to_owned()
+        };
+        let alone = run("12", &monitors[2..]);
+        let sentence = alone.lines().find(|line| line.starts_with("stopped early after epoch ")).unwrap();
+        assert!(sentence.ends_with("no improvement of val_accuracy in 2 epochs"), "{alone}");
+        let both = run("12", &monitors);
+        assert_eq!(both, alone, "the loss has still improved");
+        let restore = "--early-stopping-restore-best-weights";
+        let saved = [&monitors[..], &["--checkpoint", &checkpoint, restore]].concat();
+        let first = run("12", &saved);
+        assert!(first.contains(sentence) && first.contains("(loss "), "the best by the first metric: {first}");
+        let again = run("12", &saved);
+        assert!(again.contains(sentence) && !again.contains("epoch  "), "{again}");
+    }
+
     /// A value that is good enough ends the run, in the epoch in which it is reached; also after an interruption.
     #[test]
     fn a_value_to_stop_at_ends_the_run() {
@@ -1524,7 +1550,26 @@ mod train {
                 &["--early-stopping", "--early-stopping-min-delta", "-1"],
                 "--early-stopping-min-delta must lie in [0, inf), got -1",
             ),
-            (&["--stop-at", "nan", "--early-stopping-monitor", "loss"], "--stop-at must be finite, got NaN"),
+            (
+                &["--early-stopping", "--early-stopping-monitor", "loss", "--early-stopping-monitor", "loss"],
+                "--early-stopping-monitor loss was given twice",
+            ),
+            (
+                &[
+                    "--early-stopping",
+                    "--early-stopping-monitor",
+                    "loss",
+                    "--early-stopping-monitor",
+                    "val_loss",
+                    "--early-stopping-baseline",
+                    "1",
+                ],
+                "--early-stopping-baseline is for one metric, and --early-stopping-monitor names 2",
+            ),
+            (
+                &["--stop-at", "nan", "--early-stopping-monitor", "loss"],
+                "--stop-at must be finite, got NaN",
+            ),
             (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "--reduce-lr-factor must lie in (0, 1), got 1.5"),
             (&["--reduce-lr", "--reduce-lr-trend-window", "3"], "--reduce-lr-trend-window must be at least 4, got 3"),
             (&["--reduce-lr", "--reduce-lr-min-lr", "-1"], "--reduce-lr-min-lr must be a finite rate"),

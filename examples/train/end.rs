@@ -40,16 +40,17 @@ where
     fn say_why_it_stopped(&self) -> Result<(), Box<dyn Error>> {
         let (epoch, update) = (self.next_epoch(), self.optimizer.iterations());
         let metric = self.monitors.early_stopping.as_deref().unwrap_or("the metric");
+        let no_improvement = |metric: &str, wait: u64| {
+            let epochs = if wait == 1 { "epoch" } else { "epochs" };
+            format!("no improvement of {metric} in {wait} {epochs}")
+        };
         let why = match self.optimizer.stopped() {
-            None => match self.time_is_up() {
-                Some(sentence) if epoch < self.epochs => sentence,
-                _ => return Ok(()),
+            None => match (self.hopeless(), self.time_is_up()) {
+                (Some(metric), _) => no_improvement(metric, self.args.early_stopping.patience()),
+                (None, Some(sentence)) if epoch < self.epochs => sentence,
+                (None, _) => return Ok(()),
             },
-            Some(Stop::NoImprovement) => {
-                let wait = self.optimizer.state().early_stopping.wait;
-                let epochs = if wait == 1 { "epoch" } else { "epochs" };
-                format!("no improvement of {metric} in {wait} {epochs}")
-            }
+            Some(Stop::NoImprovement) => no_improvement(metric, self.optimizer.state().early_stopping.wait),
             Some(Stop::ThresholdReached) => {
                 let reached = self.optimizer.config().early_stopping().and_then(|rule| rule.threshold());
                 let values = self.optimizer.history().and_then(|history| history.epochs().values(metric));

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use cyclic_optim::adapters::dfdx::Saved;
-use cyclic_optim::feedback::Observation;
+use cyclic_optim::feedback::{EarlyStopping, Observation};
 use cyclic_optim::history::Recorder;
 use cyclic_optim::{Applied, Checkpoint, CyclicOptimizer, Hyperparameters, ModelCheckpoint};
 use dfdx::prelude::Cpu;
@@ -46,7 +46,17 @@ where
 
     /// Whether the run has ended before its last epoch.
     pub(crate) fn is_over(&self) -> bool {
-        self.optimizer.stopped().is_some() || self.time_is_up().is_some()
+        self.optimizer.stopped().is_some() || self.hopeless().is_some() || self.time_is_up().is_some()
+    }
+
+    /// The metric beside that of the optimizer's early stopping which no longer improves. The history knows, also that of a run
+    /// that was interrupted.
+    pub(crate) fn hopeless(&self) -> Option<&str> {
+        let epochs = self.optimizer.history()?.epochs();
+        let stops = |(metric, rule): &&(String, EarlyStopping)| {
+            epochs.values(metric).is_some_and(|values| rule.stops_at(values).is_some())
+        };
+        self.monitors.others.iter().find(stops).map(|(metric, _)| metric.as_str())
     }
 
     /// The sentence about the time limit, if it was reached.

@@ -167,6 +167,28 @@ impl EarlyStopping {
         self.threshold
     }
 
+    /// The report at which a run that makes these reports stops, counted from 0, and why; `None` if it does not. All reports are
+    /// judged.
+    ///
+    /// It needs no optimizer: for a second metric that shall stop the run, and to see where another patience would have stopped a
+    /// run that is over.
+    ///
+    /// ```
+    /// use cyclic_optim::feedback::{EarlyStopping, Stop};
+    ///
+    /// let losses = [3.0, 2.0, 2.5, 2.1, 1.0, 1.5, 1.4, 1.3];
+    /// assert_eq!(EarlyStopping::new(2)?.stops_at(losses), Some((3, Stop::NoImprovement)));
+    /// assert_eq!(EarlyStopping::new(3)?.stops_at(losses), Some((7, Stop::NoImprovement)));
+    /// assert_eq!(EarlyStopping::new(4)?.stops_at(losses), None);
+    /// # Ok::<(), cyclic_optim::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn stops_at(&self, metrics: impl IntoIterator<Item = f64>) -> Option<(usize, Stop)> {
+        let mut state = EarlyStoppingState::default();
+        let judged = metrics.into_iter().enumerate();
+        judged.map(|(n, metric)| (n, self.judge(&mut state, metric).1)).find_map(|(n, stop)| Some((n, stop?)))
+    }
+
     /// Judges a metric. Returns whether it is better, and why to stop.
     pub(crate) fn judge(&self, state: &mut EarlyStoppingState, metric: f64) -> (bool, Option<Stop>) {
         let report = state.reports;
@@ -208,8 +230,7 @@ mod tests {
 
     /// The number of the report that stops, counted from 0.
     fn stop_at(rule: &EarlyStopping, metrics: &[f64]) -> Option<usize> {
-        let mut state = EarlyStoppingState::default();
-        metrics.iter().position(|&metric| rule.judge(&mut state, metric).1.is_some())
+        rule.stops_at(metrics.iter().copied()).map(|(report, _)| report)
     }
 
     /// Keras' own results, by patience.

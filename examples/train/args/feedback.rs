@@ -26,9 +26,10 @@ pub(crate) struct EarlyStoppingArguments {
     /// Stop as soon as the metric reaches this value.
     #[arg(long, value_name = "VALUE", requires = "early_stopping_monitor")]
     stop_at: Option<f64>,
-    /// The metric [default: `val_loss`]. Early stopping from a --config needs it, too.
+    /// The metric [default: `val_loss`]. Early stopping from a --config needs it, too. It may be given several times: the run
+    /// stops when one of the metrics no longer improves, and the first one says which weights are the best.
     #[arg(long, value_name = "METRIC", value_parser = METRICS)]
-    early_stopping_monitor: Option<String>,
+    early_stopping_monitor: Vec<String>,
     /// By how much it has to improve.
     #[arg(long, default_value_t = 0.0, requires = "early_stopping")]
     early_stopping_min_delta: f64,
@@ -94,6 +95,8 @@ pub(crate) fn improvement(flags: &str, mode: Mode, monitor: &str, min_delta: f64
 pub(crate) struct Monitors {
     pub(crate) plateau: Option<String>,
     pub(crate) early_stopping: Option<String>,
+    /// Further metrics that can stop the run, each with its rule.
+    pub(crate) others: Vec<(String, EarlyStopping)>,
 }
 
 impl Arguments {
@@ -109,8 +112,9 @@ impl Arguments {
             early_stopping: monitor(
                 [stop.switch(), "--early-stopping or --stop-at", "--early-stopping-monitor"],
                 (stop.is_asked_for(), config.early_stopping().is_some()),
-                stop.early_stopping_monitor.as_deref(),
+                stop.early_stopping_monitor.first().map(String::as_str),
             )?,
+            others: stop.others()?,
         };
         if stop.early_stopping_restore_best_weights && monitors.early_stopping.is_none() {
             let flag = "--early-stopping-restore-best-weights";
@@ -145,6 +149,35 @@ fn monitor(
 impl EarlyStoppingArguments {
     fn is_asked_for(&self) -> bool {
         self.early_stopping || self.stop_at.is_some()
+    }
+
+    /// The rules of all metrics but the first.
+    fn others(&self) -> Result<Vec<(String, EarlyStopping)>, String> {
+        let monitors = &self.early_stopping_monitor;
+        let others = monitors.get(1..).unwrap_or_default();
+        for (n, monitor) in monitors.iter().enumerate() {
+            if monitors[..n].contains(monitor) {
+                return Err(format!("--early-stopping-monitor {monitor} was given twice"));
+            }
+        }
+        for (flag, given) in [
+            ("--stop-at", self.stop_at.is_some()),
+            ("--early-stopping-baseline", self.early_stopping_baseline.is_some()),
+            ("--early-stopping-min-delta", self.early_stopping_min_delta != 0.0),
+            ("--early-stopping-mode", self.early_stopping_mode != Mode::Auto),
+        ] {
+            if given && !others.is_empty() {
+                return Err(format!("{flag} is for one metric, and --early-stopping-monitor names {}", monitors.len()));
+            }
+        }
+        if !others.is_empty() && !self.early_stopping {
+            return Err("several times --early-stopping-monitor need --early-stopping".into());
+        }
+        others.iter().map(|monitor| Ok((monitor.clone(), self.early_stopping(monitor)?))).collect()
+    }
+
+    pub(crate) fn patience(&self) -> u64 {
+        self.early_stopping_patience.max(1)
     }
 
     fn switch(&self) -> &'static str {
