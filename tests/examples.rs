@@ -1566,10 +1566,7 @@ mod train {
                 ],
                 "--early-stopping-baseline is for one metric, and --early-stopping-monitor names 2",
             ),
-            (
-                &["--stop-at", "nan", "--early-stopping-monitor", "loss"],
-                "--stop-at must be finite, got NaN",
-            ),
+            (&["--stop-at", "nan", "--early-stopping-monitor", "loss"], "--stop-at must be finite, got NaN"),
             (&["--reduce-lr", "--reduce-lr-factor", "1.5"], "--reduce-lr-factor must lie in (0, 1), got 1.5"),
             (&["--reduce-lr", "--reduce-lr-trend-window", "3"], "--reduce-lr-trend-window must be at least 4, got 3"),
             (&["--reduce-lr", "--reduce-lr-min-lr", "-1"], "--reduce-lr-min-lr must be a finite rate"),
