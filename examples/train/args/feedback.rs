@@ -26,20 +26,20 @@ pub(crate) struct EarlyStoppingArguments {
     /// Stop as soon as the metric reaches this value.
     #[arg(long, value_name = "VALUE", requires = "early_stopping_monitor")]
     stop_at: Option<f64>,
-    /// The metric [default: `val_loss`]. Early stopping from a --config needs it, too. It may be given several times: the run
-    /// stops when one of the metrics no longer improves, and the first one says which weights are the best.
+    /// Watch this metric [default: `val_loss`]. Early stopping from a --config needs it, too. It may be given several times: the
+    /// run stops when one of the metrics no longer improves, and the first one says which weights are the best.
     #[arg(long, value_name = "METRIC", value_parser = METRICS)]
     early_stopping_monitor: Vec<String>,
-    /// By how much it has to improve.
+    /// Take only a change by more than this for an improvement.
     #[arg(long, default_value_t = 0.0, requires = "early_stopping")]
     early_stopping_min_delta: f64,
-    /// Epochs without improvement after which to stop.
+    /// Stop after so many epochs without improvement.
     #[arg(long, default_value_t = 5, requires = "early_stopping")]
     early_stopping_patience: u64,
-    /// Whether a smaller or a larger metric is better.
+    /// Say whether a smaller or a larger metric is better.
     #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "stops")]
     early_stopping_mode: Mode,
-    /// What has to be reached at all.
+    /// Count an epoch as one without improvement until the metric has beaten this value.
     #[arg(long, requires = "early_stopping")]
     early_stopping_baseline: Option<f64>,
     /// End with the weights of the best epoch.
@@ -53,28 +53,28 @@ pub(super) struct ReduceLrArguments {
     /// Multiply the rate when the metric no longer improves.
     #[arg(long)]
     reduce_lr: bool,
-    /// The metric [default: `val_loss`]. A plateau from a --config needs it, too.
+    /// Watch this metric [default: `val_loss`]. A plateau from a --config needs it, too.
     #[arg(long, value_name = "METRIC", value_parser = METRICS)]
     reduce_lr_monitor: Option<String>,
-    /// The factor.
+    /// Multiply the rate by this factor.
     #[arg(long, default_value_t = 0.5, requires = "reduce_lr")]
     reduce_lr_factor: f64,
-    /// Epochs without improvement after which to reduce.
+    /// Reduce after so many epochs without improvement.
     #[arg(long, default_value_t = 3, requires = "reduce_lr")]
     reduce_lr_patience: u64,
-    /// Whether a smaller or a larger metric is better.
+    /// Say whether a smaller or a larger metric is better.
     #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "reduce_lr")]
     reduce_lr_mode: Mode,
-    /// By how much it has to improve.
+    /// Take only a change by more than this for an improvement.
     #[arg(long, default_value_t = 1e-4, requires = "reduce_lr")]
     reduce_lr_min_delta: f64,
-    /// Epochs of rest after a reduction.
+    /// Wait so many epochs after a reduction before the next one is considered.
     #[arg(long, default_value_t = 0, requires = "reduce_lr")]
     reduce_lr_cooldown: u64,
     /// Judge the trend of so many epochs instead of the record: after a spike, a loss that falls is no plateau.
     #[arg(long, value_name = "N", requires = "reduce_lr")]
     reduce_lr_trend_window: Option<u64>,
-    /// The peak rate is not reduced below this.
+    /// Do not reduce the peak rate below this.
     #[arg(long, default_value_t = 0.0, requires = "reduce_lr")]
     reduce_lr_min_lr: f64,
 }

@@ -11,16 +11,16 @@ use super::{METRICS, at_least_1};
 #[derive(Args)]
 #[command(next_help_heading = "TensorBoard")]
 pub(crate) struct TensorBoardArguments {
-    /// Folder for the event files.
+    /// Write event files into this folder, which is made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub(crate) tensorboard: Option<PathBuf>,
-    /// Updates between two that are written.
+    /// Write every N-th update.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tensorboard", value_parser = at_least_1())]
     pub(crate) tensorboard_update_freq: u64,
-    /// Epochs between two histograms of the parameters; 0 for none.
+    /// Write histograms of the parameters in every N-th epoch; 0 writes none.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "tensorboard")]
     pub(crate) tensorboard_histogram_freq: u64,
-    /// Epochs between two pictures of the weights of the first layer; 0 for none.
+    /// Write a picture of the weights of the first layer in every N-th epoch; 0 writes none.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "tensorboard")]
     pub(crate) tensorboard_image_freq: u64,
 }
@@ -29,18 +29,18 @@ pub(crate) struct TensorBoardArguments {
 #[command(next_help_heading = "Model checkpoint")]
 #[command(group(ArgGroup::new("chooses").args(["model_checkpoint_save_best_only", "model_checkpoint_save_top_k"]).multiple(true)))]
 pub(crate) struct ModelCheckpointArguments {
-    /// File name for models, for instance models/{epoch:02}-{val_loss:.3}.safetensors. It may be given several times, for
-    /// models that are the best by different metrics.
+    /// Write the model to a file of this name after each epoch, for instance models/{epoch:02}-{val_loss:.3}.safetensors. It may
+    /// be given several times, for models that are the best by different metrics.
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) model_checkpoint: Vec<String>,
-    /// The metric that says which is best [default: `val_loss`]. With several templates it is given once for each of them, in
-    /// their order.
+    /// Let this metric say which model is the best [default: `val_loss`]. With several templates it is given once for each of
+    /// them, in their order.
     #[arg(long, value_name = "METRIC", requires = "chooses", value_parser = METRICS)]
     pub(crate) model_checkpoint_monitor: Vec<String>,
-    /// Whether a smaller or a larger metric is better.
+    /// Say whether a smaller or a larger metric is better.
     #[arg(long, value_enum, default_value_t = Mode::Auto, requires = "chooses")]
     pub(crate) model_checkpoint_mode: Mode,
-    /// Write only what is better than the best so far.
+    /// Write only a model that is better than the best so far.
     #[arg(long, requires = "model_checkpoint")]
     pub(crate) model_checkpoint_save_best_only: bool,
     /// Keep the files of the K best models, and remove the others.
@@ -50,10 +50,10 @@ pub(crate) struct ModelCheckpointArguments {
     /// Write the weights alone.
     #[arg(long, requires = "model_checkpoint")]
     pub(crate) model_checkpoint_save_weights_only: bool,
-    /// Epochs between two files.
+    /// Write a file after every N-th epoch only.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "model_checkpoint", value_parser = at_least_1())]
     pub(crate) model_checkpoint_save_freq: u64,
-    /// Keep only the last so many.
+    /// Keep the last N files, and remove older ones.
     #[arg(long, value_name = "N", requires = "model_checkpoint", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) model_checkpoint_keep_last: Option<usize>,
 }

@@ -39,17 +39,17 @@ pub(crate) const METRICS: [&str; 3] = ["loss", "val_loss", "val_accuracy"];
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) run: Run,
-    /// The optimizer.
+    /// Train with this optimizer.
     #[arg(long, value_enum, default_value_t = Kind::Adam)]
     pub(crate) optimizer: Kind,
-    /// Momentum of sgd and rmsprop where none is cycled [default: 0.9].
+    /// Give sgd and rmsprop this momentum, where none is cycled [default: 0.9].
     #[arg(long)]
     momentum: Option<f64>,
     /// Multiply the rate of the parameters whose names begin with PREFIX by FACTOR, for instance 0=0.1; 0 freezes them. It may be
     /// given several times, and the last prefix that fits a name counts.
     #[arg(long, value_name = "PREFIX=FACTOR", value_parser = group)]
     group: Vec<Group>,
-    /// The part of the training images that is held out for validation.
+    /// Hold out this part of the training images for validation.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub(crate) validation_split: f64,
     /// Find base-lr and max-lr by a range test instead of taking them from the flags.
@@ -58,19 +58,19 @@ pub(crate) struct Arguments {
     /// Choose max-lr by short runs on clones instead of taking it from the flags; a continued run keeps the choice.
     #[arg(long, conflicts_with_all = ["config", "base_lr", "max_lr", "range_test"])]
     pub(crate) auto: bool,
-    /// File for the metrics of each epoch, as CSV.
+    /// Write the metrics of each epoch to this file, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Folder for pictures of losses, rates and epochs; made if it is not there.
+    /// Draw pictures of losses, rates and epochs into this folder, which is made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub(crate) plot: Option<PathBuf>,
     /// Show a bar instead of a line for each epoch, if stdout and stderr are a terminal.
     #[arg(long)]
     pub(crate) progress: bool,
-    /// Address that is sent the metrics of each epoch as JSON.
+    /// Send the metrics of each epoch to this address, as JSON.
     #[arg(long, value_name = "URL")]
     pub(crate) remote: Option<String>,
-    /// File that the run is saved in after each epoch, and continued from if it is there.
+    /// Save the run in this file after each epoch, and continue it from there if the file exists.
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Continue the run in the checkpoint although it was saved with other options, for instance other --epochs; the present
@@ -88,7 +88,8 @@ pub(crate) struct Arguments {
     /// Make so many cycles and an ensemble of the models at their ends.
     #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
     pub(crate) snapshots: Option<u64>,
-    /// Folder for the snapshots, as the weights files snapshot-1.safetensors and so on; made if it is not there.
+    /// Write the snapshots into this folder, which is made if it is not there, as the weights files snapshot-1.safetensors and
+    /// so on.
     #[arg(long, value_name = "DIR", requires = "snapshots")]
     pub(crate) snapshots_dir: Option<PathBuf>,
     /// Report the units that fire for no training image at the end, and record their share in each layer after each epoch,

@@ -21,29 +21,29 @@ enum PolicyKind {
 #[derive(Args)]
 #[command(next_help_heading = "Schedule")]
 pub(super) struct ScheduleArguments {
-    /// Schedule config, JSON or TOML, instead of the flags below.
+    /// Read the config from this file, JSON or TOML, instead of making it from the flags below.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "base_lr", "max_lr", "step_size", "gamma", "base_momentum"])]
     pub(super) config: Option<PathBuf>,
-    /// The schedule [default: one-cycle].
+    /// Follow this schedule [default: one-cycle].
     #[arg(long, value_enum)]
     policy: Option<PolicyKind>,
-    /// The lower rate of the cycles; one-cycle has its own [default: a twentieth of the upper one].
+    /// Cycle from this rate; one-cycle has its own [default: a twentieth of the upper one].
     #[arg(long)]
     base_lr: Option<f64>,
-    /// The upper rate [default: 0.02, for sgd 0.1].
+    /// Rise to this rate [default: 0.02, for sgd 0.1].
     #[arg(long)]
     max_lr: Option<f64>,
-    /// Updates of half a cycle [default: two epochs]; of the first cycle for warm-restarts [default: a seventh of the run, which
-    /// makes three cycles].
+    /// Let half a cycle have so many updates [default: two epochs]; for warm-restarts, the first cycle [default: a seventh of the
+    /// run, which makes three cycles].
     #[arg(long)]
     step_size: Option<u64>,
-    /// Factor on the amplitude of exp-range, per update [default: 0.999].
+    /// Multiply the amplitude of exp-range by this at each update [default: 0.999].
     #[arg(long)]
     gamma: Option<f64>,
-    /// Momentum at the peak of the rate; cycles the momentum together with --max-momentum.
+    /// Cycle the momentum against the rate, with this value at the peak of the rate.
     #[arg(long, requires = "max_momentum")]
     pub(super) base_momentum: Option<f64>,
-    /// Momentum between the cycles.
+    /// Cycle the momentum against the rate, with this value between the cycles.
     #[arg(long, requires = "base_momentum")]
     pub(super) max_momentum: Option<f64>,
 }
