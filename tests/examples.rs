@@ -1309,6 +1309,25 @@ mod train {
         }
     }
 
+    /// A batch in parts is the same batch, up to rounding.
+    #[test]
+    fn a_batch_in_parts_makes_the_same_updates() {
+        let values = |flags: &[&str]| -> Vec<f64> {
+            let said = said(flags);
+            assert!(said.ends_with("after 82 updates\n"), "{said}");
+            let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("epoch ")).collect();
+            let words = lines.iter().flat_map(|line| line.split_whitespace());
+            words.filter_map(|word| word.parse().ok()).collect()
+        };
+        let whole = values(&[]);
+        assert_eq!(values(&["--accumulate", "1"]), whole);
+        for parts in ["4", "32"] {
+            let parts = values(&["--accumulate", parts]);
+            assert_eq!(parts.len(), whole.len());
+            assert!(parts.iter().zip(&whole).all(|(a, b)| (a - b).abs() <= 0.01), "{parts:?} {whole:?}");
+        }
+    }
+
     /// Kills a run when it has printed a line that begins like this.
     fn kill_after(line: &str, command: &mut Command) {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -1512,6 +1531,7 @@ mod train {
             (&["--policy", "square"], "possible values: constant"),
             (&["--epochs", "0"], "cannot be used multiple times"),
             (&["--snapshots", "0"], "for '--snapshots <M>'"),
+            (&["--accumulate", "3"], "the 32 images of a batch cannot be divided into so many equal parts"),
             (&["--snapshots-dir", "x"], "--snapshots <M>"),
             (&["--continue-with-changes"], "--checkpoint <FILE>"),
             (

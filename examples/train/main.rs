@@ -29,12 +29,13 @@ use std::process::ExitCode;
 
 use args::{Arguments, Kind};
 use cyclic_optim::adapters::dfdx::{InPlace, Saved};
+use cyclic_optim::training::Accumulator;
 use cyclic_optim::{Adam, Hyperparameters, RMSprop, Sgd};
 use dfdx::optim::{Momentum, RMSpropConfig, SgdConfig};
-use dfdx::prelude::{Cpu, ZeroGrads};
+use dfdx::prelude::{Cpu, HasShape, ZeroGrads};
 use metrics::Mean;
 use run::Run;
-use support::digits::{Data, Mlp, Task, train_step};
+use support::digits::{BATCH, Data, Mlp, Task, train_step};
 
 fn main() -> ExitCode {
     support::run(|args: Arguments| {
@@ -62,18 +63,27 @@ where
     let split = data.hold_out(args.validation_split).map_err(|error| format!("--validation-split: {error}"))?;
     let task = Task::new(&split, args.run.seed);
     let mut run = Run::start(args, &task, split.batches_per_epoch(), inner)?;
+    // An update is made from one batch, or with --accumulate from its parts.
+    let part = BATCH / args.accumulate;
+    let parts = Task::new(&split, args.run.seed).with_batch(part);
+    let parts_per_epoch = split.training_images().div_ceil(part);
+    let mut sum = Accumulator::new();
     let mut grads = run.model.alloc_grads();
     for epoch in run.next_epoch()..run.epochs {
         if run.is_over() {
             break;
         }
         let mut mean = Mean::default();
-        for batch in task.batches(epoch) {
+        for (n, batch) in (1..).zip(parts.batches(epoch)) {
+            let samples = batch.0.shape().0;
             let loss;
             (loss, grads) = train_step(&mut run.model, grads, batch);
-            let used = run.optimizer.apply(&mut run.model, &mut grads, loss)?;
-            run.after_update(&used, loss.into())?;
-            mean.add(loss.into());
+            if n % args.accumulate == 0 || n == parts_per_epoch {
+                let used = run.optimizer.apply(&mut run.model, &mut grads, sum.with(loss, samples))?;
+                mean.add(run.after_update(&used)?);
+            } else {
+                sum.add(&run.model, &mut grads, loss, samples)?;
+            }
         }
         run.after_epoch(epoch, mean.value())?;
     }

@@ -64,8 +64,10 @@ where
         self.time_limit.as_ref()?.stops(self.optimizer.history()?)
     }
 
-    /// What follows from an update.
-    pub(crate) fn after_update(&mut self, used: &Applied, loss: f64) -> Result<(), Box<dyn Error>> {
+    /// What follows from an update. Returns its loss, which the history knows also if the update was made from several parts.
+    pub(crate) fn after_update(&mut self, used: &Applied) -> Result<f64, Box<dyn Error>> {
+        let losses = self.optimizer.history().and_then(|history| history.updates().get("loss"));
+        let loss = losses.and_then(|losses| *losses.last()?).unwrap_or(f64::NAN);
         self.outputs.update(used, loss)?;
         let snapshot = self.parts.ensemble.after_update(&self.optimizer, &self.model);
         if let (Some(folder), Some(n)) = (&self.args.snapshots_dir, snapshot) {
@@ -74,7 +76,8 @@ where
         if let Some(average) = &mut self.parts.average {
             average.add(&self.model).map_err(|error| format!("{error:?}"))?;
         }
-        Ok(self.console.update(used, loss)?)
+        self.console.update(used, loss)?;
+        Ok(loss)
     }
 
     /// What follows from an epoch: metrics are recorded, judged and shown, and the run is saved.

@@ -21,7 +21,7 @@ pub(crate) use self::files::ModelCheckpointArguments;
 use self::files::TensorBoardArguments;
 use self::schedule::ScheduleArguments;
 use crate::support::config_file;
-use crate::support::digits::Run;
+use crate::support::digits::{BATCH, Run};
 use crate::support::flags::named;
 use crate::time_limit::duration;
 
@@ -81,8 +81,12 @@ pub(crate) struct Arguments {
     /// taken counts, if they were saved by --checkpoint with this option; the time of each epoch is recorded as `seconds`.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
-    /// Average the weights after each update, with this weight for the past, for instance 0.99, and less in the first updates.
-    /// The averaged weights are tested beside the others, as `val_ema_loss` and `val_ema_accuracy`, and saved in --checkpoint.
+    /// Divide each batch into so many parts, whose gradients are added up for the update, as one does where a whole batch needs
+    /// too much memory. The updates are the same, up to rounding.
+    #[arg(long, value_name = "PARTS", default_value = "1", value_parser = parts)]
+    pub(crate) accumulate: usize,
+    /// Average the weights after each update, with this weight for the past, for instance 0.99. The averaged weights are tested
+    /// beside the others, as `val_ema_loss` and `val_ema_accuracy`, and saved in --checkpoint.
     #[arg(long, value_name = "DECAY")]
     pub(crate) ema: Option<f64>,
     /// Make so many cycles and an ensemble of the models at their ends.
@@ -121,6 +125,12 @@ pub(crate) enum Kind {
 
 fn at_least_1() -> RangedU64ValueParser {
     clap::value_parser!(u64).range(1..)
+}
+
+/// Reads a number of equal parts into which a batch can be divided.
+fn parts(text: &str) -> Result<usize, String> {
+    let parts = text.parse().ok().filter(|&parts| parts > 0 && BATCH % parts == 0);
+    parts.ok_or_else(|| format!("the {BATCH} images of a batch cannot be divided into so many equal parts"))
 }
 
 /// Reads `PREFIX=FACTOR`.
