@@ -1138,6 +1138,10 @@ mod train {
                 ("--max-momentum", "0.95".into()),
                 ("--tensorboard", path("board")),
                 ("--tensorboard-histogram-freq", "1".into()),
+                ("--tensorboard-image-freq", "1".into()),
+                ("--ema", "0.99".into()),
+                ("--group", "2=0.5".into()),
+                ("--accumulate", "2".into()),
                 ("--csv", path("epochs.csv")),
                 ("--plot", path("plots")),
                 ("--remote", "http://127.0.0.1:1/".into()),
@@ -1152,6 +1156,7 @@ mod train {
                 "--early-stopping-restore-best-weights",
                 "--reduce-lr",
                 "--dead-relu",
+                "--activation-stats",
                 "--model-checkpoint-save-best-only",
             ];
             let with = with.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
@@ -1367,7 +1372,8 @@ mod train {
             ] {
                 command.args([flag, &path(name)]);
             }
-            command.args(["--tensorboard-histogram-freq", "1"]);
+            command.args(["--tensorboard-histogram-freq", "1", "--tensorboard-image-freq", "1", "--activation-stats"]);
+            command.args(["--model-checkpoint-save-top-k", "2", "--ema", "0.9", "--snapshots-dir", &path("snapshots")]);
             command
         };
         let new = |name: String| {
@@ -1387,6 +1393,8 @@ mod train {
             lines.map(Into::into).collect::<Vec<String>>()
         };
         let (expected, events) = (end(&output), scalars(&whole.join("board")));
+        let images = |out: &Path| read_folder(&out.join("board/train")).images;
+        assert_eq!(images(&whole).len(), 2);
         // Two epochs of 41 updates: rate, momentum and loss of each; a loss, and two metrics of the validation images.
         assert!(events.len() >= 2 * (41 * 2 + 3), "{}", events.len());
         let (mut rng, mut kills) = (StdRng::seed_from_u64(11), 0);
@@ -1414,6 +1422,8 @@ mod train {
                 "plots/losses.svg",
                 "plots/rates.svg",
                 "plots/epochs.svg",
+                "plots/activation_std.svg",
+                "snapshots/snapshot-3.safetensors",
                 "models/1.st",
                 "models/2.st",
             ] {
@@ -1421,6 +1431,7 @@ mod train {
                 assert!(whole == killed, "run {run}: {file} differs");
             }
             assert!(scalars(&out.join("board")) == events, "run {run}: other events");
+            assert!(images(&out) == images(&whole), "run {run}: other images");
         }
         assert!(kills >= runs, "{kills} kills in {runs} runs");
         println!("{runs} runs, killed {kills} times: all have the same files");
