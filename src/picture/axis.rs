@@ -5,6 +5,8 @@ use std::ops::Range;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::coord::types::RangedCoordf64;
 
+use super::text::tick;
+
 /// The largest number that an axis shows. The sum of a few such numbers is still finite.
 const LARGEST: f64 = 1e300;
 
@@ -26,13 +28,11 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// A linear axis with a margin on both sides and about `count` ticks.
-    pub(super) fn with_margin(low: f64, high: f64, count: u32) -> Self {
-        // A single value gets an axis around it.
-        let margin = if low < high { (high - low) / 20.0 } else { low.abs().max(1.0) / 2.0 };
+    /// A linear axis with about `count` ticks that begins and ends with one. A single value lies in its middle.
+    pub(super) fn around(low: f64, high: f64, count: u32) -> Self {
+        let margin = if low < high { 0.0 } else { low.abs().max(1.0) / 2.0 };
         let (low, high) = (low - margin, high + margin);
-        let ticks = multiples(low, high, count).into_iter().filter(|tick| (low..=high).contains(tick)).collect();
-        Self { low, high, logarithmic: false, ticks }
+        Self::over(multiples(low, high, count), false).unwrap_or(Self { low, high, logarithmic: false, ticks: vec![] })
     }
 
     /// A linear axis with about `count` ticks that begins and ends with one.
@@ -59,6 +59,10 @@ impl Axis {
 
     pub(super) fn limits(&self) -> (f64, f64) {
         (self.low, self.high)
+    }
+
+    pub(super) fn is_logarithmic(&self) -> bool {
+        self.logarithmic
     }
 
     fn scaled(&self, value: f64) -> f64 {
@@ -89,17 +93,8 @@ impl ValueFormatter<f64> for Axis {
     }
 }
 
-/// A number as an axis shows it.
-fn tick(value: f64) -> String {
-    if value == 0.0 || (1e-3..1e5).contains(&value.abs()) {
-        let digits = format!("{value:.6}");
-        digits.trim_end_matches('0').trim_end_matches('.').into()
-    } else {
-        let digits = format!("{value:.6e}");
-        let (mantissa, exponent) = digits.split_once('e').unwrap_or((&digits, "0"));
-        format!("{}e{exponent}", mantissa.trim_end_matches('0').trim_end_matches('.'))
-    }
-}
+/// The share of an axis that a number takes.
+const CLOSE: f64 = 0.055;
 
 /// The relative rounding error that a tick may have.
 const SLACK: f64 = 1e-9;
@@ -128,11 +123,11 @@ fn powers(low: f64, high: f64, count: u32) -> Vec<f64> {
     if near.len() <= 12 {
         return near.into();
     }
-    // The ends are always ticks; no other tick is close to them.
+    // The ends are always ticks. No other tick is so close to them that their numbers would touch.
     let (left, right) = (all[start].log10(), all[end].log10());
-    let stride = ((right - left) / f64::from(count)).ceil();
+    let (stride, close) = (((right - left) / f64::from(count)).ceil(), CLOSE * (right - left));
     let inner = std::iter::successors(Some((left / stride).ceil() * stride), |n| Some(n + stride));
-    let inner = inner.skip_while(|n| *n < left + 0.5 * stride).take_while(|n| *n <= right - 0.5 * stride);
+    let inner = inner.skip_while(|n| *n < left + close).take_while(|n| *n <= right - close);
     let inner = inner.map(|n| 10_f64.powf(n));
     [all[start]].into_iter().chain(inner).chain([all[end]]).collect()
 }
@@ -140,22 +135,6 @@ fn powers(low: f64, high: f64, count: u32) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_short() {
-        for (value, expected) in [
-            (0.0, "0"),
-            (0.05, "0.05"),
-            (-2.5, "-2.5"),
-            (900.0, "900"),
-            (3e-4, "3e-4"),
-            (2.5e7, "2.5e7"),
-            (102_000.0, "1.02e5"),
-            (1_000_300.0, "1.0003e6"),
-        ] {
-            assert_eq!(tick(value), expected);
-        }
-    }
 
     fn labels(axis: &Axis) -> Vec<String> {
         axis.ticks.iter().map(|value| tick(*value)).collect()
@@ -171,6 +150,15 @@ mod tests {
             (1e6, 1_000_300.0, "1e6 1.00005e6 1.0001e6 1.00015e6 1.0002e6 1.00025e6 1.0003e6"),
         ] {
             assert_eq!(labels(&Axis::to_ticks(low, high, 10)).join(" "), expected);
+        }
+        for (low, high, expected) in [
+            (0.0, 0.02, "0 0.002 0.004 0.006 0.008 0.01 0.012 0.014 0.016 0.018 0.02"),
+            (0.85, 0.957, "0.84 0.86 0.88 0.9 0.92 0.94 0.96"),
+            (-3.2, 4.0, "-4 -3 -2 -1 0 1 2 3 4"),
+            (1.0, 1.0, "0.4 0.6 0.8 1 1.2 1.4 1.6"),
+            (0.0, 0.0, "-0.6 -0.4 -0.2 0 0.2 0.4 0.6"),
+        ] {
+            assert_eq!(labels(&Axis::around(low, high, 7)).join(" "), expected);
         }
         for (low, high, expected) in [
             (1e-5, 1.0, "1e-5 1e-4 0.001 0.01 0.1 1"),
@@ -198,7 +186,7 @@ mod tests {
         }
         let axis = Axis::logarithmic(1e-300, 1e300, 10);
         assert_eq!((axis.limits(), axis.ticks.len()), ((1e-300, 1e300), 11));
-        let axis = Axis::with_margin(-LARGEST, LARGEST, 7);
+        let axis = Axis::around(-LARGEST, LARGEST, 7);
         assert!(axis.low.is_finite() && axis.high.is_finite() && axis.ticks.len() > 3);
     }
 }

@@ -1,17 +1,27 @@
 //! Charts as SVG, drawn by plotters without system fonts.
+//!
+//! All pictures have one style: axes begin and end with a tick, lines of equal standing differ in colour and in their dashes, a
+//! legend lies where no line passes, and each picture says in words what it shows.
 
 mod axis;
+mod legend;
+mod points;
+mod text;
 
 use std::error::Error;
 use std::ops::Range;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::Ranged;
 use plotters::prelude::{
-    BLACK, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, LineSeries, PathElement, RGBColor, Rectangle,
-    SVGBackend, SeriesLabelPosition, TRANSPARENT, WHITE,
+    BLACK, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, LineSeries, RGBColor, Rectangle, SVGBackend,
+    ShapeStyle, TRANSPARENT, Text, TextStyle, WHITE,
 };
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use axis::Axis;
+use legend::{Entry, Frame, Legend, Symbol};
+pub(crate) use points::with_jumps;
 
 /// Why a picture could not be drawn.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -37,6 +47,10 @@ pub(crate) const COLORS: [RGBColor; 6] = [
 pub(crate) const PALE: RGBColor = RGBColor(190, 205, 220);
 const SHADE: RGBColor = RGBColor(240, 245, 225);
 
+/// Lengths of dashes and gaps, in units of the picture; the first line is solid. They are not as many as the colours, so 30 lines
+/// differ.
+const DASHES: [&str; 5] = ["", "80 40", "20 30", "110 30 20 30", "170 50"];
+
 pub(crate) type Points = Vec<(f64, f64)>;
 
 /// A line of a chart.
@@ -45,13 +59,22 @@ pub(crate) struct Line {
     pub(crate) points: Points,
     pub(crate) color: RGBColor,
     pub(crate) width: u32,
+    /// An index into [`DASHES`].
+    dash: usize,
 }
 
 impl Line {
-    /// Lines in different colours.
+    pub(crate) fn solid(label: impl Into<String>, points: Points, color: RGBColor, width: u32) -> Self {
+        Self { label: label.into(), points, color, width, dash: 0 }
+    }
+
+    /// Lines of equal standing, in different colours and dashes: one that covers another lets it show through.
     pub(crate) fn colored(lines: impl IntoIterator<Item = (String, Points)>) -> Vec<Self> {
-        let lines = lines.into_iter().zip(COLORS.iter().cycle());
-        lines.map(|((label, points), &color)| Self { label, points, color, width: 2 }).collect()
+        let line = |(n, (label, points))| {
+            let (color, dash): (RGBColor, usize) = (COLORS[n % COLORS.len()], n % DASHES.len());
+            Self { dash, ..Self::solid(label, points, color, 2) }
+        };
+        lines.into_iter().enumerate().map(line).collect()
     }
 }
 
@@ -60,6 +83,8 @@ pub(crate) struct Mark {
     pub(crate) label: String,
     pub(crate) at: (f64, f64),
     pub(crate) color: RGBColor,
+    /// Whether the legend lists it. The description always does.
+    pub(crate) listed: bool,
 }
 
 /// A chart. The charts of a picture are drawn below each other and share the x axis.
@@ -71,6 +96,8 @@ pub(crate) struct Chart<'a> {
     pub(crate) marks: Vec<Mark>,
     /// A shaded range of x, and its label.
     pub(crate) shade: Option<(String, Range<f64>)>,
+    /// The y axis need not go further up: lines leave the chart there.
+    pub(crate) top: Option<f64>,
 }
 
 /// The axis that all charts of a picture share.
@@ -94,7 +121,6 @@ pub(crate) fn draw<'a>(title: &str, x: impl Into<XAxis<'a>>, mut charts: Vec<Cha
         let drawable = |point: &(f64, f64)| axis::shows(point.0, x.logarithmic) && axis::shows(point.1, logarithmic);
         for line in &mut chart.lines {
             line.points.retain(drawable);
-            line.points = thinned(&line.points);
         }
         chart.lines.retain(|line| !line.points.is_empty());
         chart.marks.retain(|mark| drawable(&mark.at));
@@ -106,20 +132,49 @@ pub(crate) fn draw<'a>(title: &str, x: impl Into<XAxis<'a>>, mut charts: Vec<Cha
     let across = charts.iter().flat_map(Chart::places).map(|point| point.0);
     let (left, right) = bounds(across).ok_or(PlotError::Nothing)?;
     let across = if x.logarithmic { Axis::logarithmic(left, right, 10) } else { Axis::to_ticks(left, right, 10) };
-    draw_on(title, &across, x.name, &charts).map_err(|error| PlotError::Drawing(error.to_string()))
+    let words = Words { title, description: text::description(x.name, &charts) };
+    for line in charts.iter_mut().flat_map(|chart| &mut chart.lines) {
+        line.points = points::thinned(&line.points);
+    }
+    draw_on(&words, &across, x.name, &charts).map_err(|error| PlotError::Drawing(error.to_string()))
 }
 
 impl Chart<'_> {
-    /// All points that must lie within the axes.
+    /// All points, where the chart can show them.
     fn places(&self) -> impl Iterator<Item = (f64, f64)> {
         let points = self.lines.iter().flat_map(|line| &line.points).copied();
-        points.chain(self.marks.iter().map(|mark| mark.at))
+        let top = self.top.unwrap_or(f64::INFINITY);
+        points.chain(self.marks.iter().map(|mark| mark.at)).map(move |point| (point.0, point.1.min(top)))
+    }
+
+    /// What the symbols mean; `styles` are those of the lines.
+    fn entries(&self, styles: &[ShapeStyle]) -> Vec<Entry> {
+        let shade = self.shade.iter().map(|(label, _)| (label, Symbol::Area(SHADE)));
+        let lines = self.lines.iter().zip(styles).map(|(line, style)| (&line.label, Symbol::Line(*style)));
+        let marks = self.marks.iter().filter(|mark| mark.listed).map(|mark| (&mark.label, Symbol::Dot(mark.color)));
+        shade.chain(lines).chain(marks).map(|(label, symbol)| Entry { label: label.clone(), symbol }).collect()
     }
 }
+
+/// What a picture says to those who do not see it.
+struct Words<'a> {
+    title: &'a str,
+    description: String,
+}
+
+type Drawn<T> = Result<T, Box<dyn Error>>;
 
 /// The units in a pixel. The drawing library has integer coordinates, so one unit per pixel would make curves rough.
 const PIXEL: i32 = 10;
 const WIDTH: i32 = 800;
+/// Where the plotting areas begin and end, in pixels.
+const LEFT: i32 = 88;
+const RIGHT: i32 = WIDTH - 24;
+/// The height of the title, of the numbers of an x axis, of these and its name, and of the space between two charts.
+const TITLE: i32 = 44;
+const NUMBERS: i32 = 24;
+const NUMBERS_AND_NAME: i32 = 44;
+const SPACE: i32 = 12;
 
 /// A width of `count` pixels in units.
 fn pixels(count: u32) -> u32 {
@@ -130,134 +185,171 @@ fn font(size: i32) -> (&'static str, i32) {
     ("sans-serif", size * PIXEL)
 }
 
-fn draw_on(title: &str, x: &Axis, x_name: &str, charts: &[Chart]) -> Result<String, Box<dyn Error>> {
-    let height = if charts.len() > 1 { 640 } else { 480 };
-    let mut svg = String::new();
-    let root = SVGBackend::with_string(&mut svg, (pixels(WIDTH.unsigned_abs()), pixels(height))).into_drawing_area();
-    root.fill(&WHITE)?;
-    let areas = root.margin(4 * PIXEL, 0, 0, 0).titled(title, font(22))?.split_evenly((charts.len(), 1));
-    for (n, (chart, area)) in charts.iter().zip(&areas).enumerate() {
+/// A chart at its place.
+struct Panel<'a> {
+    chart: &'a Chart<'a>,
+    y: Axis,
+    frame: Frame,
+    x_name: &'a str,
+    /// The height of the numbers of the x axis, and of its name.
+    numbers: i32,
+    /// The lines, each in as many parts as lie below the upper edge, and their styles.
+    lines: Vec<Vec<Points>>,
+    styles: Vec<ShapeStyle>,
+    /// The dots. What lies higher is drawn at the upper edge.
+    dots: Vec<((f64, f64), RGBColor)>,
+    legend: Option<Legend>,
+}
+
+/// Draws the charts below each other.
+fn draw_on(words: &Words, x: &Axis, x_name: &str, charts: &[Chart]) -> Drawn<String> {
+    // The height of each plotting area, and about how many ticks it has.
+    let (height, ticks) = match charts.len() {
+        1 => (380, 6),
+        2 => (252, 5),
+        _ => (180, 4),
+    };
+    let (mut dashes, mut panels) = (Dashes::default(), Vec::new());
+    let mut top = TITLE * PIXEL;
+    for (n, chart) in charts.iter().enumerate() {
+        let frame = Frame { x: LEFT * PIXEL..RIGHT * PIXEL, y: top..top + height * PIXEL };
         let name = if n + 1 == charts.len() { x_name } else { "" };
-        let (low, high) = bounds(chart.places().map(|point| point.1)).ok_or(PlotError::Nothing)?;
-        let y = if chart.logarithmic { Axis::logarithmic(low, high, 7) } else { Axis::with_margin(low, high, 7) };
-        draw_chart(area, chart, (x.clone(), name), y)?;
+        let panel = Panel::new(chart, frame, ticks, (x, name), &mut dashes)?;
+        top = panel.bottom();
+        panels.push(panel);
+    }
+    let (width, height) = (WIDTH.unsigned_abs(), (top / PIXEL).unsigned_abs());
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, (pixels(width), pixels(height))).into_drawing_area();
+    root.fill(&WHITE)?;
+    let title = TextStyle::from(font(22)).pos(Pos::new(HPos::Center, VPos::Top));
+    root.draw(&Text::new(text::shortened(words.title, 72), (WIDTH / 2 * PIXEL, 10 * PIXEL), title))?;
+    for panel in &panels {
+        panel.draw(&root, x)?;
     }
     root.present()?;
-    drop(areas);
     drop(root);
-    // The size of the picture is in pixels; its view box stays in units.
-    let units = format!("width=\"{}\" height=\"{}\"", pixels(WIDTH.unsigned_abs()), pixels(height));
-    Ok(svg.replacen(&units, &format!("width=\"{WIDTH}\" height=\"{height}\""), 1))
+    Ok(finished(&dashes.put_into(svg), (width, height), words))
 }
 
-fn draw_chart(
-    area: &DrawingArea<SVGBackend, Shift>,
-    chart: &Chart,
-    (x, x_name): (Axis, &str),
-    y: Axis,
-) -> Result<(), Box<dyn Error>> {
-    let (bottom, top) = y.limits();
-    let mut context = ChartBuilder::on(area)
-        .margin(12 * PIXEL)
-        .margin_right(24 * PIXEL)
-        .x_label_area_size((if x_name.is_empty() { 24 } else { 44 }) * PIXEL)
-        .y_label_area_size(76 * PIXEL)
-        .build_cartesian_2d(x, y)?;
-    if let Some((label, range)) = &chart.shade {
-        context
-            .draw_series([Rectangle::new([(range.start, bottom), (range.end, top)], SHADE.filled())])?
-            .label(label)
-            .legend(|(x, y)| Rectangle::new([(x, y - 5 * PIXEL), (x + 20 * PIXEL, y + 5 * PIXEL)], SHADE.filled()));
+/// The picture with what the drawing library does not write: its size in pixels, while its view box stays in units; smooth
+/// corners of lines; a title and a description for those who do not see it.
+fn finished(svg: &str, (width, height): (u32, u32), words: &Words) -> String {
+    let (opening, rest) = svg.split_once('\n').unwrap_or((svg, ""));
+    let units = format!("width=\"{}\" height=\"{}\"", pixels(width), pixels(height));
+    let attributes = format!("width=\"{width}\" height=\"{height}\" role=\"img\" stroke-linejoin=\"round\"");
+    let opening = opening.replacen(&units, &attributes, 1);
+    let (title, description) = (text::escaped(words.title), text::escaped(&words.description));
+    format!("{opening}\n<title>{title}</title>\n<desc>{description}</desc>\n{rest}")
+}
+
+/// The lines that are not solid. The drawing library writes no dashes, so such a line is drawn in a colour that stands for its own
+/// colour and dashes.
+#[derive(Default)]
+struct Dashes(Vec<(RGBColor, &'static str)>);
+
+impl Dashes {
+    fn style(&mut self, line: &Line) -> ShapeStyle {
+        let color = match u8::try_from(self.0.len()) {
+            Ok(n) if line.dash > 0 => {
+                self.0.push((line.color, DASHES[line.dash]));
+                RGBColor(1, 2, n)
+            }
+            _ => line.color,
+        };
+        color.stroke_width(pixels(line.width))
     }
-    let mut mesh = context.configure_mesh();
-    // An empty name would leave a blank line, which ends an SVG inside of a documentation page.
-    if !x_name.is_empty() {
-        mesh.x_desc(x_name);
+
+    fn put_into(&self, svg: String) -> String {
+        let stroke = |RGBColor(red, green, blue)| format!("stroke=\"#{red:02X}{green:02X}{blue:02X}\"");
+        self.0.iter().zip(0..=u8::MAX).fold(svg, |svg, ((color, dashes), n)| {
+            svg.replace(&stroke(RGBColor(1, 2, n)), &format!("{} stroke-dasharray=\"{dashes}\"", stroke(*color)))
+        })
     }
-    mesh.y_desc(chart.y)
-        .axis_desc_style(font(16))
-        .label_style(font(14))
-        .axis_style(BLACK.stroke_width(pixels(1)))
-        .bold_line_style(BLACK.mix(0.2).stroke_width(pixels(1)))
-        .light_line_style(TRANSPARENT)
-        .set_all_tick_mark_size(5 * PIXEL)
-        .draw()?;
-    for line in &chart.lines {
-        let style = line.color.stroke_width(pixels(line.width));
-        // A line with one point would be invisible.
-        let single = line.points.first().filter(|_| line.points.len() == 1);
-        let points = line.points.iter().chain(single).copied();
-        context
-            .draw_series(LineSeries::new(points, style).point_size(if single.is_some() { pixels(4) } else { 0 }))?
-            .label(&line.label)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20 * PIXEL, y)], style));
+}
+
+impl<'a> Panel<'a> {
+    fn new(
+        chart: &'a Chart<'a>,
+        frame: Frame,
+        ticks: u32,
+        (x, x_name): (&Axis, &'a str),
+        dashes: &mut Dashes,
+    ) -> Drawn<Self> {
+        let (low, high) = bounds(chart.places().map(|point| point.1)).ok_or(PlotError::Nothing)?;
+        let y = if chart.logarithmic { Axis::logarithmic(low, high, 7) } else { Axis::around(low, high, ticks) };
+        // Lines leave a chart whose top was set; the others fit, but for rounding.
+        let (lower, upper) = y.limits();
+        let upper = if chart.top.is_some() { upper + 1e-6 * (upper - lower) } else { f64::INFINITY };
+        let parts = |line: &Line| points::up_to(&line.points, upper, x.is_logarithmic());
+        let lines: Vec<Vec<Points>> = chart.lines.iter().map(parts).collect();
+        let dots = chart.marks.iter().map(|mark| ((mark.at.0, mark.at.1.min(upper)), mark.color));
+        let dots: Vec<((f64, f64), RGBColor)> = dots.collect();
+        let styles: Vec<ShapeStyle> = chart.lines.iter().map(|line| dashes.style(line)).collect();
+        let numbers = PIXEL * if x_name.is_empty() { NUMBERS } else { NUMBERS_AND_NAME };
+        let legend = {
+            let place = |point: &(f64, f64)| {
+                let x = x.map(&point.0, (frame.x.start, frame.x.end - 1));
+                (x, y.map(&point.1, (frame.y.end - 1, frame.y.start)))
+            };
+            let drawn = lines.iter().flatten().map(|part| part.iter().map(place).collect::<Vec<_>>());
+            let drawn: Vec<Vec<(i32, i32)>> = drawn.chain(dots.iter().map(|(at, _)| vec![place(at)])).collect();
+            Legend::new(chart.entries(&styles), &frame, &drawn, frame.y.end + numbers)
+        };
+        Ok(Self { chart, y, frame, x_name, numbers, lines, styles, dots, legend })
     }
-    for mark in &chart.marks {
-        let dot = mark.color.filled();
-        // The dot has the colour of its line, so an edge makes it stand out.
-        let edge = BLACK.stroke_width(pixels(1));
-        context
-            .draw_series([Circle::new(mark.at, pixels(6), dot), Circle::new(mark.at, pixels(6), edge)])?
-            .label(&mark.label)
-            .legend(move |(x, y)| Circle::new((x + 10 * PIXEL, y), pixels(5), dot));
+
+    /// Where the next chart can begin.
+    fn bottom(&self) -> i32 {
+        self.frame.y.end + self.numbers + self.legend.as_ref().map_or(0, Legend::height_below) + SPACE * PIXEL
     }
-    if chart.lines.len() + chart.marks.len() > 1 {
-        let places: Vec<_> = chart.places().map(|point| context.backend_coord(&point)).collect();
-        let corner = emptiest_corner(&places, context.plotting_area().get_pixel_range());
-        context
-            .configure_series_labels()
-            .position(corner)
-            .margin(10 * PIXEL)
-            .legend_area_size(30 * PIXEL)
-            .background_style(WHITE.mix(0.85))
-            .label_font(font(14))
+
+    fn draw(&self, root: &DrawingArea<SVGBackend, Shift>, x: &Axis) -> Drawn<()> {
+        let (frame, (bottom, top)) = (&self.frame, self.y.limits());
+        let name = 12 * PIXEL;
+        let size = (frame.x.end - name, frame.y.end - frame.y.start + self.numbers);
+        let area = root.clone().shrink((name, frame.y.start), size);
+        let mut context = ChartBuilder::on(&area)
+            .x_label_area_size(self.numbers)
+            .y_label_area_size(frame.x.start - name)
+            .build_cartesian_2d(x.clone(), self.y.clone())?;
+        if let Some((_, range)) = &self.chart.shade {
+            context.draw_series([Rectangle::new([(range.start, bottom), (range.end, top)], SHADE.filled())])?;
+        }
+        let mut mesh = context.configure_mesh();
+        // An empty name would leave a blank line, which ends an SVG inside of a documentation page.
+        if !self.x_name.is_empty() {
+            mesh.x_desc(self.x_name);
+        }
+        mesh.y_desc(self.chart.y)
+            .axis_desc_style(font(16))
+            .label_style(font(14))
+            .axis_style(BLACK.stroke_width(pixels(1)))
+            .bold_line_style(BLACK.mix(0.15).stroke_width(pixels(1)))
+            .light_line_style(TRANSPARENT)
+            .set_all_tick_mark_size(5 * PIXEL)
             .draw()?;
+        for (parts, style) in self.lines.iter().zip(&self.styles) {
+            for part in parts {
+                // A line with one point would be invisible.
+                let single = part.first().filter(|_| part.len() == 1);
+                let points = part.iter().chain(single).copied();
+                let size = if single.is_some() { pixels(4) } else { 0 };
+                context.draw_series(LineSeries::new(points, *style).point_size(size))?;
+            }
+        }
+        for (at, color) in &self.dots {
+            // The dot has the colour of its line, so an edge makes it stand out.
+            let (dot, edge) = (color.filled(), BLACK.stroke_width(pixels(1)));
+            context.draw_series([Circle::new(*at, pixels(6), dot), Circle::new(*at, pixels(6), edge)])?;
+        }
+        self.legend.iter().try_for_each(|legend| legend.draw(root))
     }
-    Ok(())
-}
-
-/// The corner of a chart with the fewest points, where the legend hides least.
-fn emptiest_corner(points: &[(i32, i32)], (x, y): (Range<i32>, Range<i32>)) -> SeriesLabelPosition {
-    let (left, right) = (x.start + (x.end - x.start) * 2 / 5, x.start + (x.end - x.start) * 3 / 4);
-    let (upper, lower) = (y.start + (y.end - y.start) * 2 / 5, y.start + (y.end - y.start) * 3 / 5);
-    let count = |at_right: bool, at_bottom: bool| {
-        let within_x = move |x: i32| if at_right { x > right } else { x < left };
-        let within_y = move |y: i32| if at_bottom { y > lower } else { y < upper };
-        points.iter().filter(|(x, y)| within_x(*x) && within_y(*y)).count()
-    };
-    let corners = [
-        (count(true, false), SeriesLabelPosition::UpperRight),
-        (count(true, true), SeriesLabelPosition::LowerRight),
-        (count(false, false), SeriesLabelPosition::UpperLeft),
-        (count(false, true), SeriesLabelPosition::LowerLeft),
-    ];
-    let emptiest = corners.into_iter().min_by_key(|corner| corner.0);
-    emptiest.map_or(SeriesLabelPosition::UpperRight, |(_, corner)| corner)
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     (low <= high).then_some((low, high))
-}
-
-/// The number of points above which a line is thinned. More points than pixels make the file large but not clearer.
-const SHOWN: usize = 2000;
-
-/// The points or, if they are too many, the lowest and the highest of each stretch, so that no spike gets lost.
-fn thinned(points: &[(f64, f64)]) -> Points {
-    if points.len() <= SHOWN {
-        return points.into();
-    }
-    let mut kept = Points::with_capacity(SHOWN + 2);
-    for stretch in points.chunks(points.len().div_ceil(SHOWN / 2)) {
-        let by_height = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let ends = stretch.iter().min_by(by_height).into_iter().chain(stretch.iter().max_by(by_height));
-        let at = kept.len();
-        kept.extend(ends.copied());
-        kept[at..].sort_by(|a, b| a.0.total_cmp(&b.0));
-        kept.dedup();
-    }
-    kept
 }
 
 #[cfg(test)]
@@ -309,17 +401,184 @@ pub(crate) mod read {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::{Strategy, any, proptest};
+
     use super::*;
 
+    /// The plotting area of a picture with one chart.
+    const FRAME: Area = Area { left: 880.0, top: 440.0, right: 7759.0, bottom: 4239.0 };
+
+    #[derive(Debug, Clone, Copy)]
+    struct Area {
+        left: f64,
+        top: f64,
+        right: f64,
+        bottom: f64,
+    }
+
+    impl Area {
+        /// Whether a line between two points, or a dot, passes the area: what is left of it after cutting at all four edges.
+        fn is_passed_by(&self, a: (f64, f64), b: (f64, f64)) -> bool {
+            let (mut from, mut to) = (0.0_f64, 1.0_f64);
+            for (start, step, low, high) in
+                [(a.0, b.0 - a.0, self.left, self.right), (a.1, b.1 - a.1, self.top, self.bottom)]
+            {
+                if step == 0.0 {
+                    if !(low..=high).contains(&start) {
+                        return false;
+                    }
+                } else {
+                    let (enters, leaves) = ((low - start) / step, (high - start) / step);
+                    from = from.max(enters.min(leaves));
+                    to = to.min(enters.max(leaves));
+                }
+            }
+            from <= to
+        }
+    }
+
+    /// The area of the legend within the chart, if it lies there.
+    fn legend(svg: &str) -> Option<Area> {
+        let tag = read::tags(svg, "rect").into_iter().find(|tag| read::attribute(tag, "opacity") == "0.85")?;
+        let [left, top, width, height] = ["x", "y", "width", "height"].map(|name| read::number(tag, name));
+        Some(Area { left, top, right: left + width, bottom: top + height })
+    }
+
+    /// The legend hides no line and no dot; or it lies below the chart, within the picture. Returns whether it lies inside.
+    fn assert_legend_hides_nothing(svg: &str) -> bool {
+        let Some(legend) = legend(svg) else {
+            let picture = read::tags(svg, "svg")[0];
+            let size = read::attribute(picture, "viewBox").rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+            for (tag, _) in read::texts(svg).iter().filter(|(tag, _)| read::attribute(tag, "text-anchor") == "start") {
+                let y = read::number(tag, "y");
+                assert!(FRAME.bottom + 440.0 < y && y < size - 100.0, "{tag} of a picture {size} high");
+            }
+            return false;
+        };
+        assert!(FRAME.left < legend.left && legend.right < FRAME.right, "{legend:?}");
+        assert!(FRAME.top < legend.top && legend.bottom < FRAME.bottom, "{legend:?}");
+        for color in ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"] {
+            for line in read::lines(svg, color) {
+                for pair in line.windows(2) {
+                    assert!(!legend.is_passed_by(pair[0], pair[1]), "{pair:?} passes {legend:?}");
+                }
+            }
+        }
+        for dot in read::tags(svg, "circle").into_iter().filter(|tag| read::attribute(tag, "stroke") == "#000000") {
+            let (x, y) = (read::number(dot, "cx"), read::number(dot, "cy"));
+            let beside = x + 60.0 < legend.left || x - 60.0 > legend.right;
+            assert!(beside || y + 60.0 < legend.top || y - 60.0 > legend.bottom, "{dot} in {legend:?}");
+        }
+        true
+    }
+
+    /// A line of 3 to 60 points: smooth or noise, over a part of the x axis or all of it.
+    fn a_line() -> impl Strategy<Value = Points> {
+        (3..60_u32, 0.0..900.0, 1.0..900.0, -2.0..2.0, 0.0..3.0, 0.0..1.0, any::<u64>()).prop_map(
+            |(count, start, length, low, height, noise, mut seed)| {
+                let place = |n: u32| f64::from(n) / f64::from(count - 1);
+                let mut random = || {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    f64::from(u32::try_from(seed >> 32).unwrap()) / f64::from(u32::MAX)
+                };
+                let y = |n| low + height * ((1.0 - noise) * (-4.0 * place(n)).exp() + noise * random());
+                (0..count).map(|n| start + length * place(n)).zip((0..count).map(y).collect::<Vec<_>>()).collect()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_legend_hides_no_line(lines in vec(a_line(), 1..12), marks in vec((0.0..900.0, -2.0..2.0), 0..4)) {
+            let lines = lines.into_iter().enumerate().map(|(n, points)| (format!("line number {n}"), points));
+            let marks = marks.into_iter().map(|at| Mark { label: "dot".into(), at, color: COLORS[0], listed: true });
+            let chart = Chart { y: "y", lines: Line::colored(lines), marks: marks.collect(), ..Chart::default() };
+            let svg = draw("title", "x", vec![chart]).unwrap();
+            assert_legend_hides_nothing(&svg);
+            assert_ticks_at_the_ends(&svg);
+        }
+    }
+
+    /// The first and the last number of each axis stand at its ends.
+    fn assert_ticks_at_the_ends(svg: &str) {
+        let across: Vec<f64> = read::x_labels(svg).into_iter().map(|label| label.0).collect();
+        assert_eq!(bounds(across.iter().copied()), Some((FRAME.left, FRAME.right)), "{across:?}");
+        let texts = read::texts(svg).into_iter().filter(|(tag, _)| read::attribute(tag, "text-anchor") == "end");
+        let up: Vec<f64> = texts.map(|(tag, _)| read::number(tag, "y")).collect();
+        assert_eq!(bounds(up.iter().copied()), Some((FRAME.top, FRAME.bottom)), "{up:?}");
+    }
+
     #[test]
-    fn no_spike_gets_lost() {
-        let mut points: Points = (0..1_000_000).map(|n| (f64::from(n), 0.0)).collect();
-        points[777_777].1 = 9.0;
-        points[123_456].1 = -9.0;
-        let thin = thinned(&points);
-        assert!(thin.len() <= SHOWN + 2 && thin.is_sorted_by(|a, b| a.0 < b.0), "{}", thin.len());
-        assert_eq!(bounds(thin.iter().map(|point| point.1)), Some((-9.0, 9.0)));
-        assert_eq!(thinned(&points[..SHOWN]), points[..SHOWN]);
+    fn a_legend_lies_in_a_free_corner_or_below() {
+        let picture = |lines: &[fn(f64) -> f64]| {
+            let points =
+                |line: &fn(f64) -> f64| (0..=300).map(|n| (f64::from(n), line(f64::from(n) / 300.0))).collect();
+            let lines = Line::colored(lines.iter().map(|line| ("a line".into(), points(line))));
+            draw("title", "x", vec![Chart { y: "y", lines, ..Chart::default() }]).unwrap()
+        };
+        let corner = |svg: &str| {
+            let found = legend(svg).unwrap();
+            assert!(assert_legend_hides_nothing(svg));
+            (found.left + found.right > FRAME.left + FRAME.right, found.top + found.bottom > FRAME.top + FRAME.bottom)
+        };
+        assert_eq!(corner(&picture(&[|x| -x, |x| -2.0 * x])), (true, false), "falling lines: at the upper right");
+        assert_eq!(corner(&picture(&[|x| x, |x| 2.0 * x])), (true, true), "rising lines: at the lower right");
+        // No point lies in the middle, but a line passes it.
+        let svg = picture(&[|x| if x < 0.5 { 0.0 } else { 1.0 }, |x| (90.0 * x).sin(), |x| (80.0 * x).cos()]);
+        assert!(!assert_legend_hides_nothing(&svg), "waves over all of the chart: below it");
+        let size = read::attribute(read::tags(&svg, "svg")[0], "height").parse::<u32>().unwrap();
+        assert!(size > 480, "the chart does not get smaller: {size}");
+    }
+
+    #[test]
+    fn thirty_lines_differ() {
+        let lines = Line::colored((0..30).map(|n| (n.to_string(), vec![(0.0, 0.0), (1.0, f64::from(n)), (2.0, 0.0)])));
+        let svg = draw("title", "x", vec![Chart { y: "y", lines, ..Chart::default() }]).unwrap();
+        let drawn = read::tags(&svg, "polyline").into_iter().filter(|tag| read::points(tag).len() == 3);
+        let looks: BTreeSet<(&str, &str)> = drawn
+            .map(|tag| {
+                let dashes = tag.contains("dasharray").then(|| read::attribute(tag, "stroke-dasharray"));
+                (read::attribute(tag, "stroke"), dashes.unwrap_or_default())
+            })
+            .collect();
+        assert_eq!(looks.len(), 30, "{looks:?}");
+        assert!(!svg.contains("#0102"), "a colour that stands for dashes is left");
+    }
+
+    #[test]
+    fn a_picture_says_what_it_shows() {
+        let lines = Line::colored([
+            ("a & b".into(), vec![(0.0, 2.5), (1.0, 0.25), (2.0, 4.0), (3.0, 0.25)]),
+            ("one".into(), vec![(2.0, 1.0)]),
+            ("none".into(), vec![(2.0, f64::NAN)]),
+        ]);
+        let marks = vec![Mark { label: "best: 1".into(), at: (1.0, 1.0), color: COLORS[0], listed: false }];
+        let shade = Some(("the middle".into(), 1.0..2.0));
+        let chart = Chart { y: "loss", lines, marks, shade, ..Chart::default() };
+        let svg = draw("Losses <of> \"me\"", "update", vec![chart]).unwrap();
+        let mut lines = svg.lines();
+        assert!(lines.next().unwrap().contains(" role=\"img\""));
+        assert_eq!(lines.next(), Some("<title>Losses &lt;of&gt; &quot;me&quot;</title>"));
+        let said = "loss over update. a &amp; b: 4 points, first 2.5 at 0, lowest 0.25 at 1, highest 4 at 2, last 0.25 at 3. \
+            one: 1 at 2. Marked: best: 1. Shaded: the middle.";
+        assert_eq!(lines.next(), Some(format!("<desc>{said}</desc>").as_str()));
+        assert!(!read::texts(&svg).iter().any(|(_, text)| *text == "best: 1"), "only in the description");
+        assert!(svg.lines().all(|line| !line.trim().is_empty()), "a blank line ends an SVG inside of Markdown");
+    }
+
+    #[test]
+    fn a_line_leaves_the_chart_above_its_top() {
+        let points: Points =
+            (0..=10).map(|n| (f64::from(n), if n == 5 { 100.0 } else { 1.0 + f64::from(n) / 10.0 })).collect();
+        let lines = Line::colored([("spike".into(), points)]);
+        let svg = draw("title", "x", vec![Chart { y: "y", lines, top: Some(2.0), ..Chart::default() }]).unwrap();
+        assert_ticks_at_the_ends(&svg);
+        let parts = read::lines(&svg, "#0072B2");
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [6, 6]);
+        assert_eq!((parts[0][5].1, parts[1][0].1), (FRAME.top, FRAME.top));
     }
 
     #[test]

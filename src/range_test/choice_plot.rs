@@ -23,13 +23,12 @@ impl PeakChoice {
                 Some(loss) => format!("{:.2e}: {loss:.3}", candidate.lr),
                 None => format!("{:.2e}: diverged", candidate.lr),
             };
-            Mark { label, at, color: COLORS[0] }
+            // The line of the short runs stands for its dots.
+            Mark { label, at, color: COLORS[0], listed: false }
         });
-        let peak = Mark { label: format!("peak: {:.2e}", self.peak), at: (self.peak, lowest), color: COLORS[1] };
-        let lines = vec![
-            Line { label: "sweep".into(), points: sweep, color: PALE, width: 2 },
-            Line { label: "short runs".into(), points: tried.clone(), color: COLORS[0], width: 2 },
-        ];
+        let peak = format!("peak: {:.2e}", self.peak);
+        let peak = Mark { label: peak, at: (self.peak, lowest), color: COLORS[1], listed: true };
+        let lines = vec![Line::solid("sweep", sweep, PALE, 2), Line::solid("short runs", tried.clone(), COLORS[0], 2)];
         let chart = Chart { y: "loss", lines, marks: candidates.chain([peak]).collect(), ..Chart::default() };
         draw_cut("Choice of the peak rate", chart)
     }

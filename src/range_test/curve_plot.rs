@@ -96,15 +96,15 @@ impl LossCurve {
         let mut chart = Chart { y: "loss", logarithmic: plot.logarithmic_loss, ..Chart::default() };
         for ((name, curve), (&color, pale)) in shown.into_iter().zip(COLORS.iter().zip(PALES)) {
             let Some(smoothing) = &plot.smoothing else {
-                chart.lines.push(Line { label: name.into(), points: plot.points(&curve), color, width: 2 });
+                chart.lines.push(Line::solid(name, plot.points(&curve), color, 2));
                 chart.marks = plot.marks(&curve);
                 continue;
             };
             let smoothed = curve.smoothed(smoothing);
             let label = |text: &str| if name == "loss" { text.into() } else { format!("{name}, {text}") };
             let raw = if name == "loss" { name.into() } else { label("each step") };
-            chart.lines.push(Line { label: raw, points: plot.points(&curve), color: pale, width: 1 });
-            chart.lines.push(Line { label: label("smoothed"), points: plot.points(&smoothed), color, width: 2 });
+            chart.lines.push(Line::solid(raw, plot.points(&curve), pale, 1));
+            chart.lines.push(Line::solid(label("smoothed"), plot.points(&smoothed), color, 2));
             chart.marks = plot.marks(&smoothed);
         }
         // The pale lines are drawn first, so that the others lie on top.
@@ -137,7 +137,7 @@ impl CurvePlot {
         let marks = suggested.zip(COLORS[2..].iter().cycle()).map(|((rule, suggested), &color)| {
             let (lr, loss) = place(curve, suggested);
             let loss = bounds.map_or(loss, |(low, high)| loss.clamp(low, high));
-            Mark { label: format!("{rule}: {lr:.2e}"), at: (lr, loss), color }
+            Mark { label: format!("{rule}: {lr:.2e}"), at: (lr, loss), color, listed: true }
         });
         marks.collect()
     }

@@ -8,23 +8,22 @@ impl LossCurve {
     /// Draws the curve as SVG: the losses and, darker, the smoothed losses over a logarithmic axis of rates. Each rule's suggestion
     /// for the smoothed curve is marked on it, and the range by Smith's rule is shaded. Rules without a suggestion are omitted.
     ///
-    /// Points without a finite loss or with a rate of 0 are not drawn. Losses far above the first one are drawn at the upper edge, so
-    /// that a divergence does not flatten the rest.
+    /// Points without a finite loss or with a rate of 0 are not drawn. Where the loss rises far above the first one, its line leaves
+    /// the chart, so that a divergence does not flatten the rest.
     ///
     /// # Errors
     ///
     /// [`PlotError::Nothing`] if there is no point to draw.
     pub fn to_svg(&self, smoothing: &Smoothing) -> Result<String, PlotError> {
         let smoothed = self.smoothed(smoothing);
-        let lines = vec![
-            Line { label: "loss".into(), points: points(self), color: PALE, width: 1 },
-            Line { label: "smoothed".into(), points: points(&smoothed), color: COLORS[0], width: 2 },
-        ];
+        let lines =
+            vec![Line::solid("loss", points(self), PALE, 1), Line::solid("smoothed", points(&smoothed), COLORS[0], 2)];
         let suggested = Suggestion::ALL.iter().filter_map(|rule| Some((rule, smoothed.suggest(*rule).ok()?)));
         let marks = suggested.zip(COLORS[1..].iter().cycle()).map(|((rule, suggested), &color)| Mark {
             label: format!("{rule}: {:.2e}", suggested.lr),
             at: place(&smoothed, suggested),
             color,
+            listed: true,
         });
         let shade = smoothed.smith_range().ok().map(|range| {
             let (low, high) = (range.base_lr.lr, range.max_lr.lr);
@@ -56,6 +55,7 @@ impl WeightDecayGrid {
                 ),
                 at: place(&entry.curve, best.suggested),
                 color: lines[best.entry].color,
+                listed: true,
             }
         });
         let chart = Chart { y: "loss", lines, marks: best.into_iter().collect(), ..Chart::default() };
@@ -84,17 +84,13 @@ pub(super) fn place(curve: &LossCurve, suggested: Suggested) -> (f64, f64) {
     (lr, loss)
 }
 
-/// Draws a chart over a logarithmic axis of rates, without the losses far above the first ones.
+/// Draws a chart over a logarithmic axis of rates. Its y axis ends a little above the first losses.
 pub(super) fn draw_cut(title: &str, mut chart: Chart) -> Result<String, PlotError> {
     let firsts = chart.lines.iter().filter_map(|line| line.points.first()).map(|point| point.1);
     let first = firsts.fold(f64::NEG_INFINITY, f64::max);
     let all = chart.lines.iter().flat_map(|line| &line.points);
     let lowest = all.map(|point| point.1).fold(f64::INFINITY, f64::min);
-    let highest = first + 0.25 * (first - lowest).max(0.0);
-    for line in &mut chart.lines {
-        line.points.iter_mut().for_each(|point| point.1 = point.1.min(highest));
-    }
-    chart.marks.iter_mut().for_each(|mark| mark.at.1 = mark.at.1.min(highest));
+    chart.top = Some(first + 0.25 * (first - lowest).max(0.0));
     draw(title, XAxis { name: "learning rate", logarithmic: true }, vec![chart])
 }
 

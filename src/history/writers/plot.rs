@@ -1,10 +1,10 @@
 //! Runs and schedules as pictures.
 
 use crate::config::ClrConfig;
-use crate::history::{History, LOSS, Table};
+use crate::history::{History, LOSS, Per, Table};
 use crate::hyper::Hyper;
 use crate::numeric;
-use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw};
+use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw, with_jumps};
 use crate::schedule::Schedule;
 use crate::smoothing::{Smoothing, winsorised};
 
@@ -36,12 +36,15 @@ impl History {
         let raw = self.updates().values(LOSS).unwrap_or_default();
         let losses = if plot.winsorised { winsorised(&raw) } else { raw };
         let points = |values: &[f64]| finite(self.updates(), values);
-        let mut lines = vec![Line { label: "loss".into(), points: points(&losses), color: PALE, width: 1 }];
+        let mut lines = vec![Line::solid("loss", points(&losses), PALE, 1)];
         if let Some(smoothing) = plot.smoothing {
-            let points = points(&smoothing.apply(&losses));
-            lines.push(Line { label: "smoothed".into(), points, color: COLORS[0], width: 2 });
+            lines.push(Line::solid("smoothed", points(&smoothing.apply(&losses)), COLORS[0], 2));
         }
-        draw("Loss", "update", vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines, ..Chart::default() }])
+        draw(
+            "Loss by update",
+            Per::Update.axis(),
+            vec![Chart { y: "loss", logarithmic: plot.logarithmic, lines, ..Chart::default() }],
+        )
     }
 
     /// Draws the learning rate of each update as SVG, and the momentum and other hyper-parameters that have a schedule.
@@ -51,7 +54,7 @@ impl History {
     /// [`PlotError::Nothing`] if nothing was recorded.
     pub fn rates_to_svg(&self) -> Result<String, PlotError> {
         let groups = || self.updates().names().filter(|name| name.starts_with("learning_rate/"));
-        hypers("update", |hyper| {
+        hypers(Per::Update.axis(), |hyper| {
             let mut lines = vec![("this run".into(), points(self.updates(), hyper.name()))];
             if hyper == Hyper::LearningRate {
                 lines.extend(groups().map(|name| (name.into(), points(self.updates(), name))));
@@ -80,15 +83,7 @@ impl History {
     ///
     /// [`PlotError::Nothing`] if none of them was recorded.
     pub fn epochs_to_svg(&self, metric: &str) -> Result<String, PlotError> {
-        let epochs: &Table = self.epochs();
-        let own = [("training", metric.to_owned()), ("validation", format!("val_{metric}"))];
-        let own = own.map(|(label, name)| (label.to_owned(), points(epochs, &name)));
-        let of_part = |name: &str| {
-            let part = name.strip_prefix(metric)?.strip_prefix('/')?;
-            Some((part.to_owned(), points(epochs, name)))
-        };
-        let lines = Line::colored(own.into_iter().chain(epochs.names().filter_map(of_part)));
-        draw(metric, "epoch", vec![Chart { y: metric, lines, ..Chart::default() }])
+        self.epochs().metric_to_svg(metric)
     }
 }
 
@@ -99,8 +94,21 @@ impl Table {
     ///
     /// [`PlotError::Nothing`] if no series has a finite value.
     pub fn to_svg(&self, title: &str, y: &str) -> Result<String, PlotError> {
-        let lines = Line::colored(self.names().map(|name| (name.into(), points(self, name))));
-        draw(title, self.per().name(), vec![Chart { y, lines, ..Chart::default() }])
+        let series: Vec<(&str, &str)> = self.names().map(|name| (name, name)).collect();
+        self.series_to_svg(title, y, &series)
+    }
+
+    /// Draws the series `metric` and `val_metric`.
+    pub(crate) fn metric_to_svg(&self, metric: &str) -> Result<String, PlotError> {
+        let (y, validation) = (metric.replace('_', " "), format!("val_{metric}"));
+        let title = format!("{} by {}", capitalised(&y), self.per().name());
+        self.series_to_svg(&title, &y, &[("training", metric), ("validation", &validation)])
+    }
+
+    /// Draws some series, each with the label of its line and its name.
+    pub(crate) fn series_to_svg(&self, title: &str, y: &str, series: &[(&str, &str)]) -> Result<String, PlotError> {
+        let lines = Line::colored(series.iter().map(|(label, name)| ((*label).into(), points(self, name))));
+        draw(title, self.per().axis(), vec![Chart { y, lines, ..Chart::default() }])
     }
 }
 
@@ -131,7 +139,7 @@ impl<S: Schedule> ClrConfig<S> {
     /// [`PlotError::Nothing`] if `updates` or `batches_per_epoch` is 0.
     pub fn to_svg_over_epochs(&self, updates: usize, batches_per_epoch: u64) -> Result<String, PlotError> {
         let epochs = |update| numeric::fraction(update, batches_per_epoch);
-        preview_to_svg(&[("this schedule", self)], updates, "epoch", epochs)
+        preview_to_svg(&[("this schedule", self)], updates, "time (epochs)", epochs)
     }
 }
 
@@ -152,7 +160,7 @@ impl<S: Schedule> ClrConfig<S> {
 ///
 /// [`PlotError::Nothing`] if there are no schedules, or if `updates` is 0.
 pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates: usize) -> Result<String, PlotError> {
-    preview_to_svg(configs, updates, "update", numeric::float)
+    preview_to_svg(configs, updates, Per::Update.axis(), numeric::float)
 }
 
 /// `time` is the place of an update on the x axis, which is called `x`.
@@ -174,9 +182,33 @@ fn preview_to_svg<S: Schedule>(
 
 /// A chart of each hyper-parameter, one above the other. Those without points are left out.
 fn hypers(x: &str, lines: impl Fn(Hyper) -> Vec<(String, Points)>) -> Result<String, PlotError> {
-    let labels = Hyper::ALL.map(|hyper| (hyper, hyper.name().replace('_', " ")));
-    let chart = |(hyper, y)| Chart { y, lines: Line::colored(lines(hyper)), ..Chart::default() };
-    draw("Learning rate", x, labels.iter().map(|(hyper, label)| chart((*hyper, label.as_str()))).collect())
+    let lines = Hyper::ALL.map(|hyper| {
+        let lines = lines(hyper).into_iter().map(|(label, points)| (label, with_jumps(&points)));
+        (hyper.name().replace('_', " "), Line::colored(lines))
+    });
+    let shown = lines.into_iter().filter(|(_, lines)| lines.iter().any(|line| !line.points.is_empty()));
+    let (names, lines): (Vec<String>, Vec<Vec<Line>>) = shown.unzip();
+    let charts = names.iter().zip(lines).map(|(y, lines)| Chart { y, lines, ..Chart::default() });
+    let title = match &names[..] {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        names => names.concat(),
+    };
+    draw(&capitalised(&title), x, charts.collect())
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+impl Per {
+    /// The name of an axis with this index.
+    fn axis(self) -> &'static str {
+        match self {
+            Self::Update => "update number",
+            Self::Epoch => "epoch number",
+        }
+    }
 }
 
 /// The finite values of a series.
