@@ -45,6 +45,12 @@ impl Axis {
         Self::over(ticks, false).unwrap_or(Self { low, high, logarithmic: false, ticks: vec![] })
     }
 
+    /// The same, with ticks at whole numbers only.
+    pub(super) fn to_whole_ticks(low: f64, high: f64, count: u32) -> Self {
+        let fewer = (1..count).find(|fewer| high - low <= f64::from(*fewer));
+        Self::to_ticks(low, high, fewer.unwrap_or(count))
+    }
+
     /// A logarithmic axis with about `count` ticks that begins and ends with one, less than half a decade beyond the values.
     pub(super) fn logarithmic(low: f64, high: f64, count: u32) -> Self {
         let (low, high) = if low < high { (low, high) } else { (low / 1.5, high * 1.5) };
@@ -150,6 +156,15 @@ mod tests {
             (1e6, 1_000_300.0, "1e6 1.00005e6 1.0001e6 1.00015e6 1.0002e6 1.00025e6 1.0003e6"),
         ] {
             assert_eq!(labels(&Axis::to_ticks(low, high, 10)).join(" "), expected);
+        }
+        for (low, high, expected) in [
+            (0.0, 0.0, "0 1"),
+            (0.0, 1.0, "0 1"),
+            (0.0, 4.0, "0 1 2 3 4"),
+            (3.0, 10.0, "3 4 5 6 7 8 9 10"),
+            (0.0, 19.0, "0 2 4 6 8 10 12 14 16 18 20"),
+        ] {
+            assert_eq!(labels(&Axis::to_whole_ticks(low, high, 10)).join(" "), expected);
         }
         for (low, high, expected) in [
             (0.0, 0.02, "0 0.002 0.004 0.006 0.008 0.01 0.012 0.014 0.016 0.018 0.02"),

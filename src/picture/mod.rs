@@ -105,11 +105,13 @@ pub(crate) struct Chart<'a> {
 pub(crate) struct XAxis<'a> {
     pub(crate) name: &'a str,
     pub(crate) logarithmic: bool,
+    /// Whether only whole numbers have a meaning.
+    pub(crate) whole: bool,
 }
 
 impl<'a> From<&'a str> for XAxis<'a> {
     fn from(name: &'a str) -> Self {
-        Self { name, logarithmic: false }
+        Self { name, logarithmic: false, whole: false }
     }
 }
 
@@ -131,7 +133,11 @@ pub(crate) fn draw<'a>(title: &str, x: impl Into<XAxis<'a>>, mut charts: Vec<Cha
     charts.retain(|chart| !chart.lines.is_empty());
     let across = charts.iter().flat_map(Chart::places).map(|point| point.0);
     let (left, right) = bounds(across).ok_or(PlotError::Nothing)?;
-    let across = if x.logarithmic { Axis::logarithmic(left, right, 10) } else { Axis::to_ticks(left, right, 10) };
+    let across = match x {
+        XAxis { logarithmic: true, .. } => Axis::logarithmic(left, right, 10),
+        XAxis { whole: true, .. } => Axis::to_whole_ticks(left, right, 10),
+        XAxis { .. } => Axis::to_ticks(left, right, 10),
+    };
     let words = Words { title, description: text::description(x.name, &charts) };
     for line in charts.iter_mut().flat_map(|chart| &mut chart.lines) {
         line.points = points::thinned(&line.points);

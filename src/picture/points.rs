@@ -90,8 +90,7 @@ mod tests {
             with_jumps(&line(&[1.0, 1.0, 0.5, 0.5])),
             [(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.5), (3.0, 0.5)]
         );
-        let restart: Points =
-            (0..20).map(|n| (f64::from(n), (1.0 + (f64::from(n % 10) * 0.314).cos()) / 2.0)).collect();
+        let restart: Points = (0..20).map(|n| (f64::from(n), 1.0 + (f64::from(n % 10) * 0.314).cos())).collect();
         let drawn = with_jumps(&restart);
         assert_eq!(drawn.len(), 21);
         assert_eq!(drawn[10], (10.0, restart[9].1));

@@ -109,7 +109,7 @@ impl LossCurve {
         }
         // The pale lines are drawn first, so that the others lie on top.
         chart.lines.sort_by_key(|line| line.width);
-        let rates = XAxis { name: "learning rate", logarithmic: plot.logarithmic_rate };
+        let rates = XAxis { logarithmic: plot.logarithmic_rate, ..XAxis::from("learning rate") };
         draw("Learning-rate range test", rates, vec![chart])
     }
 

@@ -91,7 +91,7 @@ pub(super) fn draw_cut(title: &str, mut chart: Chart) -> Result<String, PlotErro
     let all = chart.lines.iter().flat_map(|line| &line.points);
     let lowest = all.map(|point| point.1).fold(f64::INFINITY, f64::min);
     chart.top = Some(first + 0.25 * (first - lowest).max(0.0));
-    draw(title, XAxis { name: "learning rate", logarithmic: true }, vec![chart])
+    draw(title, XAxis { logarithmic: true, ..XAxis::from("learning rate") }, vec![chart])
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::config::ClrConfig;
 use crate::history::{History, LOSS, Per, Table};
 use crate::hyper::Hyper;
 use crate::numeric;
-use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, draw, with_jumps};
+use crate::picture::{COLORS, Chart, Line, PALE, PlotError, Points, XAxis, draw, with_jumps};
 use crate::schedule::Schedule;
 use crate::smoothing::{Smoothing, winsorised};
 
@@ -98,10 +98,13 @@ impl Table {
         self.series_to_svg(title, y, &series)
     }
 
-    /// Draws the series `metric` and `val_metric`.
+    /// Draws the series `metric` and `val_metric`, or the one that there is.
     pub(crate) fn metric_to_svg(&self, metric: &str) -> Result<String, PlotError> {
         let (y, validation) = (metric.replace('_', " "), format!("val_{metric}"));
         let title = format!("{} by {}", capitalised(&y), self.per().name());
+        if points(self, metric).is_empty() {
+            return self.series_to_svg(&title, &format!("validation {y}"), &[("validation", &validation)]);
+        }
         self.series_to_svg(&title, &y, &[("training", metric), ("validation", &validation)])
     }
 
@@ -164,10 +167,10 @@ pub fn schedules_to_svg<S: Schedule>(configs: &[(&str, &ClrConfig<S>)], updates:
 }
 
 /// `time` is the place of an update on the x axis, which is called `x`.
-fn preview_to_svg<S: Schedule>(
+fn preview_to_svg<'a, S: Schedule>(
     configs: &[(&str, &ClrConfig<S>)],
     updates: usize,
-    x: &str,
+    x: impl Into<XAxis<'a>>,
     time: impl Fn(u64) -> f64,
 ) -> Result<String, PlotError> {
     hypers(x, |hyper| {
@@ -181,7 +184,7 @@ fn preview_to_svg<S: Schedule>(
 }
 
 /// A chart of each hyper-parameter, one above the other. Those without points are left out.
-fn hypers(x: &str, lines: impl Fn(Hyper) -> Vec<(String, Points)>) -> Result<String, PlotError> {
+fn hypers<'a>(x: impl Into<XAxis<'a>>, lines: impl Fn(Hyper) -> Vec<(String, Points)>) -> Result<String, PlotError> {
     let lines = Hyper::ALL.map(|hyper| {
         let lines = lines(hyper).into_iter().map(|(label, points)| (label, with_jumps(&points)));
         (hyper.name().replace('_', " "), Line::colored(lines))
@@ -202,12 +205,13 @@ fn capitalised(text: &str) -> String {
 }
 
 impl Per {
-    /// The name of an axis with this index.
-    fn axis(self) -> &'static str {
-        match self {
+    /// The axis of this index.
+    fn axis(self) -> XAxis<'static> {
+        let name = match self {
             Self::Update => "update number",
             Self::Epoch => "epoch number",
-        }
+        };
+        XAxis { whole: true, ..XAxis::from(name) }
     }
 }
 
