@@ -10,10 +10,12 @@ use super::file::SavedTensors;
 use super::part::{PartCounts, RunPart};
 use super::saved::{MODEL, OPTIMIZER, SavedModel, SavedOptimizer, SavedWith, Steps};
 use super::{Checkpoint, history, part_prefix};
+use crate::history::History;
 use crate::hyper::Hyper;
 use crate::optimizer::CyclicOptimizer;
 use crate::range_test::PeakChoice;
 use crate::schedule::Schedule;
+use crate::state::ClrState;
 
 impl Checkpoint {
     /// Continues the run. Make `model` and `optimizer` as for the saved run; they get its values.
@@ -117,6 +119,28 @@ impl Checkpoint {
     #[must_use]
     pub fn peak_choice(&self) -> Option<&PeakChoice> {
         self.document.run.as_ref()?.parts.iter().find_map(|part| part.peak_choice.as_ref())
+    }
+
+    /// The history of the saved run; `None` for a run without one, and for weights only. Neither model nor optimizer is needed.
+    ///
+    /// # Errors
+    ///
+    /// The tables of the history do not fit together, in a file that was changed.
+    pub fn history(&self) -> Result<Option<History>, CheckpointError> {
+        let document = self.document.run.as_ref().and_then(|run| run.history.as_ref());
+        document.map(|document| history::read(document, &mut SavedTensors::of(&self.file))).transpose()
+    }
+
+    /// The config of the saved run, as JSON; `None` for weights only.
+    #[must_use]
+    pub fn config(&self) -> Option<&Value> {
+        self.document.run.as_ref().map(|run| &run.config)
+    }
+
+    /// Where the saved run stands; `None` for weights only.
+    #[must_use]
+    pub fn state(&self) -> Option<&ClrState> {
+        self.document.run.as_ref().map(|run| &run.state)
     }
 
     /// The fields in which the config and the hyper-parameters of the saved run differ from those of `optimizer`.
