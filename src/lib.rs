@@ -19,7 +19,7 @@ extern crate alloc;
 
 #[cfg(any(feature = "candle", feature = "dfdx"))]
 pub mod adapters;
-#[cfg(any(feature = "csv", feature = "tensorboard", feature = "checkpoint"))]
+#[cfg(any(feature = "csv", feature = "tensorboard", feature = "checkpoint", feature = "report"))]
 mod atomic_file;
 mod check;
 #[cfg(feature = "checkpoint")]
@@ -47,6 +47,8 @@ mod optimizer;
 #[cfg(feature = "plot")]
 mod picture;
 pub mod range_test;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod review;
 mod run;
 pub mod schedule;

@@ -27,6 +27,7 @@ const ROOMS: &[&str] = &[
     "training",
     "range_test",
     "checkpoint",
+    "report",
     "adapters",
     "guide",
 ];

@@ -21,7 +21,11 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use axis::Axis;
 use legend::{Entry, Frame, Legend, Symbol};
+#[cfg(feature = "report")]
+pub(crate) use points::SHOWN;
 pub(crate) use points::with_jumps;
+#[cfg(feature = "report")]
+pub(crate) use text::number;
 
 /// Why a picture could not be drawn.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

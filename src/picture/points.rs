@@ -3,7 +3,7 @@
 use super::{Points, bounds};
 
 /// The number of points above which a line is thinned. More points than pixels make the file large but not clearer.
-const SHOWN: usize = 2000;
+pub(crate) const SHOWN: usize = 2000;
 
 /// The points or, if they are too many, the first and the last, and the lowest and the highest of each stretch, so that no spike
 /// gets lost.

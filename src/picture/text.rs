@@ -15,7 +15,7 @@ pub(super) fn tick(value: f64) -> String {
 }
 
 /// A number for readers, with four significant digits: `0.01234`, `1.5`, `3e-5`. Whole numbers below a million are exact.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if value.trunc() == value && size < 1e6 {
         // Not -0.
