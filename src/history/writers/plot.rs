@@ -98,14 +98,21 @@ impl Table {
         self.series_to_svg(title, y, &series)
     }
 
-    /// Draws the series `metric` and `val_metric`, or the one that there is.
+    /// Draws the series `metric` and `val_metric`, and a line for each series `metric/<part>`.
     pub(crate) fn metric_to_svg(&self, metric: &str) -> Result<String, PlotError> {
-        let (y, validation) = (metric.replace('_', " "), format!("val_{metric}"));
-        let title = format!("{} by {}", capitalised(&y), self.per().name());
-        if points(self, metric).is_empty() {
-            return self.series_to_svg(&title, &format!("validation {y}"), &[("validation", &validation)]);
+        let validation = format!("val_{metric}");
+        let drawn = |name: &str| !points(self, name).is_empty();
+        let mut series: Vec<(&str, &str)> = Vec::new();
+        if drawn(metric) || drawn(&validation) {
+            series.extend([("training", metric), ("validation", &validation)]);
         }
-        self.series_to_svg(&title, &y, &[("training", metric), ("validation", &validation)])
+        series.extend(self.names().filter_map(|name| Some((name.strip_prefix(metric)?.strip_prefix('/')?, name))));
+        let name = metric.replace('_', " ");
+        let title = format!("{} by {}", capitalised(&name), self.per().name());
+        // A single line has no legend.
+        let only_validation = series.len() == 2 && drawn(&validation) && !drawn(metric);
+        let y = if only_validation { format!("validation {name}") } else { name };
+        self.series_to_svg(&title, &y, &series)
     }
 
     /// Draws some series, each with the label of its line and its name.
