@@ -139,7 +139,7 @@ fn everything_has_a_section() {
         "<dt>epochs</dt><dd>9</dd>",
         "<dt>best val_accuracy, epoch 6</dt><dd>0.99</dd>",
         "<dt>duration</dt><dd>1 min 7 s</dd>",
-        "stopped early: the metric no longer improved",
+        "stopped early: no improvement",
         "first 2, lowest 0.02222 (update 89), last 0.02222",
         "lowest 0.85 (update ",
         "<th scope=\"row\">val_accuracy</th><td>0.9</td><td>0.99</td><td>6</td><td>0.98</td>",

@@ -14,7 +14,8 @@ pub(super) fn from(report: &Path, target: &Path) -> PathBuf {
         return target.iter().collect();
     }
     let up = folder[common..].iter().map(|_| Component::ParentDir);
-    up.chain(target[common..].iter().copied()).collect()
+    let way: PathBuf = up.chain(target[common..].iter().copied()).collect();
+    if way.as_os_str().is_empty() { ".".into() } else { way }
 }
 
 /// The address of a file as a link has it: slashes between the parts, and `%` codes for all bytes that mean something in an
@@ -51,7 +52,8 @@ mod tests {
             ("out/report.html", "epochs.csv", "../epochs.csv"),
             ("out/report.html", "out/plots/losses.svg", "plots/losses.svg"),
             ("/a/b/report.html", "/a/c/d.csv", "../c/d.csv"),
-            ("/a/b/report.html", "/a/b", "../b"),
+            ("/a/b/report.html", "/a/b", "."),
+            ("/a/b/report.html", "/a", ".."),
         ] {
             assert_eq!(from(Path::new(report), Path::new(target)), Path::new(expected), "{report} to {target}");
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
 
 use super::Report;
 use super::settings::settings;
@@ -159,7 +160,7 @@ fn summary(report: &Report) -> Markup {
         }
     }
     if let Some(state) = report.state {
-        row("end", ending(state.stop).into());
+        row("end", ending(state.stop));
     }
     for (name, value) in &report.facts {
         row(name, value.clone());
@@ -178,11 +179,11 @@ fn course(found: &Summary) -> String {
     format!("first {first}, lowest {lowest} (update {low_at}), highest {highest} (update {high_at}), last {last}")
 }
 
-fn ending(stop: Option<Stop>) -> &'static str {
-    match stop {
-        None => "not stopped early",
-        Some(Stop::NoImprovement) => "stopped early: the metric no longer improved",
-        Some(Stop::TooManyRefusals) => "stopped: too many updates in a row were refused",
+fn ending(stop: Option<Stop>) -> String {
+    // The name of the reason, as files have it.
+    match stop.map(serde_json::to_value) {
+        Some(Ok(Value::String(reason))) => format!("stopped early: {}", spaced(&reason)),
+        _ => "not stopped early".into(),
     }
 }
 

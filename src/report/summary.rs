@@ -43,10 +43,12 @@ impl Summary {
     }
 }
 
-/// The names of the metrics without `val_`, in the order of their first appearance.
+/// The names of the metrics, without `val_` and without `/<part>`, in the order of their first appearance.
 pub(super) fn metrics(epochs: &Table) -> Vec<&str> {
     let mut metrics = Vec::new();
-    for name in epochs.names().map(|name| name.strip_prefix("val_").unwrap_or(name)) {
+    for name in epochs.names() {
+        let name = name.strip_prefix("val_").unwrap_or(name);
+        let name = name.split_once('/').map_or(name, |(metric, _)| metric);
         if !metrics.contains(&name) {
             metrics.push(name);
         }
@@ -93,8 +95,9 @@ mod tests {
     #[test]
     fn metrics_and_counts() {
         let mut table = Table::new(Per::Epoch);
-        table.push(0, &[("loss", 1.0), ("val_accuracy", 1.0), ("val_loss", 1.0), ("accuracy", 1.0)]);
-        assert_eq!(metrics(&table), ["loss", "accuracy"]);
+        table.push(0, &[("loss", 1.0), ("val_accuracy", 1.0), ("val_loss", 1.0), ("accuracy", 1.0), ("mean/0.1", 0.0)]);
+        table.push(1, &[("mean/1.1", 0.0)]);
+        assert_eq!(metrics(&table), ["loss", "accuracy", "mean"]);
         for (number, expected) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), expected);
         }
