@@ -24,7 +24,7 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn new(decay: Option<f64>, choice: Option<PeakChoice>) -> Result<Self, ConfigError> {
         // Otherwise a short run would remember its first weights for too long.
-        let average = decay.map(WeightAverage::exponential).transpose()?.map(WeightAverage::with_warm_up);
+        let average = decay.map(WeightAverage::exponential).transpose()?.map(WeightAverage::with_warmup);
         Ok(Self { best: BestWeights::new(), ensemble: SnapshotEnsemble::new(), average, choice })
     }
 
