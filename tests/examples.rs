@@ -1181,7 +1181,7 @@ mod train {
         assert_eq!(files(&folder.0.join("whole/models")), files(&folder.0.join("parts/models")));
     }
 
-    /// The best weights are those of the first epoch, which the session before has made.
+    /// The best weights are those of the first epoch, from before the interruption.
     #[test]
     fn best_weights_and_snapshots_outlive_an_interruption() {
         let folder = Folder::new("train-interrupted");
