@@ -202,8 +202,8 @@ pub trait Rule: Hyperparameters + Clone + Debug + Send + 'static {
         [0.0; SLOTS]
     }
 
-    /// Returns a number that is carried from update to update and saved. Called once for each update with the number of
-    /// the update before, which is 1 at first. The default returns it unchanged.
+    /// The next value of a number that the rule carries from update to update, and that checkpoints save. Called once
+    /// for each update, with the present value, which is 1 before the first update. The default returns it unchanged.
     fn carry(&self, update: Update) -> f64 {
         update.carried
     }
