@@ -17,8 +17,8 @@ use crate::numeric;
 ///
 /// # Formula
 ///
-/// With the number of samples `n`, the mean loss `loss` and its gradients `g` of each micro-batch. The sums are over
-/// all micro-batches of all ranks:
+/// Each micro-batch has `n` samples, the mean loss `loss` and the gradients `g` of this loss. The sums are over all
+/// micro-batches of all ranks:
 ///
 /// ```text
 /// gradients = sum of n g / sum of n

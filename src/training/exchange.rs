@@ -178,7 +178,7 @@ pub(super) struct Lists<T> {
     filled: usize,
     /// What is sent.
     sent: Vec<T>,
-    /// The sum over all ranks.
+    /// The sums over all ranks, or in the reproducible mode the numbers of all ranks, one after the other.
     received: Vec<T>,
     /// A piece of a large tensor.
     piece: Vec<T>,
