@@ -1,6 +1,6 @@
 //! Stopping when the metric no longer improves, or when it is good enough.
 
-use super::{Direction, Improvement, Stop};
+use super::{Improvement, Stop};
 use crate::check::{self, serde_checked};
 use crate::error::ConfigError;
 
@@ -213,11 +213,8 @@ impl EarlyStopping {
 
     /// Whether a metric is good enough. NaN and infinities never are.
     fn is_reached(&self, metric: f64) -> bool {
-        metric.is_finite()
-            && self.threshold.is_some_and(|threshold| match self.improvement.direction {
-                Direction::Min => metric <= threshold,
-                Direction::Max => metric >= threshold,
-            })
+        let direction = self.improvement.direction;
+        metric.is_finite() && self.threshold.is_some_and(|threshold| !direction.is_better(threshold, metric))
     }
 }
 
@@ -226,7 +223,7 @@ mod tests {
     use alloc::vec::Vec;
 
     use super::*;
-    use crate::feedback::MinDelta;
+    use crate::feedback::{Direction, MinDelta};
 
     /// The number of the report that stops, counted from 0.
     fn stop_at(rule: &EarlyStopping, metrics: &[f64]) -> Option<usize> {

@@ -231,7 +231,7 @@ impl Improvement {
                 // A metric that falls moves towards zero if the best is positive, and away from zero if it is negative.
                 let towards_zero = (direction == Direction::Min) == (best >= 0.0);
                 let limit = best * if towards_zero { 1.0 - share } else { share + 1.0 };
-                if direction == Direction::Min { value < limit } else { value > limit }
+                direction.is_better(value, limit)
             }
         }
     }
