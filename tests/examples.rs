@@ -1264,6 +1264,10 @@ mod train {
         let end = |said: &str| said.lines().rev().take(3).map(Into::into).collect::<Vec<String>>();
         assert_eq!(end(&continued), end(&whole));
         assert!(fs::read(folder.0.join("whole.st")).unwrap() == fs::read(folder.0.join("parts.st")).unwrap());
+        // One model for each of 82 updates.
+        let file = fs::read(folder.0.join("whole.st")).unwrap();
+        let content = String::from_utf8_lossy(&file);
+        assert!(content.contains(r#"exponential_weight_average\""#) && content.contains(r#"averaged\":82"#));
         let last = whole.lines().nth(1).unwrap();
         let value = |name: &str| last.split_once(name).unwrap().1.split(' ').next().unwrap().to_owned();
         assert_ne!(value("val_loss "), value("val_ema_loss "), "{whole}");
@@ -1661,6 +1665,14 @@ mod train {
             assert_refused(1, arguments, expected);
         }
         assert!(said(&["--config", &plateau, "--reduce-lr-monitor", "loss"]).contains("test accuracy "));
+        let stopping = path("stopping.json");
+        fs::write(&stopping, format!(r#"{schedule}, "early_stopping": {{"patience": 9, "threshold": 9.5}}}}"#))
+            .unwrap();
+        let monitor = ["--config", &stopping, "--early-stopping-monitor", "loss"];
+        assert!(said(&monitor).contains("stopped early after epoch 1 (update 41): loss reached 9.5, with "));
+        let twice = [&monitor[..], &["--stop-at", "0.5"]].concat();
+        assert_refused(1, &twice, "--stop-at cannot be used with this --config, which has it already");
+        assert_refused(1, &["--config", &stopping], "--config asks for what --early-stopping does: name the metric by");
     }
 
     #[test]
