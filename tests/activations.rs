@@ -3,7 +3,9 @@
 #![cfg(feature = "dfdx")]
 
 use cyclic_optim::ConfigError;
-use cyclic_optim::adapters::dfdx::{ActivationStatistics, DeadRelus, LayerStatistics, WatchActivations};
+use cyclic_optim::adapters::dfdx::{
+    ActivationStatistics, DeadRelus, LayerStatistics, WatchActivations, named_activations,
+};
 use dfdx::prelude::*;
 use proptest::prelude::*;
 
@@ -67,6 +69,9 @@ fn a_convolution_has_the_statistics_of_numpy() {
         assert!(close(layer.standard_deviation, 0.750_321_879_517_299_7), "{layer:?}");
         assert!(close(layer.zeros, zeros), "{layer:?}");
     }
+    let [(name, values)] = &named_activations(&model, inputs.clone()).unwrap()[..] else { panic!("one layer") };
+    let output: Vec<f64> = output.as_vec().into_iter().map(f64::from).collect();
+    assert_eq!((name.as_str(), values), ("1", &output));
     let mut dead = DeadRelus::new();
     dead.watch(&model, inputs).unwrap();
     assert_eq!((dead.report()[0].units, dead.metrics()), (4, vec![("dead_share/1".to_owned(), 0.0)]));

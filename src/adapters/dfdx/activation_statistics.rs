@@ -3,11 +3,11 @@
 use core::fmt;
 
 use dfdx::dtypes::Dtype;
-use dfdx::shapes::{HasShape, Shape};
+use dfdx::shapes::Shape;
 use dfdx::tensor::Tensor;
 use dfdx::tensor_ops::Device;
 
-use super::watch::{ActivationObserver, WatchActivations};
+use super::watch::{ActivationObserver, WatchActivations, doubles};
 use crate::check;
 use crate::error::ConfigError;
 use crate::numeric;
@@ -130,12 +130,10 @@ impl ActivationStatistics {
 
     /// Looks at activations of a layer, in tensors of any shape. No activations at all change nothing.
     pub fn observe<S: Shape, E: Dtype, D: Device<E>, T>(&mut self, layer: &str, activations: &Tensor<S, E, D, T>) {
-        // dfdx cannot read a tensor without elements.
-        if activations.shape().num_elements() == 0 {
+        let values = doubles(activations);
+        if values.is_empty() {
             return;
         }
-        let values = activations.as_vec().into_iter().map(|value| value.to_f64().unwrap_or(f64::NAN));
-        let values: Vec<f64> = values.collect();
         let batch = Moments::of(&values, self.near_zero);
         match self.layers.iter_mut().find(|(name, _)| name == layer) {
             Some((_, moments)) => moments.merge(&batch),

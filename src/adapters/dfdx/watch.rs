@@ -2,7 +2,7 @@
 
 use dfdx::dtypes::Dtype;
 use dfdx::nn::{Module, modules};
-use dfdx::shapes::{ConstDim, ConstShape, Shape};
+use dfdx::shapes::{ConstDim, ConstShape, HasShape, Shape};
 use dfdx::tensor::{HasErr, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{Device, TryAdd};
 
@@ -20,6 +20,7 @@ pub struct ActivationObserver<'a> {
 pub(super) enum Receiver<'a> {
     Dead(&'a mut DeadRelus),
     Statistics(&'a mut ActivationStatistics),
+    Values(&'a mut Vec<(String, Vec<f64>)>),
 }
 
 impl<'a> From<&'a mut DeadRelus> for Receiver<'a> {
@@ -31,6 +32,12 @@ impl<'a> From<&'a mut DeadRelus> for Receiver<'a> {
 impl<'a> From<&'a mut ActivationStatistics> for Receiver<'a> {
     fn from(statistics: &'a mut ActivationStatistics) -> Self {
         Self::Statistics(statistics)
+    }
+}
+
+impl<'a> From<&'a mut Vec<(String, Vec<f64>)>> for Receiver<'a> {
+    fn from(values: &'a mut Vec<(String, Vec<f64>)>) -> Self {
+        Self::Values(values)
     }
 }
 
@@ -56,8 +63,17 @@ impl<'a> ActivationObserver<'a> {
         match &mut self.receiver {
             Receiver::Dead(detector) => detector.observe(&self.path, activations),
             Receiver::Statistics(statistics) => statistics.observe(&self.path, activations),
+            Receiver::Values(all) => all.push((self.path.clone(), doubles(activations))),
         }
     }
+}
+
+/// The values of a tensor in f64. dfdx itself cannot read a tensor without elements.
+pub(super) fn doubles<S: Shape, E: Dtype, D: Device<E>, T>(tensor: &Tensor<S, E, D, T>) -> Vec<f64> {
+    if tensor.shape().num_elements() == 0 {
+        return Vec::new();
+    }
+    tensor.as_vec().into_iter().map(|value| value.to_f64().unwrap_or(f64::NAN)).collect()
 }
 
 /// A module whose `ReLU`s can be watched in a forward pass: dfdx's tuples, `Residual` and `Repeated`, and its layers.
