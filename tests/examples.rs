@@ -773,6 +773,14 @@ mod train {
         let sparse = ["--tensorboard-update-freq", "20", "--tensorboard-histogram-freq", "1"];
         said(&[&["--tensorboard", &path("board")][..], &sparse].concat());
         assert_eq!(files(&folder.0.join("board/train")), 1);
+        let histograms = read_folder(&folder.0.join("board/train")).histograms;
+        // Of 64 weights for each of 64 units; of 144 validation images.
+        for (tag, values) in
+            [("0.0.weight", 64.0 * 64.0), ("activations/0.1", 144.0 * 64.0), ("activations/1.1", 144.0 * 32.0)]
+        {
+            let found: Vec<_> = histograms.iter().filter(|histogram| histogram.1 == tag).collect();
+            assert!(found.len() == 2 && found.iter().all(|histogram| histogram.2 == values), "{tag}: {found:?}");
+        }
         said(&["--plot", &path("plots")]);
         assert_eq!(files(&folder.0.join("plots")), 3);
         assert_eq!(said(&["--progress"]).lines().count(), 3, "the lines of the epochs where there is no terminal");

@@ -1,6 +1,6 @@
-//! What the ReLU layers do, over all training images.
+//! What the ReLU layers do.
 
-use cyclic_optim::adapters::dfdx::{ActivationStatistics, DeadRelus};
+use cyclic_optim::adapters::dfdx::{ActivationStatistics, DeadRelus, named_activations};
 
 use crate::args::Arguments;
 use crate::metrics::Metrics;
@@ -19,6 +19,11 @@ pub(crate) fn add(args: &Arguments, task: &Task, model: &Mlp, metrics: &mut Metr
         metrics.extend(dead_units(task, model)?.metrics());
     }
     Ok(())
+}
+
+/// The activations of each layer for all validation images.
+pub(crate) fn of_validation_images(task: &Task, model: &Mlp) -> Result<Vec<(String, Vec<f64>)>, String> {
+    named_activations(model, task.test_images()).map_err(|error| format!("{error:?}"))
 }
 
 /// The units that fire for none of the training images.

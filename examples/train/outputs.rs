@@ -9,10 +9,11 @@ use cyclic_optim::history::{CsvLog, Per, RecordError, Recorder, RemoteMonitor, T
 use cyclic_optim::{Applied, ClrConfig};
 use dfdx::prelude::Cpu;
 
+use crate::activations;
 use crate::args::{Arguments, METRICS};
 use crate::metrics::Metrics;
 use crate::models::model_checkpoints;
-use crate::support::digits::Mlp;
+use crate::support::digits::{Mlp, Task};
 use crate::support::files::{check_writable, make_folder};
 use crate::support::output::say;
 use crate::weight_image;
@@ -84,12 +85,22 @@ impl Outputs {
         self.board.update(used, &[("loss", loss)])
     }
 
-    pub(crate) fn epoch(&mut self, epoch: u64, metrics: &Metrics, model: &Mlp) -> Result<(), Box<dyn Error>> {
+    /// Writes an epoch; `task` has the validation images.
+    pub(crate) fn epoch(
+        &mut self,
+        epoch: u64,
+        metrics: &Metrics,
+        model: &Mlp,
+        task: &Task,
+    ) -> Result<(), Box<dyn Error>> {
         let due = |every: u64| every > 0 && epoch % every == 0;
         if let Some(board) = &mut self.board {
             if due(self.histogram_freq) {
                 for (name, values) in named_parameters::<_, f32, Cpu>(model) {
                     board.histogram(&name, epoch, &values)?;
+                }
+                for (name, values) in activations::of_validation_images(task, model)? {
+                    board.histogram(&format!("activations/{name}"), epoch, &values)?;
                 }
             }
             if due(self.image_freq) {

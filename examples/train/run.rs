@@ -90,7 +90,7 @@ where
         }
         activations::add(self.args, self.task, &self.model, &mut metrics)?;
         metrics.extend(self.time_limit.as_mut().map(TimeLimit::end_epoch));
-        self.outputs.epoch(epoch, &metrics, &self.model)?;
+        self.outputs.epoch(epoch, &metrics, &self.model, self.task)?;
         if let Some(history) = self.optimizer.history_mut() {
             history.epoch(epoch, &metrics.pairs())?;
         }

@@ -17,7 +17,7 @@ pub(crate) struct TensorBoardArguments {
     /// Write every N-th update.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "tensorboard", value_parser = at_least_1())]
     pub(crate) tensorboard_update_freq: u64,
-    /// Write histograms of the parameters in every N-th epoch; 0 writes none.
+    /// Write histograms of the parameters, and of the activations for the validation images, in every N-th epoch; 0 writes none.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "tensorboard")]
     pub(crate) tensorboard_histogram_freq: u64,
     /// Write a picture of the weights of the first layer in every N-th epoch; 0 writes none.
