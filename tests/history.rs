@@ -251,6 +251,25 @@ fn pictures_show_the_history() {
     assert!(!history.epochs_to_svg("loss").unwrap().contains("training"), "there is one line, and NaN is not drawn");
 }
 
+/// A slope over one update would show rates that no update has.
+#[cfg(feature = "plot")]
+#[test]
+fn a_rate_that_jumps_is_drawn_with_a_corner() {
+    use cyclic_optim::{StepDecay, WarmRestarts};
+
+    let vertical_steps = |config: &ClrConfig| {
+        let svg = config.to_svg(240).unwrap();
+        let line = svg.lines().find(|line| line.contains("stroke=\"#0072B2\"")).unwrap();
+        let points: Vec<&str> = line.split("points=\"").nth(1).unwrap().split_whitespace().collect();
+        let x = |point: &str| point.split(',').next().unwrap().to_owned();
+        points.windows(2).filter(|pair| x(pair[0]) == x(pair[1])).count()
+    };
+    let restarts = WarmRestarts::new(0.0, 1.0, 60).unwrap();
+    assert_eq!(vertical_steps(&ClrConfig::new(StepDecay::new(1.0, 60, 0.5).unwrap())), 3);
+    assert_eq!(vertical_steps(&ClrConfig::new(restarts)), 3);
+    assert_eq!(vertical_steps(&ClrConfig::new(Cyclic::triangular(0.1, 0.3, 30).unwrap())), 0);
+}
+
 #[cfg(feature = "dfdx")]
 mod dead_relus {
     use cyclic_optim::adapters::dfdx::DeadRelus;

@@ -71,6 +71,10 @@ mod tests {
         let mut points: Points = (0..1_000_000).map(|n| (f64::from(n), 0.0)).collect();
         points[777_777].1 = 9.0;
         points[123_456].1 = -9.0;
+        // The ends are the lowest and the highest of no stretch.
+        for (n, y) in [(1, 1.0), (2, -1.0), (999_997, 1.0), (999_998, -1.0)] {
+            points[n].1 = y;
+        }
         let thin = thinned(&points);
         assert!(thin.len() <= SHOWN + 2 && thin.is_sorted_by(|a, b| a.0 < b.0), "{}", thin.len());
         assert_eq!(bounds(thin.iter().map(|point| point.1)), Some((-9.0, 9.0)));
