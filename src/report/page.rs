@@ -239,7 +239,7 @@ fn losses(history: &History) -> Result<Markup, PlotError> {
         drawn => (drawn, "logarithmic"),
     };
     let caption = format!(
-        "The loss of each update, and darker its exponential mean with a weight of 0.9, on a {axis} axis{}",
+        "The loss of each update, and as a thick line its exponential mean with a weight of 0.9, on a {axis} axis{}",
         thinned(history.updates())
     );
     figure(svg, &caption)
