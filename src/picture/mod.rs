@@ -5,22 +5,19 @@
 
 mod axis;
 mod legend;
+mod panel;
 mod points;
 mod text;
 
 use std::error::Error;
 use std::ops::Range;
 
-use plotters::coord::Shift;
-use plotters::coord::ranged1d::Ranged;
-use plotters::prelude::{
-    BLACK, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, LineSeries, RGBColor, Rectangle, SVGBackend,
-    ShapeStyle, TRANSPARENT, Text, TextStyle, WHITE,
-};
+use plotters::prelude::{Color, IntoDrawingArea, RGBColor, SVGBackend, ShapeStyle, Text, TextStyle, WHITE};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use axis::Axis;
-use legend::{Entry, Frame, Legend, Symbol};
+use legend::{Entry, Symbol};
+use panel::Panel;
 #[cfg(feature = "report")]
 pub(crate) use points::SHOWN;
 pub(crate) use points::with_jumps;
@@ -177,14 +174,8 @@ type Drawn<T> = Result<T, Box<dyn Error>>;
 /// The units in a pixel. The drawing library has integer coordinates, so one unit per pixel would make curves rough.
 const PIXEL: i32 = 10;
 const WIDTH: i32 = 800;
-/// Where the plotting areas begin and end, in pixels.
-const LEFT: i32 = 88;
-const RIGHT: i32 = WIDTH - 24;
-/// The height of the title, of the numbers of an x axis, of these and its name, and of the space between two charts.
+/// The height of the title, in pixels.
 const TITLE: i32 = 44;
-const NUMBERS: i32 = 24;
-const NUMBERS_AND_NAME: i32 = 44;
-const SPACE: i32 = 12;
 
 /// A width of `count` pixels in units.
 fn pixels(count: u32) -> u32 {
@@ -193,22 +184,6 @@ fn pixels(count: u32) -> u32 {
 
 fn font(size: i32) -> (&'static str, i32) {
     ("sans-serif", size * PIXEL)
-}
-
-/// A chart at its place.
-struct Panel<'a> {
-    chart: &'a Chart<'a>,
-    y: Axis,
-    frame: Frame,
-    x_name: &'a str,
-    /// The height of the numbers of the x axis, and of its name.
-    numbers: i32,
-    /// The lines, each in as many parts as lie below the upper edge, and their styles.
-    lines: Vec<Vec<Points>>,
-    styles: Vec<ShapeStyle>,
-    /// The dots. What lies higher is drawn at the upper edge.
-    dots: Vec<((f64, f64), RGBColor)>,
-    legend: Option<Legend>,
 }
 
 /// Draws the charts below each other.
@@ -222,9 +197,8 @@ fn draw_on(words: &Words, x: &Axis, x_name: &str, charts: &[Chart]) -> Drawn<Str
     let (mut dashes, mut panels) = (Dashes::default(), Vec::new());
     let mut top = TITLE * PIXEL;
     for (n, chart) in charts.iter().enumerate() {
-        let frame = Frame { x: LEFT * PIXEL..RIGHT * PIXEL, y: top..top + height * PIXEL };
         let name = if n + 1 == charts.len() { x_name } else { "" };
-        let panel = Panel::new(chart, frame, ticks, (x, name), &mut dashes)?;
+        let panel = Panel::new(chart, top..top + height * PIXEL, ticks, (x, name), &mut dashes)?;
         top = panel.bottom();
         panels.push(panel);
     }
@@ -275,85 +249,6 @@ impl Dashes {
         self.0.iter().zip(0..=u8::MAX).fold(svg, |svg, ((color, dashes), n)| {
             svg.replace(&stroke(RGBColor(1, 2, n)), &format!("{} stroke-dasharray=\"{dashes}\"", stroke(*color)))
         })
-    }
-}
-
-impl<'a> Panel<'a> {
-    fn new(
-        chart: &'a Chart<'a>,
-        frame: Frame,
-        ticks: u32,
-        (x, x_name): (&Axis, &'a str),
-        dashes: &mut Dashes,
-    ) -> Drawn<Self> {
-        let (low, high) = bounds(chart.places().map(|point| point.1)).ok_or(PlotError::Nothing)?;
-        let y = if chart.logarithmic { Axis::logarithmic(low, high, 7) } else { Axis::around(low, high, ticks) };
-        // Lines leave a chart whose top was set; the others fit, but for rounding.
-        let (lower, upper) = y.limits();
-        let upper = if chart.top.is_some() { upper + 1e-6 * (upper - lower) } else { f64::INFINITY };
-        let parts = |line: &Line| points::up_to(&line.points, upper, x.is_logarithmic());
-        let lines: Vec<Vec<Points>> = chart.lines.iter().map(parts).collect();
-        let dots = chart.marks.iter().map(|mark| ((mark.at.0, mark.at.1.min(upper)), mark.color));
-        let dots: Vec<((f64, f64), RGBColor)> = dots.collect();
-        let styles: Vec<ShapeStyle> = chart.lines.iter().map(|line| dashes.style(line)).collect();
-        let numbers = PIXEL * if x_name.is_empty() { NUMBERS } else { NUMBERS_AND_NAME };
-        let legend = {
-            let place = |point: &(f64, f64)| {
-                let x = x.map(&point.0, (frame.x.start, frame.x.end - 1));
-                (x, y.map(&point.1, (frame.y.end - 1, frame.y.start)))
-            };
-            let drawn = lines.iter().flatten().map(|part| part.iter().map(place).collect::<Vec<_>>());
-            let drawn: Vec<Vec<(i32, i32)>> = drawn.chain(dots.iter().map(|(at, _)| vec![place(at)])).collect();
-            Legend::new(chart.entries(&styles), &frame, &drawn, frame.y.end + numbers)
-        };
-        Ok(Self { chart, y, frame, x_name, numbers, lines, styles, dots, legend })
-    }
-
-    /// Where the next chart can begin.
-    fn bottom(&self) -> i32 {
-        self.frame.y.end + self.numbers + self.legend.as_ref().map_or(0, Legend::height_below) + SPACE * PIXEL
-    }
-
-    fn draw(&self, root: &DrawingArea<SVGBackend, Shift>, x: &Axis) -> Drawn<()> {
-        let (frame, (bottom, top)) = (&self.frame, self.y.limits());
-        let name = 12 * PIXEL;
-        let size = (frame.x.end - name, frame.y.end - frame.y.start + self.numbers);
-        let area = root.clone().shrink((name, frame.y.start), size);
-        let mut context = ChartBuilder::on(&area)
-            .x_label_area_size(self.numbers)
-            .y_label_area_size(frame.x.start - name)
-            .build_cartesian_2d(x.clone(), self.y.clone())?;
-        if let Some((_, range)) = &self.chart.shade {
-            context.draw_series([Rectangle::new([(range.start, bottom), (range.end, top)], SHADE.filled())])?;
-        }
-        let mut mesh = context.configure_mesh();
-        // An empty name would leave a blank line, which ends an SVG inside of a documentation page.
-        if !self.x_name.is_empty() {
-            mesh.x_desc(self.x_name);
-        }
-        mesh.y_desc(self.chart.y)
-            .axis_desc_style(font(16))
-            .label_style(font(14))
-            .axis_style(BLACK.stroke_width(pixels(1)))
-            .bold_line_style(BLACK.mix(0.15).stroke_width(pixels(1)))
-            .light_line_style(TRANSPARENT)
-            .set_all_tick_mark_size(5 * PIXEL)
-            .draw()?;
-        for (parts, style) in self.lines.iter().zip(&self.styles) {
-            for part in parts {
-                // A line with one point would be invisible.
-                let single = part.first().filter(|_| part.len() == 1);
-                let points = part.iter().chain(single).copied();
-                let size = if single.is_some() { pixels(4) } else { 0 };
-                context.draw_series(LineSeries::new(points, *style).point_size(size))?;
-            }
-        }
-        for (at, color) in &self.dots {
-            // The dot has the colour of its line, so an edge makes it stand out.
-            let (dot, edge) = (color.filled(), BLACK.stroke_width(pixels(1)));
-            context.draw_series([Circle::new(*at, pixels(6), dot), Circle::new(*at, pixels(6), edge)])?;
-        }
-        self.legend.iter().try_for_each(|legend| legend.draw(root))
     }
 }
 
