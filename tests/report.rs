@@ -421,3 +421,55 @@ mod example {
         assert_error(&report(&[&path("bare.st")], &path("x.html")), &path("bare.st"), "a run without a history");
     }
 }
+
+#[cfg(all(
+    feature = "dfdx",
+    feature = "checkpoint",
+    feature = "csv",
+    feature = "progress",
+    feature = "remote",
+    feature = "tensorboard"
+))]
+mod train {
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    fn train(arguments: &[&str], report: &Path) -> Output {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().unwrap().parent().unwrap();
+        let program = profile.join("examples").join(format!("train{}", std::env::consts::EXE_SUFFIX));
+        let mut command = Command::new(program);
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).arg("--report").arg(report).output().unwrap()
+    }
+
+    #[test]
+    fn a_run_leaves_a_report() {
+        let folder = Folder::new("report-train");
+        let (report, csv) = (folder.0.join("report.html"), folder.0.join("epochs.csv"));
+        let output = train(&["--epochs", "2", "--csv", csv.to_str().unwrap()], &report);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let html = fs::read_to_string(report).unwrap();
+        tags(&html);
+        let said = String::from_utf8(output.stdout).unwrap();
+        let accuracy = said.lines().last().unwrap().split(' ').nth(2).unwrap();
+        for text in [
+            &format!("<th scope=\"row\">test accuracy</th><td>{accuracy}</td>"),
+            "href=\"epochs.csv\"",
+            "<dt>epochs</dt><dd>2</dd>",
+            "best val_accuracy",
+            "schedule.one_cycle.max_lr",
+            "Environment",
+        ] {
+            assert!(html.contains(text), "{text} is missing");
+        }
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_written_is_an_error_before_the_training() {
+        let output = train(&[], Path::new("no/such/report.html"));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
+        assert!(error.starts_with("error: no/such/report.html: there is no folder"), "{error}");
+    }
+}

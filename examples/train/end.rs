@@ -32,6 +32,7 @@ where
         }
         let updates = self.optimizer.iterations();
         let score = test.test(&self.model);
+        self.report(score.accuracy())?;
         self.outputs.finish()?;
         let (accuracy, correct, of) = (score.accuracy(), score.correct, score.of);
         Ok(say!("test accuracy {accuracy:.4} ({correct} of {of}) after {updates} updates")?)

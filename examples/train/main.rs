@@ -17,6 +17,7 @@ mod metrics;
 mod models;
 mod outputs;
 mod parts;
+mod report;
 mod run;
 mod start;
 #[path = "../support/mod.rs"]

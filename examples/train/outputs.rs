@@ -29,7 +29,7 @@ pub(crate) struct Outputs {
 
 /// Checks before the training that all files can be written.
 pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
-    let files = [args.csv.as_deref(), args.checkpoint.as_deref()];
+    let files = [args.csv.as_deref(), args.checkpoint.as_deref(), args.report.as_deref()];
     for file in files.into_iter().flatten() {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {

@@ -1,6 +1,7 @@
 //! A run, and what follows from each update and from each epoch.
 
 use std::error::Error;
+use std::time::Instant;
 
 use cyclic_optim::adapters::dfdx::Saved;
 use cyclic_optim::feedback::{EarlyStopping, Observation};
@@ -33,6 +34,7 @@ pub(crate) struct Run<'a, O> {
     pub(crate) outputs: Outputs,
     pub(crate) models: Vec<ModelCheckpoint>,
     pub(crate) time_limit: Option<TimeLimit>,
+    pub(crate) started: Instant,
 }
 
 impl<O> Run<'_, O>

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::time::Instant;
 
 use cyclic_optim::adapters::dfdx::{InPlace, Saved, named_parameters};
 use cyclic_optim::checkpoint::RunPart;
@@ -31,7 +32,7 @@ where
         batches: u64,
         inner: O,
     ) -> Result<Self, Box<dyn Error>> {
-        let epochs = u64::from(args.run.epochs);
+        let (started, epochs) = (Instant::now(), u64::from(args.run.epochs));
         let mut model = task.model();
         let (config, monitors, choice) = config(args, task, batches, &model, &inner)?;
         check_groups(&config, &model)?;
@@ -69,6 +70,7 @@ where
             outputs,
             models,
             time_limit,
+            started,
         })
     }
 }

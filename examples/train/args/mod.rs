@@ -64,6 +64,9 @@ pub(crate) struct Arguments {
     /// Draw pictures of losses, rates and epochs into this folder, which is made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub(crate) plot: Option<PathBuf>,
+    /// File for a report at the end, as HTML: everything about the run, to look at in a browser.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
     /// Show a bar instead of a line for each epoch, if stdout and stderr are a terminal.
     #[arg(long)]
     pub(crate) progress: bool,

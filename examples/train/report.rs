@@ -1,0 +1,36 @@
+//! The report of a run, with links to the files that it has written.
+
+use std::error::Error;
+
+use cyclic_optim::report::Report;
+
+use crate::run::Run;
+
+impl<O> Run<'_, O> {
+    /// Writes the report that was asked for.
+    pub(crate) fn report(&self, test_accuracy: f64) -> Result<(), Box<dyn Error>> {
+        let (args, optimizer) = (self.args, &self.optimizer);
+        let Some(file) = &args.report else { return Ok(()) };
+        let state = optimizer.state();
+        let findings = args.review(self.epochs * self.batches, self.batches)?.findings(optimizer.config());
+        let mut report = Report::new(format!("Training on {}", args.run.data.display()))
+            .with_state(&state)
+            .with_config(optimizer.config())?
+            .with_review(&findings)
+            .with_environment(self.started.elapsed())
+            .with_fact("test accuracy", format!("{test_accuracy:.4}"))
+            .with_fact("seed", args.run.seed);
+        report = optimizer.history().into_iter().fold(report, Report::with_history);
+        report = self.parts.choice.iter().fold(report, Report::with_choice);
+        for (label, written) in [
+            ("metrics of the epochs", &args.csv),
+            ("checkpoint", &args.checkpoint),
+            ("pictures", &args.plot),
+            ("event files for TensorBoard", &args.tensorboard.tensorboard),
+            ("snapshots", &args.snapshots_dir),
+        ] {
+            report = written.iter().fold(report, |report, written| report.with_link(label, written));
+        }
+        Ok(report.write(file)?)
+    }
+}
