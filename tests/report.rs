@@ -466,6 +466,17 @@ mod train {
     }
 
     #[test]
+    fn a_report_shows_how_the_rates_were_chosen() {
+        let folder = Folder::new("report-found");
+        let report = folder.0.join("report.html");
+        for (flag, text) in [("--range-test", "<h2 id=\"range-test\">"), ("--auto", "<h2 id=\"choice\">")] {
+            let output = train(&["--epochs", "5", flag], &report);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(fs::read_to_string(&report).unwrap().contains(text), "{flag}: {text} is missing");
+        }
+    }
+
+    #[test]
     fn a_report_that_cannot_be_written_is_an_error_before_the_training() {
         let output = train(&[], Path::new("no/such/report.html"));
         let error = String::from_utf8(output.stderr).unwrap();

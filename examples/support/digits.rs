@@ -278,15 +278,15 @@ pub(crate) fn train_step(
     (loss.array(), loss.backward())
 }
 
-/// The smoothed losses of a range test over the batches of a task.
-pub(crate) fn sweep<O>(task: &Task, model: &Mlp, inner: &O) -> Result<LossCurve, Box<dyn Error>>
+/// The losses of a range test over the batches of a task, and how they are to be smoothed.
+pub(crate) fn sweep<O>(task: &Task, model: &Mlp, inner: &O) -> Result<(LossCurve, Smoothing), Box<dyn Error>>
 where
     O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
 {
     let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step(model, grads, batch));
     let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
     let curve = range_test(model, inner, &test, task.all_batches(), step, |_| Ok(None))?;
-    Ok(curve.smoothed(&Smoothing::exponential(0.8)?))
+    Ok((curve, Smoothing::exponential(0.8)?))
 }
 
 /// Chooses the peak rate of a run by trial, and says what that costs and what came of it.

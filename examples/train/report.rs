@@ -13,7 +13,8 @@ impl<O> Run<'_, O> {
         let Some(file) = &args.report else { return Ok(()) };
         let state = optimizer.state();
         let findings = args.review(self.epochs * self.batches, self.batches)?.findings(optimizer.config());
-        let mut report = Report::new(format!("Training on {}", args.run.data.display()))
+        let data = args.run.data.file_name().unwrap_or(args.run.data.as_os_str());
+        let mut report = Report::new(format!("Training on {}", data.to_string_lossy()))
             .with_state(&state)
             .with_config(optimizer.config())?
             .with_review(&findings)
@@ -22,6 +23,7 @@ impl<O> Run<'_, O> {
             .with_fact("seed", args.run.seed);
         report = optimizer.history().into_iter().fold(report, Report::with_history);
         report = self.parts.choice.iter().fold(report, Report::with_choice);
+        report = self.sweep.iter().fold(report, |report, (curve, smoothing)| report.with_curve(curve, smoothing));
         for (label, written) in [
             ("metrics of the epochs", &args.csv),
             ("checkpoint", &args.checkpoint),

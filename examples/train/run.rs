@@ -6,7 +6,8 @@ use std::time::Instant;
 use cyclic_optim::adapters::dfdx::Saved;
 use cyclic_optim::feedback::{EarlyStopping, Observation};
 use cyclic_optim::history::Recorder;
-use cyclic_optim::{Applied, Checkpoint, CyclicOptimizer, Hyperparameters, ModelCheckpoint};
+use cyclic_optim::range_test::LossCurve;
+use cyclic_optim::{Applied, Checkpoint, CyclicOptimizer, Hyperparameters, ModelCheckpoint, Smoothing};
 use dfdx::prelude::Cpu;
 
 use crate::activations;
@@ -34,6 +35,8 @@ pub(crate) struct Run<'a, O> {
     pub(crate) outputs: Outputs,
     pub(crate) models: Vec<ModelCheckpoint>,
     pub(crate) time_limit: Option<TimeLimit>,
+    /// The losses of the range test, if there was one, and their smoothing.
+    pub(crate) sweep: Option<(LossCurve, Smoothing)>,
     pub(crate) started: Instant,
 }
 

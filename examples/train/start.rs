@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use cyclic_optim::adapters::dfdx::{InPlace, Saved, named_parameters};
 use cyclic_optim::checkpoint::RunPart;
-use cyclic_optim::range_test::PeakChoice;
-use cyclic_optim::{Checkpoint, CheckpointError, ClrConfig, CyclicOptimizer, History, Hyperparameters};
+use cyclic_optim::range_test::{LossCurve, PeakChoice};
+use cyclic_optim::{Checkpoint, CheckpointError, ClrConfig, CyclicOptimizer, History, Hyperparameters, Smoothing};
 use dfdx::prelude::Cpu;
 
 use crate::args::{Arguments, Monitors};
@@ -34,7 +34,12 @@ where
     ) -> Result<Self, Box<dyn Error>> {
         let (started, epochs) = (Instant::now(), u64::from(args.run.epochs));
         let mut model = task.model();
-        let (config, monitors, choice) = config(args, task, batches, &model, &inner)?;
+        let (config, monitors, found) = config(args, task, batches, &model, &inner)?;
+        let (choice, sweep) = match found {
+            Found::Nothing => (None, None),
+            Found::Sweep(curve, smoothing) => (None, Some((curve, smoothing))),
+            Found::Peak(choice) => (Some(choice), None),
+        };
         check_groups(&config, &model)?;
         review::print(args.review(epochs * batches, batches)?, &config);
         let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
@@ -70,9 +75,18 @@ where
             outputs,
             models,
             time_limit,
+            sweep,
             started,
         })
     }
+}
+
+/// What the rates were chosen by.
+enum Found {
+    Nothing,
+    /// The losses of a range test, and their smoothing.
+    Sweep(LossCurve, Smoothing),
+    Peak(PeakChoice),
 }
 
 /// The config of the run, with the rates that a range test or trials have found, if one was asked for.
@@ -82,15 +96,19 @@ fn config<O>(
     batches: u64,
     model: &Mlp,
     inner: &O,
-) -> Result<(ClrConfig, Monitors, Option<PeakChoice>), Box<dyn Error>>
+) -> Result<(ClrConfig, Monitors, Found), Box<dyn Error>>
 where
     O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
 {
     // What is wrong with the options comes out before the range test, too.
     let (config, monitors) = args.config(batches, None)?;
     if args.range_test {
-        let found = find_range(task, model, inner)?;
-        return Ok((args.config(batches, Some(found))?.0, monitors, None));
+        let (curve, smoothing) = sweep(task, model, inner)?;
+        let (base_lr, max_lr) = careful_range(&curve.smoothed(&smoothing))?;
+        let base_lr = base_lr.min(max_lr / 4.0);
+        say!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}")?;
+        let config = args.config(batches, Some((base_lr, max_lr)))?.0;
+        return Ok((config, monitors, Found::Sweep(curve, smoothing)));
     }
     if args.auto {
         let choice = match saved_choice(args)? {
@@ -98,9 +116,9 @@ where
             None => choose(task, model, inner, u64::from(args.run.epochs) * batches, args.progress)?,
         };
         let found = (choice.peak / 20.0, choice.peak);
-        return Ok((args.config(batches, Some(found))?.0, monitors, Some(choice)));
+        return Ok((args.config(batches, Some(found))?.0, monitors, Found::Peak(choice)));
     }
-    Ok((config, monitors, None))
+    Ok((config, monitors, Found::Nothing))
 }
 
 /// Refuses a group that no parameter belongs to.
@@ -109,17 +127,6 @@ fn check_groups(config: &ClrConfig, model: &Mlp) -> Result<(), String> {
     let unknown = config.groups().unknown_prefix(&names);
     unknown
         .map_or(Ok(()), |prefix| Err(format!("the group {prefix:?} has no parameters: there are {}", names.join(", "))))
-}
-
-/// Rates between which the network learns.
-fn find_range<O>(task: &Task, model: &Mlp, inner: &O) -> Result<(f64, f64), Box<dyn Error>>
-where
-    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
-{
-    let (base_lr, max_lr) = careful_range(&sweep(task, model, inner)?)?;
-    let base_lr = base_lr.min(max_lr / 4.0);
-    say!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}")?;
-    Ok((base_lr, max_lr))
 }
 
 /// Continues the run in a checkpoint, or saves a new one there; says at which update it goes on.
