@@ -77,7 +77,8 @@ fn everything(with: impl FnOnce(Report) -> String) -> String {
         .with_review(&findings)
         .with_choice(&choice)
         .with_curve(&curve, &Smoothing::exponential(0.5).unwrap())
-        .with_environment(Duration::from_secs(67))
+        .with_environment()
+        .with_duration(Duration::from_secs(67))
         .with_fact("test accuracy", 0.9811)
         .with_link("epochs", "out/epochs.csv");
     with(report)

@@ -18,9 +18,15 @@ impl<O> Run<'_, O> {
             .with_state(&state)
             .with_config(optimizer.config())?
             .with_review(&findings)
-            .with_environment(self.started.elapsed())
+            .with_environment()
             .with_fact("test accuracy", format!("{test_accuracy:.4}"))
             .with_fact("seed", args.run.seed);
+        let time = self.started.elapsed();
+        report = if self.continued {
+            report.with_fact("seconds since the last interruption", format!("{:.1}", time.as_secs_f64()))
+        } else {
+            report.with_duration(time)
+        };
         report = optimizer.history().into_iter().fold(report, Report::with_history);
         report = self.parts.choice.iter().fold(report, Report::with_choice);
         report = self.sweep.iter().fold(report, |report, (curve, smoothing)| report.with_curve(curve, smoothing));

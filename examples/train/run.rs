@@ -38,6 +38,8 @@ pub(crate) struct Run<'a, O> {
     /// The losses of the range test, if there was one, and their smoothing.
     pub(crate) sweep: Option<(LossCurve, Smoothing)>,
     pub(crate) started: Instant,
+    /// Whether the run was interrupted before.
+    pub(crate) continued: bool,
 }
 
 impl<O> Run<'_, O>

@@ -77,6 +77,7 @@ where
             time_limit,
             sweep,
             started,
+            continued: continued_from.is_some_and(|(update, _)| update > 0),
         })
     }
 }

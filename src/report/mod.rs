@@ -73,7 +73,8 @@ pub enum ReportError {
 /// | [`with_review`](Self::with_review) | the findings |
 /// | [`with_choice`](Self::with_choice) | the rates that were tried, and the peak |
 /// | [`with_curve`](Self::with_curve) | the loss curve of a range test, and the suggested rates |
-/// | [`with_environment`](Self::with_environment) | crate version, operating system, processor, the time that the run took |
+/// | [`with_environment`](Self::with_environment) | crate version, operating system, processor |
+/// | [`with_duration`](Self::with_duration) | the time that the run took |
 /// | [`with_fact`](Self::with_fact), [`with_link`](Self::with_link) | what only the caller knows, and files of the run |
 ///
 /// Updates and epochs are counted from 0, as in all records. A picture of more than 2,000 points shows the lowest and the highest
@@ -87,6 +88,7 @@ pub struct Report<'a> {
     findings: Option<&'a [Finding]>,
     choice: Option<&'a PeakChoice>,
     curve: Option<(&'a LossCurve, Smoothing)>,
+    environment: bool,
     duration: Option<Duration>,
     facts: Vec<(String, String)>,
     links: Vec<(String, PathBuf)>,
@@ -103,6 +105,7 @@ impl<'a> Report<'a> {
             findings: None,
             choice: None,
             curve: None,
+            environment: false,
             duration: None,
             facts: Vec::new(),
             links: Vec::new(),
@@ -154,10 +157,16 @@ impl<'a> Report<'a> {
         self
     }
 
-    /// The time that the run took, and the machine that this program runs on. Leave it out where a report is made on another
-    /// machine than the run.
+    /// The machine that this program runs on. Leave it out where a report is made on another machine than the run.
     #[must_use]
-    pub fn with_environment(mut self, duration: Duration) -> Self {
+    pub fn with_environment(mut self) -> Self {
+        self.environment = true;
+        self
+    }
+
+    /// The time that the whole run took.
+    #[must_use]
+    pub fn with_duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }

@@ -100,8 +100,8 @@ fn sections(report: &Report, links: &[(&str, String)]) -> Result<Vec<Section>, P
     if let Some(findings) = report.findings {
         sections.push(section("review", "Review of the config", review(findings)));
     }
-    if let Some(duration) = report.duration {
-        sections.push(section("environment", "Environment", environment(duration)));
+    if report.environment {
+        sections.push(section("environment", "Environment", environment()));
     }
     if !links.is_empty() {
         let body = html! { ul { @for (label, address) in links { li { a href=(address) { (label) } } } } };
@@ -314,13 +314,12 @@ fn review(findings: &[Finding]) -> Markup {
     html! { ul { @for finding in findings { li { code { (finding.name()) } ": " (finding) } } } }
 }
 
-fn environment(duration: Duration) -> Markup {
+fn environment() -> Markup {
     let processors = std::thread::available_parallelism().map_or("unknown".into(), |number| number.to_string());
     let rows = [
         ("crate", format!("cyclic-optim {}", env!("CARGO_PKG_VERSION"))),
         ("operating system", std::env::consts::OS.into()),
         ("processor", format!("{}, {processors} logical", std::env::consts::ARCH)),
-        ("duration of the run", time(duration)),
     ];
     table("Where the run took place", &[], rows.map(|(name, value)| vec![name.into(), value]).into())
 }
