@@ -42,7 +42,7 @@ impl Clipping {
     /// assert!(clipping.acts());
     /// clipping.apply(&mut gradients);
     /// assert!((gradients[0] - 0.6_f64).abs() < 1e-6 && gradients[1] == -0.7);
-    /// assert!(!Clipping::new(Clip { norm: Some(10.0), value: None }, 5.0).acts());
+    /// assert!(!Clipping::new(Clip { norm: Some(10.0), ..Clip::default() }, 5.0).acts());
     /// ```
     #[must_use]
     pub fn new(clip: Clip, norm: f64) -> Self {

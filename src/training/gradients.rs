@@ -196,7 +196,7 @@ pub enum UpdateFailure<Err> {
 ///
 /// let w: Tensor<Rank1<2>, f64, _> = Cpu::default().tensor([1.5, 2.0]);
 /// let mut grads = w.leaky_trace().square().sum().backward(); // 3 and 4
-/// let norm = clip_gradients(&w, &mut grads, Clip { norm: Some(1.0), value: None }).unwrap();
+/// let norm = clip_gradients(&w, &mut grads, Clip { norm: Some(1.0), ..Clip::default() }).unwrap();
 /// assert_eq!(norm, 5.0);
 /// assert!((grads.get(&w).array()[0] - 0.6).abs() < 1e-6);
 /// # }
