@@ -39,7 +39,7 @@ use dfdx::prelude::{
     mse_loss,
 };
 use dfdx::tensor::Gradients;
-use support::{Parameters, model, schedules, settle};
+use support::{Parameters, Settle, model, schedules};
 
 /// What was asked for on the command line, and the lines that broke their budgets.
 struct Bench {
@@ -241,7 +241,7 @@ fn update<O: Optimizer<Parameters<N>, Cpu, f32>, const N: usize>(
 
 fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, adam_budget: Option<f64>) {
     let (mut parameters, gradients) = model::<N>();
-    // A normal number and a denormal one; see `settle`. The slow case has no budget. In that case dfdx's kernel takes 45 ns
+    // A normal number and a denormal one; see `Settle`. The slow case has no budget. In that case dfdx's kernel takes 45 ns
     // or more to convert the contents of each unset option. The conversion also stalls the processor, so that the 4 ns of
     // the wrapper, which usually overlap with the kernel, become up to 14. The compiler decides at each place of inlining
     // whether the kernel converts one number or two, so the ratio says nothing about the wrapper: it was 1.2 in one build
@@ -249,8 +249,8 @@ fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, 
     for (state, left_over, sgd_budget) in [("", 0.5, sgd_budget), (", slow None", 1e-310, None)] {
         let mut bare = dfdx::optim::Sgd::new(&parameters, SgdConfig::default());
         let mut wrapped = CyclicOptimizer::new(dfdx::optim::Sgd::new(&parameters, SgdConfig::default()), triangular());
-        settle(&mut bare.cfg, left_over);
-        settle(&mut wrapped.get_mut().cfg, left_over);
+        bare.cfg.settle(left_over);
+        wrapped.get_mut().cfg.settle(left_over);
         bench.compare_on(
             &format!("dfdx Sgd, wrapped / bare, {N} parameters{state}"),
             sgd_budget,
@@ -262,7 +262,7 @@ fn wrapped_against_bare<const N: usize>(bench: &Bench, sgd_budget: Option<f64>, 
     // The ratio of two equal things: no other ratio can be known more exactly than this one.
     let mut twins = [(); 2].map(|()| dfdx::optim::Sgd::new(&parameters, SgdConfig::default()));
     for twin in &mut twins {
-        settle(&mut twin.cfg, 0.5);
+        twin.cfg.settle(0.5);
     }
     let [mut one, mut other] = twins;
     bench.compare_on(
@@ -291,6 +291,7 @@ fn ours_against_theirs<const N: usize>(bench: &Bench, [adam, sgd, rmsprop]: [Opt
         ($rule:ident, $name:literal, $config:expr, $budget:expr) => {
             let mut bare = dfdx::optim::$rule::new(&on.0, $config);
             let mut ours = CyclicOptimizer::new($rule::new($config), triangular());
+            bare.cfg.settle(0.5);
             bench.compare_on(
                 &format!("{}, our apply / dfdx update + zero_grads, {N}", $name),
                 $budget,

@@ -9,7 +9,7 @@ use cyclic_optim::{
     Constant, CosineDecay, Curve, Cyclic, ExponentialDecay, InverseSqrtDecay, InverseTimeDecay, LinearDecay,
     MultiStepDecay, OneCycle, Policy, PolynomialDecay, Sequence, StepDecay, WarmRestarts,
 };
-use dfdx::optim::{Momentum, SgdConfig, WeightDecay};
+use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::{Const, Cpu, Rank1, SampleTensor, Tensor, ZeroGrads};
 use dfdx::tensor::Gradients;
 
@@ -27,18 +27,44 @@ pub(crate) fn model<const N: usize>() -> (Parameters<N>, Gradients<f32, Cpu>) {
     (parameters, gradients)
 }
 
-/// Sets the options of a config that are `None` to a number and then to `None` again.
+/// The options of a config that are `None` are set to a number and then to `None` again.
 ///
-/// dfdx's SGD kernel converts the momentum and the weight decay to f32 before it checks whether they are set. If they are
+/// dfdx's kernels convert the momentum and the weight decay to f32 before they check whether they are set. If they are
 /// not, their memory holds whatever was on the stack. A denormal number there makes the conversion take 45 ns instead of 1,
-/// which is three times a whole update of one parameter. So both sides of a comparison need the same number there.
-pub(crate) fn settle(cfg: &mut SgdConfig, number: f64) {
-    cfg.momentum = black_box(Some(Momentum::Classic(number)));
-    cfg.weight_decay = black_box(Some(WeightDecay::L2(number)));
-    black_box(&mut *cfg);
-    cfg.momentum = None;
-    cfg.weight_decay = None;
-    black_box(cfg);
+/// which is three times a whole update of one parameter by SGD. So both sides of a comparison need the same number there.
+pub(crate) trait Settle {
+    fn settle(&mut self, number: f64);
+}
+
+fn over<T: Copy>(option: &mut Option<T>, value: T) {
+    if option.is_none() {
+        *option = black_box(Some(value));
+        black_box(&mut *option);
+        *option = None;
+    }
+}
+
+impl Settle for SgdConfig {
+    fn settle(&mut self, number: f64) {
+        over(&mut self.momentum, Momentum::Classic(number));
+        over(&mut self.weight_decay, WeightDecay::L2(number));
+        black_box(self);
+    }
+}
+
+impl Settle for AdamConfig {
+    fn settle(&mut self, number: f64) {
+        over(&mut self.weight_decay, WeightDecay::L2(number));
+        black_box(self);
+    }
+}
+
+impl Settle for RMSpropConfig {
+    fn settle(&mut self, number: f64) {
+        over(&mut self.momentum, number);
+        over(&mut self.weight_decay, WeightDecay::L2(number));
+        black_box(self);
+    }
 }
 
 /// Each kind of schedule, endless or so long that no bench reaches its end.

@@ -9,6 +9,7 @@ use dfdx::tensor_ops::Device;
 use super::Elementwise;
 use super::bias::BiasCorrected;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
+use super::unset::zero_if_unset;
 use crate::hyper::Hyper;
 
 /// Adam, or AdamW with decoupled weight decay. It gives the same bits as dfdx's own, needs no model, and is `Send`.
@@ -116,7 +117,9 @@ impl Rule for AdamConfig {
         state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
     ) -> Option<Result<(), D::Err>> {
         let [Some(moment1), Some(moment2), ..] = state else { return None };
-        Some(self.try_update(update.power(), parameter, moment1, moment2, gradient))
+        let mut cfg = *self;
+        zero_if_unset(&mut cfg.weight_decay, WeightDecay::L2(0.0));
+        Some(cfg.try_update(update.power(), parameter, moment1, moment2, gradient))
     }
 }
 

@@ -20,6 +20,7 @@ mod rmsprop;
 mod rule;
 mod sgd;
 mod torch_rmsprop;
+mod unset;
 
 pub use adadelta::{Adadelta, AdadeltaConfig};
 pub use adagrad::{Adagrad, AdagradConfig};

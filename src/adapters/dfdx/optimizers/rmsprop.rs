@@ -8,6 +8,7 @@ use dfdx::tensor_ops::Device;
 
 use super::Elementwise;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
+use super::unset::zero_if_unset;
 use crate::hyper::Hyper;
 
 /// RMSprop. It gives the same bits as dfdx's own, needs no model, and is `Send`.
@@ -132,7 +133,10 @@ impl Rule for RMSpropConfig {
         state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
     ) -> Option<Result<(), D::Err>> {
         let [Some(momentum), Some(square_avg), Some(grad_avg)] = state else { return None };
-        Some(self.try_update(parameter, momentum, square_avg, grad_avg, gradient))
+        let mut cfg = *self;
+        zero_if_unset(&mut cfg.momentum, 0.0);
+        zero_if_unset(&mut cfg.weight_decay, WeightDecay::L2(0.0));
+        Some(cfg.try_update(parameter, momentum, square_avg, grad_avg, gradient))
     }
 }
 

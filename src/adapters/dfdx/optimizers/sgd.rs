@@ -8,6 +8,7 @@ use dfdx::tensor_ops::Device;
 
 use super::Elementwise;
 use super::rule::{Fields, Real, Rule, SLOTS, Setting, Update, strength};
+use super::unset::zero_if_unset;
 use crate::hyper::Hyper;
 
 /// SGD, plain or with classic or Nesterov momentum. It gives the same bits as dfdx's own, needs no model, and is `Send`.
@@ -112,7 +113,10 @@ impl Rule for SgdConfig {
         state: [Option<&mut <D as Storage<E>>::Vec>; SLOTS],
     ) -> Option<Result<(), D::Err>> {
         let [Some(velocity), ..] = state else { return None };
-        Some(self.try_update(parameter, velocity, gradient))
+        let mut cfg = *self;
+        zero_if_unset(&mut cfg.momentum, Momentum::Classic(0.0));
+        zero_if_unset(&mut cfg.weight_decay, WeightDecay::L2(0.0));
+        Some(cfg.try_update(parameter, velocity, gradient))
     }
 }
 
