@@ -4,6 +4,7 @@
 
 #[cfg(feature = "dfdx")]
 pub(crate) mod digits;
+#[cfg(feature = "tensorboard")]
 pub(crate) mod events;
 
 use std::fs;

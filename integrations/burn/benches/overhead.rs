@@ -73,7 +73,7 @@ impl Job {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let device = Device::default().autodiff();
+    let device = Device::flex().autodiff();
     // Long, so that no bench sees its end; small, so that the weights stay what they are.
     let config = || OneCycle::new(1e-6, 1 << 40).and_then(|cycle| ClrConfig::new(cycle).with_momentum(0.85, 0.95));
     let sgd = |momentum| SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_momentum(momentum)));

@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Trains one model and returns its accuracy on the test images.
 fn run(seed: u64, file: Option<&Path>) -> Result<f64, Box<dyn Error>> {
-    let device = Device::default().autodiff();
+    let device = Device::flex().autodiff();
     device.seed(seed);
     let mut random = StdRng::seed_from_u64(seed);
     let (images, labels) = read("train", &device)?;

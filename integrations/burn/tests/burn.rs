@@ -88,7 +88,7 @@ fn waves<const D: usize>(dims: [usize; D], phase: f32, device: &Device) -> Tenso
 
 impl Job {
     fn new() -> Self {
-        let device = Device::default().autodiff();
+        let device = Device::flex().autodiff();
         let layer = |inputs, outputs, phase| {
             let mut layer: Linear = LinearConfig::new(inputs, outputs).init(&device);
             layer.weight = layer.weight.map(|_| waves([inputs, outputs], phase, &device).require_grad());

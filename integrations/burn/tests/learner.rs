@@ -30,7 +30,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let device = Device::default().autodiff();
+        let device = Device::flex().autodiff();
         Self { weight: Param::from_tensor(Tensor::random([1, 2], Distribution::Default, &device)) }
     }
 
