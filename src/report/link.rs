@@ -1,10 +1,11 @@
 //! Links from a report to the files of the run.
 
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 /// The way from the folder of the file `report` to `target`. Where there is none, for example to another drive, the whole path.
 pub(super) fn from(report: &Path, target: &Path) -> PathBuf {
-    let (Ok(report), Ok(target)) = (std::path::absolute(report), std::path::absolute(target)) else {
+    let (Ok(report), Ok(target)) = (whole(report), whole(target)) else {
         return target.into();
     };
     let folder: Vec<Component> = report.parent().unwrap_or(&report).components().collect();
@@ -16,6 +17,19 @@ pub(super) fn from(report: &Path, target: &Path) -> PathBuf {
     let up = folder[common..].iter().map(|_| Component::ParentDir);
     let way: PathBuf = up.chain(target[common..].iter().copied()).collect();
     if way.as_os_str().is_empty() { ".".into() } else { way }
+}
+
+/// The path from the root, without `..`: these lead out of folders that the report does not lie in.
+fn whole(path: &Path) -> io::Result<PathBuf> {
+    let mut whole = PathBuf::new();
+    for part in std::path::absolute(path)?.components() {
+        if part == Component::ParentDir {
+            whole.pop();
+        } else {
+            whole.push(part);
+        }
+    }
+    Ok(whole)
 }
 
 /// The address of a file as a link has it: slashes between the parts, and `%` codes for all bytes that mean something in an
@@ -54,6 +68,9 @@ mod tests {
             ("/a/b/report.html", "/a/c/d.csv", "../c/d.csv"),
             ("/a/b/report.html", "/a/b", "."),
             ("/a/b/report.html", "/a", ".."),
+            ("/a/b/../report.html", "/a/b/c.csv", "b/c.csv"),
+            ("/a/b/../c/report.html", "/a/b/../d.csv", "../d.csv"),
+            ("/../report.html", "/a/../../b.csv", "b.csv"),
         ] {
             assert_eq!(from(Path::new(report), Path::new(target)), Path::new(expected), "{report} to {target}");
         }
