@@ -61,7 +61,9 @@ fn summary(label: &str, points: &Points) -> Option<String> {
     // The first of several that are equally high.
     let (lowest, highest) = (points.iter().min_by(by_height)?, points.iter().rev().max_by(by_height)?);
     let at = |point: &(f64, f64)| format!("{} at {}", number(point.1), number(point.0));
-    Some(match points.len() {
+    // The corner of a jump is above or below a point, and is no point of its own.
+    let corners = points.windows(2).filter(|pair| pair[0].0 == pair[1].0).count();
+    Some(match points.len() - corners {
         1 => format!("{label}: {}.", at(first)),
         count => format!(
             "{label}: {count} points, first {}, lowest {}, highest {}, last {}.",
@@ -129,6 +131,13 @@ mod tests {
         ] {
             assert_eq!(number(value), expected, "{value:?}");
         }
+    }
+
+    #[test]
+    fn corners_are_not_counted() {
+        let points = vec![(0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (2.0, 0.5), (3.0, 0.5)];
+        let said = "rate: 4 points, first 1 at 0, lowest 0.5 at 2, highest 1 at 0, last 0.5 at 3.";
+        assert_eq!(summary("rate", &points).as_deref(), Some(said));
     }
 
     #[test]
