@@ -133,6 +133,21 @@ fn each_layer_of_a_model_has_its_names() {
 }
 
 #[test]
+fn a_batch_without_inputs_changes_nothing() {
+    let device = Cpu::default();
+    let (mut statistics, mut dead) = (ActivationStatistics::new(), DeadRelus::new());
+    let empty: Tensor<(usize, Const<3>), f32, _> = device.zeros_like(&(0, Const));
+    statistics.watch(&(ReLU,), empty.clone()).unwrap();
+    dead.watch(&(ReLU,), empty.clone()).unwrap();
+    assert!(statistics.report().is_empty() && dead.report().is_empty());
+    let batch = device.tensor_from_vec(vec![1.0, -1.0, 0.0], (1, Const));
+    for batch in [batch, empty] {
+        dead.watch(&(ReLU,), batch).unwrap();
+        assert_eq!(dead.report()[0].dead, [1, 2]);
+    }
+}
+
+#[test]
 fn what_is_not_a_number_is_seen() {
     let device = Cpu::default();
     let mut statistics = ActivationStatistics::new();
@@ -141,6 +156,22 @@ fn what_is_not_a_number_is_seen() {
     let report = statistics.report();
     assert!(report[0].mean.is_nan() && report[0].standard_deviation.is_nan());
     assert_eq!((report[0].zeros, report[0].activations), (0.25, 4));
+    // As in one batch with all of them.
+    let inf = f32::INFINITY;
+    for (batches, mean) in [
+        ([[inf, 0.0], [1.0, 2.0]], f64::INFINITY),
+        ([[1.0, 2.0], [-inf, 0.0]], f64::NEG_INFINITY),
+        ([[inf, 0.0], [1.0, inf]], f64::INFINITY),
+        ([[inf, 0.0], [1.0, -inf]], f64::NAN),
+    ] {
+        let (mut parts, mut whole) = (ActivationStatistics::new(), ActivationStatistics::new());
+        batches.iter().for_each(|batch| parts.observe("a", &device.tensor(*batch)));
+        whole.observe("a", &device.tensor(batches));
+        for found in [parts.report(), whole.report()] {
+            assert_eq!(found[0].mean.to_string(), mean.to_string(), "{batches:?}");
+            assert!(found[0].standard_deviation.is_nan(), "{batches:?}");
+        }
+    }
     for bad in [-0.1, f64::NAN, f64::INFINITY] {
         let refused = ActivationStatistics::new().with_near_zero(bad);
         assert!(matches!(refused, Err(ConfigError::OutOfRange { field: "near_zero", .. })));

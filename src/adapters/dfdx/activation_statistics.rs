@@ -38,7 +38,7 @@ use crate::numeric;
 /// d = mean_b - mean_a;   mean = mean_a + d n_b / n;   m2 = m2_a + m2_b + d^2 n_a n_b / n;   n = n_a + n_b
 /// ```
 ///
-/// A NaN makes mean and deviation of its layer NaN.
+/// A NaN makes mean and deviation of its layer NaN. An infinity makes the mean infinite, and the deviation NaN.
 ///
 /// # Examples
 ///
@@ -194,7 +194,12 @@ impl Moments {
     fn merge(&mut self, other: &Self) {
         let count = self.count + other.count;
         let (distance, share) = (other.mean - self.mean, numeric::fraction(other.count, count));
-        self.mean += distance * share;
+        // The distance from an infinite mean would make the mean NaN.
+        self.mean = if distance.is_finite() {
+            self.mean + distance * share
+        } else {
+            self.mean * (1.0 - share) + other.mean * share
+        };
         self.squares += other.squares + distance * distance * numeric::float(self.count) * share;
         self.count = count;
         self.zeros += other.zeros;

@@ -96,7 +96,8 @@ impl DeadRelus {
         self.observe_axis(layer, activations, axis);
     }
 
-    /// Looks at activations of a layer whose units are along `axis`. If the tensor has no such axis, it is one unit.
+    /// Looks at activations of a layer whose units are along `axis`. If the tensor has no such axis, it is one unit. No activations
+    /// at all change nothing.
     pub fn observe_axis<S: Shape, E: Dtype, D: Device<E>, T>(
         &mut self,
         layer: &str,
@@ -104,6 +105,10 @@ impl DeadRelus {
         axis: usize,
     ) {
         let shape: Vec<usize> = activations.shape().concrete().into();
+        // dfdx itself cannot read a tensor without elements.
+        if shape.contains(&0) {
+            return;
+        }
         let units = shape.get(axis).copied().unwrap_or(1);
         let after = shape.iter().skip(axis + 1).product::<usize>().max(1);
         let known = self.layers.iter().position(|(name, _)| name == layer);
