@@ -1288,6 +1288,14 @@ mod train {
         let other = train(&["--checkpoint", folder.0.join("whole.st").to_str().unwrap(), "--policy", "constant"]);
         let output = { other }.output().unwrap();
         assert_one_line_error(&output, "average");
+        // With other options: an average less, and one more.
+        for ema in [&[][..], &["--ema", "0.5"]] {
+            let mut command = example("train");
+            command.args(["--epochs", "3", "--policy", "constant", "--continue-with-changes", "--checkpoint"]);
+            let output = command.arg(folder.0.join("whole.st")).args(ema).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            assert!(text(&output.stdout).starts_with("continuing after update "), "{}", text(&output.stdout));
+        }
     }
 
     /// A frozen layer keeps its first weights, and the other groups have rates of their own.

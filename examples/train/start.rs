@@ -147,10 +147,13 @@ where
         let differences = saved.differences(optimizer).map_err(in_file)?;
         // Another optimizer has other moments, which no flag makes fit.
         let same_optimizer = differences.iter().all(|difference| difference.field != "optimizer");
-        if with_changes && same_optimizer && !differences.is_empty() {
+        if with_changes && same_optimizer {
+            // Parts may differ, too: an average of the weights, and the choice of a peak.
             saved.restore_as_with(model, optimizer, parts).map_err(in_file)?;
-            // Early stopping has judged the run with the old options.
-            optimizer.resume();
+            if !differences.is_empty() {
+                // Early stopping has judged the run with the old options.
+                optimizer.resume();
+            }
             return Ok(Some(optimizer.iterations()));
         }
         if !differences.is_empty() {
