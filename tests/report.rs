@@ -288,6 +288,19 @@ fn a_long_run_makes_a_small_report() {
     assert!(html.contains("Every 5th of 1,000 epochs, and the last"));
 }
 
+#[test]
+fn every_metric_of_an_epoch_has_a_picture() {
+    let mut history = History::new();
+    for epoch in 0..2 {
+        let metrics = [("accuracy", 0.5), ("val_accuracy", 0.25), ("val_accuracy/cats", 0.125), ("val_iou/dogs", 0.75)];
+        history.epoch(epoch, &metrics).unwrap();
+    }
+    let html = Report::new("Parts").with_history(&history).to_html().unwrap();
+    let said = between(&html, "<desc>", "</desc>");
+    assert!(said.len() == 2 && said[0].contains("validation cats: 2 points, first 0.125 at 0"), "{said:?}");
+    assert!(said[1].contains("validation dogs: 2 points, first 0.75 at 0"), "{said:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

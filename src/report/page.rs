@@ -265,7 +265,7 @@ fn others(updates: &Table) -> Result<Markup, PlotError> {
         |name: &str| name == LOSS || Hyper::ALL.iter().any(|hyper| name.split('/').next() == Some(hyper.name()));
     let mut pictures = Vec::new();
     for name in updates.names().filter(|name| !known(name)) {
-        let svg = updates.series_to_svg(&spaced(name), &spaced(name), &[("value", name)]);
+        let svg = updates.series_to_svg(&spaced(name), &spaced(name), &[("value".into(), name)]);
         pictures.push(figure(svg, &format!("The {} of each update{}", spaced(name), thinned(updates)))?);
     }
     Ok(html! { @for picture in &pictures { (picture) } })

@@ -63,8 +63,8 @@ impl History {
         })
     }
 
-    /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`, and a line for each series `metric/<part>`, as
-    /// statistics of the layers of a model have them.
+    /// Draws a metric of each epoch as SVG: the series `metric` and `val_metric`, and a line for each series `metric/<part>` and
+    /// `val_metric/<part>`. The statistics of the layers of a model have such parts.
     ///
     /// ```
     /// use cyclic_optim::History;
@@ -94,19 +94,22 @@ impl Table {
     ///
     /// [`PlotError::Nothing`] if no series has a finite value.
     pub fn to_svg(&self, title: &str, y: &str) -> Result<String, PlotError> {
-        let series: Vec<(&str, &str)> = self.names().map(|name| (name, name)).collect();
+        let series: Vec<(String, &str)> = self.names().map(|name| (name.into(), name)).collect();
         self.series_to_svg(title, y, &series)
     }
 
-    /// Draws the series `metric` and `val_metric`, and a line for each series `metric/<part>`.
+    /// Draws the series `metric` and `val_metric`, and a line for each series `metric/<part>` and `val_metric/<part>`.
     pub(crate) fn metric_to_svg(&self, metric: &str) -> Result<String, PlotError> {
         let validation = format!("val_{metric}");
         let drawn = |name: &str| !points(self, name).is_empty();
-        let mut series: Vec<(&str, &str)> = Vec::new();
+        let mut series: Vec<(String, &str)> = Vec::new();
         if drawn(metric) || drawn(&validation) {
-            series.extend([("training", metric), ("validation", &validation)]);
+            series.extend([("training".into(), metric), ("validation".into(), &validation)]);
         }
-        series.extend(self.names().filter_map(|name| Some((name.strip_prefix(metric)?.strip_prefix('/')?, name))));
+        let part = |of: &str, name: &str| Some(name.strip_prefix(of)?.strip_prefix('/')?.to_owned());
+        series.extend(self.names().filter_map(|name| Some((part(metric, name)?, name))));
+        let validated = |name: &str| Some(format!("validation {}", part(&validation, name)?));
+        series.extend(self.names().filter_map(|name| Some((validated(name)?, name))));
         let name = metric.replace('_', " ");
         let title = format!("{} by {}", capitalised(&name), self.per().name());
         // A single line has no legend.
@@ -116,8 +119,8 @@ impl Table {
     }
 
     /// Draws some series, each with the label of its line and its name.
-    pub(crate) fn series_to_svg(&self, title: &str, y: &str, series: &[(&str, &str)]) -> Result<String, PlotError> {
-        let lines = Line::colored(series.iter().map(|(label, name)| ((*label).into(), points(self, name))));
+    pub(crate) fn series_to_svg(&self, title: &str, y: &str, series: &[(String, &str)]) -> Result<String, PlotError> {
+        let lines = Line::colored(series.iter().map(|(label, name)| (label.clone(), points(self, name))));
         draw(title, self.per().axis(), vec![Chart { y, lines, ..Chart::default() }])
     }
 }
