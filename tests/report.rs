@@ -288,6 +288,26 @@ fn a_long_run_makes_a_small_report() {
     assert!(html.contains("Every 5th of 1,000 epochs, and the last"));
 }
 
+/// A logarithmic axis has no place for a loss of 0, and for one below it.
+#[test]
+fn no_loss_is_left_out() {
+    for (losses, axis) in [
+        ([2.0, 1.0, f64::NAN, 0.5], "logarithmic"),
+        ([2.0, 1.0, 0.5, 0.0], "linear"),
+        ([2.0, 1.0, -1.0, -3.0], "linear"),
+        ([-1.0, -2.0, f64::INFINITY, -3.0], "linear"),
+    ] {
+        let mut history = History::new();
+        for (used, loss) in config(90).preview().zip(losses) {
+            history.update(&used, &[("loss", loss)]).unwrap();
+        }
+        let html = Report::new("Losses").with_history(&history).to_html().unwrap();
+        assert!(html.contains(&format!("on a {axis} axis.")), "{losses:?}");
+        let finite = losses.iter().filter(|loss| loss.is_finite()).count();
+        assert!(html.contains(&format!("loss: {finite} points")), "{losses:?}");
+    }
+}
+
 #[test]
 fn every_metric_of_an_epoch_has_a_picture() {
     let mut history = History::new();
@@ -299,6 +319,24 @@ fn every_metric_of_an_epoch_has_a_picture() {
     let said = between(&html, "<desc>", "</desc>");
     assert!(said.len() == 2 && said[0].contains("validation cats: 2 points, first 0.125 at 0"), "{said:?}");
     assert!(said[1].contains("validation dogs: 2 points, first 0.75 at 0"), "{said:?}");
+}
+
+#[test]
+fn every_picture_says_what_it_leaves_out() {
+    let mut history = History::new();
+    for epoch in 0_u16..2001 {
+        history.epoch(epoch.into(), &[("loss", 1.0 / f64::from(epoch + 1))]).unwrap();
+    }
+    let point = |n: u16| LossPoint { lr: 1e-4 * f64::from(n + 1), loss: 2.0 - f64::from(n) / 4e3, validation: None };
+    let curve = LossCurve::new((0..4001).map(point).collect(), StopReason::EndOfRange);
+    let html = Report::new("Long").with_history(&history).with_curve(&curve, &Smoothing::exponential(0.5).unwrap());
+    let html = html.to_html().unwrap();
+    for text in [
+        "The loss of each epoch; of the 2,001 epochs, the lowest and the highest of each 3 are drawn.",
+        "the suggested rates; of the 4,001 rates, the lowest and the highest of each 5 are drawn.",
+    ] {
+        assert!(html.contains(text), "{text}");
+    }
 }
 
 proptest! {

@@ -203,10 +203,10 @@ fn epochs(epochs: &Table) -> Result<Markup, PlotError> {
         ])
     });
     let rows = rows.collect();
-    let mut pictures = Vec::new();
+    let (thinned, mut pictures) = (thinned(epochs.len(), "epochs"), Vec::new());
     for metric in metrics(epochs) {
         let svg = epochs.metric_to_svg(metric);
-        pictures.push(figure(svg, &format!("The {} of each epoch", spaced(metric)))?);
+        pictures.push(figure(svg, &format!("The {} of each epoch{thinned}", spaced(metric)))?);
     }
     Ok(html! {
         (table("The metrics of the epochs: the first, the best and the last value", &["metric", "first", "best", "best epoch", "last"], rows))
@@ -233,40 +233,39 @@ fn all_epochs(epochs: &Table) -> Markup {
 }
 
 fn losses(history: &History) -> Result<Markup, PlotError> {
-    let logarithmic = LossPlot::default();
-    let (svg, axis) = match history.losses_to_svg(&logarithmic) {
-        Err(PlotError::Nothing) => (history.losses_to_svg(&LossPlot { logarithmic: false, ..logarithmic }), "linear"),
-        drawn => (drawn, "logarithmic"),
-    };
+    let updates = history.updates();
+    // A logarithmic axis would leave out losses of 0 and below.
+    let logarithmic = Summary::of(updates, LOSS).is_some_and(|summary| summary.lowest.value > 0.0);
     let caption = format!(
-        "The loss of each update, and as a thick line its exponential mean with a weight of 0.9, on a {axis} axis{}",
-        thinned(history.updates())
+        "The loss of each update, and as a thick line its exponential mean with a weight of 0.9, on a {} axis{}",
+        if logarithmic { "logarithmic" } else { "linear" },
+        thinned(updates.len(), "updates")
     );
-    figure(svg, &caption)
+    figure(history.losses_to_svg(&LossPlot { logarithmic, ..LossPlot::default() }), &caption)
 }
 
 fn rates(history: &History) -> Result<Markup, PlotError> {
-    let caption = format!("What each update used{}", thinned(history.updates()));
+    let caption = format!("What each update used{}", thinned(history.updates().len(), "updates"));
     figure(history.rates_to_svg(), &caption)
 }
 
-/// What a picture of very many updates leaves out.
-fn thinned(updates: &Table) -> String {
-    if updates.len() <= SHOWN {
+/// What a picture of very many updates, epochs or rates leaves out.
+fn thinned(all: usize, what: &str) -> String {
+    if all <= SHOWN {
         return String::new();
     }
-    let stretch = count(updates.len().div_ceil(SHOWN / 2));
-    format!("; of the {} updates, the lowest and the highest of each {stretch} are drawn", count(updates.len()))
+    let stretch = count(all.div_ceil(SHOWN / 2));
+    format!("; of the {} {what}, the lowest and the highest of each {stretch} are drawn", count(all))
 }
 
 /// The series of the updates that have no picture elsewhere, such as the norm of the gradients.
 fn others(updates: &Table) -> Result<Markup, PlotError> {
     let known =
         |name: &str| name == LOSS || Hyper::ALL.iter().any(|hyper| name.split('/').next() == Some(hyper.name()));
-    let mut pictures = Vec::new();
+    let (thinned, mut pictures) = (thinned(updates.len(), "updates"), Vec::new());
     for name in updates.names().filter(|name| !known(name)) {
         let svg = updates.series_to_svg(&spaced(name), &spaced(name), &[("value".into(), name)]);
-        pictures.push(figure(svg, &format!("The {} of each update{}", spaced(name), thinned(updates)))?);
+        pictures.push(figure(svg, &format!("The {} of each update{thinned}", spaced(name)))?);
     }
     Ok(html! { @for picture in &pictures { (picture) } })
 }
@@ -301,8 +300,10 @@ fn range_test(curve: &LossCurve, smoothing: &Smoothing) -> Result<Markup, PlotEr
         let found = smoothed.suggest(*rule).map_or_else(|error| error.to_string(), |found| number(found.lr));
         vec![rule.to_string(), found]
     }));
+    let caption =
+        format!("The loss at rising rates, and the suggested rates{}", thinned(curve.points().len(), "rates"));
     Ok(html! {
-        (figure(curve.to_svg(smoothing), "The loss at rising rates, and the suggested rates")?)
+        (figure(curve.to_svg(smoothing), &caption)?)
         (table("The rates that each rule suggests", &["rule", "learning rate"], rows))
     })
 }
