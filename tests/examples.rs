@@ -1661,7 +1661,7 @@ mod train {
             ),
             (
                 &["--activation-stats"],
-                "--activation-stats has no effect without --csv, --tensorboard, --plot or --remote",
+                "--activation-stats has no effect without --csv, --tensorboard, --plot, --report or --remote",
             ),
             (&["--early-stopping-monitor", "loss"], "--early-stopping-monitor has no effect without --early-stopping"),
             (&["--reduce-lr-monitor", "loss"], "--reduce-lr-monitor has no effect without --reduce-lr"),

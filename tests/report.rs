@@ -518,6 +518,16 @@ mod train {
     }
 
     #[test]
+    fn a_report_has_the_activations() {
+        let folder = Folder::new("report-activations");
+        let report = folder.0.join("report.html");
+        let output = train(&["--epochs", "1", "--activation-stats", "--dead-relu"], &report);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let html = fs::read_to_string(&report).unwrap();
+        assert!(html.contains("The activation mean of each epoch") && html.contains("The dead share of each epoch"));
+    }
+
+    #[test]
     fn a_report_shows_how_the_rates_were_chosen() {
         let folder = Folder::new("report-found");
         let report = folder.0.join("report.html");
@@ -534,5 +544,10 @@ mod train {
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
         assert!(error.starts_with("error: no/such/report.html: there is no folder"), "{error}");
+        let folder = Folder::new("report-folder");
+        let output = train(&[], &folder.0);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
+        assert!(error.ends_with(": this is a folder; name a regular file\n"), "{error}");
     }
 }

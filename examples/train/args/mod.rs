@@ -104,7 +104,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dead_relu: bool,
     /// Record mean, standard deviation and share of zeros of the activations of each ReLU layer after each epoch, over all
-    /// training images: in --csv, --tensorboard and --remote, and as a picture each in --plot.
+    /// training images: in --csv, --tensorboard and --remote, and as a picture each in --plot and --report.
     #[arg(long)]
     pub(crate) activation_stats: bool,
     #[command(flatten)]
@@ -158,7 +158,8 @@ impl Arguments {
         }
         self.check_schedule()?;
         if self.activation_stats && !self.has_records() {
-            return Err("--activation-stats has no effect without --csv, --tensorboard, --plot or --remote".into());
+            let records = "--csv, --tensorboard, --plot, --report or --remote";
+            return Err(format!("--activation-stats has no effect without {records}"));
         }
         if self.momentum.is_some() && self.optimizer == Kind::Adam {
             return Err("--momentum has no effect with --optimizer adam".into());
@@ -171,7 +172,8 @@ impl Arguments {
 
     /// Whether there is something to record the metrics of an epoch in.
     pub(crate) fn has_records(&self) -> bool {
-        self.csv.is_some() || self.plot.is_some() || self.remote.is_some() || self.tensorboard.tensorboard.is_some()
+        let files = [&self.csv, &self.plot, &self.report, &self.tensorboard.tensorboard];
+        self.remote.is_some() || files.into_iter().any(Option::is_some)
     }
 
     /// Momentum of an optimizer that needs one.
