@@ -517,6 +517,29 @@ mod train {
         }
     }
 
+    /// The reasons that only the program knows, too.
+    #[test]
+    fn a_report_says_why_the_run_has_stopped() {
+        let folder = Folder::new("report-stopped");
+        let report = folder.0.join("report.html");
+        let monitors = ["--early-stopping-monitor", "val_loss", "--early-stopping-monitor", "val_accuracy"];
+        let hopeless =
+            ["--early-stopping", "--early-stopping-patience", "1", "--policy", "constant", "--max-lr", "1e-6"];
+        let other = ["--early-stopping", "--early-stopping-min-delta", "100", "--early-stopping-patience", "1"];
+        for (flags, end) in [
+            (&["--max-time", "0.000001s"][..], "stopped early: its time of 0.000001 s is over, the epochs have taken "),
+            (&[&hopeless[..], &monitors].concat(), "stopped early: no improvement of val_accuracy in 1 epoch"),
+            (&other, "stopped early: no improvement"),
+            (&[], "not stopped early"),
+        ] {
+            let output = train(&[&["--epochs", "3"][..], flags].concat(), &report);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let html = fs::read_to_string(&report).unwrap();
+            let ends = between(&html, "<th scope=\"row\">end</th><td>", "</td>");
+            assert!(ends.len() == 1 && ends[0].starts_with(end), "{flags:?}: {ends:?}");
+        }
+    }
+
     #[test]
     fn a_report_has_the_activations() {
         let folder = Folder::new("report-activations");

@@ -20,7 +20,10 @@ where
     /// Says why the run has ended, writes what is written once, and tests the model; `test` has the test images.
     pub(crate) fn finish(mut self, test: &Task) -> Result<(), Box<dyn Error>> {
         self.console.finish()?;
-        self.say_why_it_stopped()?;
+        if let Some(why) = self.why_it_stopped() {
+            let (epoch, update) = (self.next_epoch(), self.optimizer.iterations());
+            say!("stopped early after epoch {epoch} (update {update}): {why}")?;
+        }
         self.restore_best_weights()?;
         self.say_dead_units()?;
         self.draw()?;
@@ -38,18 +41,18 @@ where
         Ok(say!("test accuracy {accuracy:.4} ({correct} of {of}) after {updates} updates")?)
     }
 
-    fn say_why_it_stopped(&self) -> Result<(), Box<dyn Error>> {
-        let (epoch, update) = (self.next_epoch(), self.optimizer.iterations());
+    /// Why the run has ended before its last epoch, if it has.
+    pub(crate) fn why_it_stopped(&self) -> Option<String> {
         let metric = self.monitors.early_stopping.as_deref().unwrap_or("the metric");
         let no_improvement = |metric: &str, wait: u64| {
             let epochs = if wait == 1 { "epoch" } else { "epochs" };
             format!("no improvement of {metric} in {wait} {epochs}")
         };
-        let why = match self.optimizer.stopped() {
+        Some(match self.optimizer.stopped() {
             None => match (self.hopeless(), self.time_is_up()) {
                 (Some(metric), _) => no_improvement(metric, self.args.early_stopping.patience()),
-                (None, Some(sentence)) if epoch < self.epochs => sentence,
-                (None, _) => return Ok(()),
+                (None, Some(sentence)) if self.next_epoch() < self.epochs => sentence,
+                (None, _) => return None,
             },
             Some(Stop::NoImprovement) => no_improvement(metric, self.optimizer.state().early_stopping.wait),
             Some(Stop::ThresholdReached) => {
@@ -59,8 +62,7 @@ where
                 format!("{metric} reached {}, with {:.4}", reached.unwrap_or(f64::NAN), last.unwrap_or(f64::NAN))
             }
             Some(reason) => format!("{reason:?}"),
-        };
-        Ok(say!("stopped early after epoch {epoch} (update {update}): {why}")?)
+        })
     }
 
     fn restore_best_weights(&mut self) -> Result<(), Box<dyn Error>> {
