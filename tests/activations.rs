@@ -165,7 +165,9 @@ fn what_is_not_a_number_is_seen() {
         ([[inf, 0.0], [1.0, -inf]], f64::NAN),
     ] {
         let (mut parts, mut whole) = (ActivationStatistics::new(), ActivationStatistics::new());
-        batches.iter().for_each(|batch| parts.observe("a", &device.tensor(*batch)));
+        for batch in batches {
+            parts.observe("a", &device.tensor(batch));
+        }
         whole.observe("a", &device.tensor(batches));
         for found in [parts.report(), whole.report()] {
             assert_eq!(found[0].mean.to_string(), mean.to_string(), "{batches:?}");
