@@ -27,7 +27,8 @@ pub(crate) struct EarlyStoppingArguments {
     #[arg(long, value_name = "VALUE", requires = "early_stopping_monitor")]
     stop_at: Option<f64>,
     /// Watch this metric [default: `val_loss`]. Early stopping from a --config needs it, too. It may be given several times: the
-    /// run stops when one of the metrics no longer improves, and the first one says which weights are the best.
+    /// run stops when one of the metrics no longer improves, and the first one says which weights are the best. A run that one of
+    /// the others has stopped goes on only without that one, also with --continue-with-changes.
     #[arg(long, value_name = "METRIC", value_parser = METRICS)]
     early_stopping_monitor: Vec<String>,
     /// Take only a change by more than this for an improvement.
