@@ -12,8 +12,8 @@ use cyclic_optim::training::clip_gradients;
 use cyclic_optim::{
     Adam, Amplitude, Clip, ClrConfig, ConfigError, Constant, CosineDecay, Curve, Cyclic, CyclicOptimizer,
     ExponentialDecay, Guard, InverseSqrtDecay, InverseTimeDecay, LinearDecay, MultiStepDecay, OneCycle, Part,
-    PolynomialDecay, RMSprop, ScaleMode, ScaledCyclic, Schedule, Sequence, Sgd, StepDecay, UpdateError, WarmRestarts,
-    from_fn,
+    PolynomialDecay, RMSprop, ScaleMode, ScaledCyclic, Schedule, Sequence, Sgd, StepDecay, TorchRMSprop, UpdateError,
+    WarmRestarts, from_fn,
 };
 use dfdx::optim::{Optimizer, RMSpropConfig};
 use dfdx::prelude::{AsArray, Backward, Cpu, Rank1, SumTo, Tensor, TensorFrom, Trace, ZeroGrads};
@@ -489,7 +489,7 @@ const ROWS: &[Row] = &[
     option!(
         "clip_grad_norm_(params, 1.0)",
         Constant::new(0.1)?,
-        .with_clip(Clip { norm: Some(1.0), value: None })?,
+        .with_clip(Clip { norm: Some(1.0), ..Clip::default() })?,
         |config| {
             let case = case("torch clip_grad_norm_");
             let lists = case["gradients"].as_array().unwrap().iter();
@@ -528,7 +528,7 @@ const ROWS: &[Row] = &[
     ),
     Row {
         there: "RMSprop(params)",
-        here: "none",
+        here: "TorchRMSprop::default()",
         check: || {
             rmsprop();
             Ok(())
@@ -630,19 +630,27 @@ fn keras_2_decay() -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// How far dfdx's RMSprop and PyTorch's move in 200 updates with one gradient, as the page of `RMSprop` has it.
+/// How far dfdx's RMSprop and PyTorch's move in 200 updates with one gradient, as the page of `RMSprop` has it. `TorchRMSprop` moves
+/// as far as PyTorch's.
 fn rmsprop() {
     let case = case("torch RMSprop");
     let page = include_str!("../src/adapters/dfdx/optimizers/rmsprop.rs");
     for (n, there) in points(&case) {
         let gradient = case["gradients"][n].as_f64().unwrap();
-        let mut model = weights();
+        let (mut model, mut like_pytorch) = (weights(), weights());
         let mut rmsprop =
             RMSprop::new(RMSpropConfig { lr: 0.01, alpha: 0.9, eps: 1e-8, momentum: None, ..Default::default() });
+        let mut torch_rmsprop = TorchRMSprop::default();
+        // As in PyTorch, apart from alpha.
+        torch_rmsprop.cfg.alpha = 0.9;
         for _ in 0..200 {
             let grads = gradients(&model, [gradient; 3]);
             rmsprop.update(&mut model, &grads).unwrap();
+            let grads = gradients(&like_pytorch, [gradient; 3]);
+            torch_rmsprop.update(&mut like_pytorch, &grads).unwrap();
         }
+        let moved = like_pytorch.array()[0];
+        assert!((moved / there[0] - 1.0).abs() < 1e-12, "{gradient}: {moved}, there {}", there[0]);
         let row = format!("/// | {gradient} | {:.3} | {:.3} |", -model.array()[0], -there[0]);
         assert!(page.contains(&row), "the page of RMSprop lacks {row}");
     }

@@ -26,8 +26,9 @@ use crate::hyper::Hyper;
 /// # Differences from PyTorch
 ///
 /// PyTorch's `s` starts at 0, and its update is `lr g / (sqrt(s) + eps)`; its default `alpha` is 0.99, dfdx's 0.9. So small gradients
-/// change a parameter less here, and the difference grows as they get smaller. No option makes the two equal. With `lr` 0.01, `alpha`
-/// 0.9, `eps` 1e-8 and the same gradient 200 times, a parameter has moved by
+/// change a parameter less here, and the difference grows as they get smaller. No option makes the two equal:
+/// [`TorchRMSprop`](super::TorchRMSprop) is PyTorch's. With `lr` 0.01, `alpha` 0.9, `eps` 1e-8 and the same gradient 200 times, a
+/// parameter has moved by
 ///
 /// | gradient | here | PyTorch 2.15 |
 /// |---|---|---|
