@@ -6,8 +6,8 @@ mod support;
 
 use cyclic_optim::feedback::{EarlyStopping, Improvement, Plateau};
 use cyclic_optim::{
-    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, OneCycle, Part, Policy, RateAndMomentum,
-    Schedule, Sequence,
+    ClrConfig, ClrState, Constant, CyclicOptimizer, ExponentialDecay, Group, Hyper, OneCycle, Part, Policy,
+    RateAndMomentum, Schedule, Sequence,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -100,12 +100,40 @@ fn the_files_of_the_guide_are_read() {
         .map(|rest| rest.split("```").next().unwrap());
     let files: Vec<ClrConfig> =
         blocks.filter(|block| block.contains("[schedule")).map(|block| toml::from_str(block).unwrap()).collect();
-    assert_eq!(files.len(), 2);
+    assert_eq!(files.len(), 3);
     assert_eq!(files[0].bounds().unwrap().ceiling, 0.1);
     assert_eq!(files[0].momentum().unwrap().base_momentum, 0.85);
     assert_eq!(files[0].schedule().horizon(), Some(8 * 4000));
     assert!(files[1].plateau().is_some() && files[1].early_stopping().is_some());
     assert_eq!(files[1].clip().norm, Some(1.0));
+    assert!(files[2].hyper().get(Hyper::WeightDecay).is_some());
+    assert_eq!(files[2].groups().iter().map(Group::weight_decay).collect::<Vec<_>>(), [1.0, 0.0]);
+}
+
+/// Every field of a config is in a file of the guide, and so is every field of plateau, early stopping,
+/// guard and clip.
+#[test]
+fn the_files_of_the_guide_have_every_field() {
+    let page = include_str!("../src/guide/config_files.md");
+    let lines: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .flat_map(|rest| rest.split("```").next().unwrap().lines())
+        .map(|line| line.trim_start_matches(['#', ' ', '[']))
+        .collect();
+    for table in ["", r#""plateau": "#, r#""early_stopping": "#, r#""guard": "#, r#""clip": "#] {
+        let unknown = if table.is_empty() { r#"{"x": 0}"#.into() } else { format!(r#"{{{table}{{"x": 0}}}}"#) };
+        let error = read(&unknown).unwrap_err();
+        let fields: Vec<&str> = error.split_once("expected ").unwrap().1.split('`').skip(1).step_by(2).collect();
+        assert!(fields.len() > 1, "{error}");
+        // That one is not written by hand: `deserialize_for` sets it.
+        for field in fields.into_iter().filter(|&field| field != "batches_per_epoch") {
+            let ends = |rest: &str| rest.starts_with([' ', '.', ']']);
+            let names =
+                |line: &&str| line.strip_prefix(field).is_some_and(ends) || line.ends_with(&format!(".{field}]"));
+            assert!(lines.iter().any(|line| names(&line)), "{table}{field}");
+        }
+    }
 }
 
 fn read(json: &str) -> Result<ClrConfig, String> {
