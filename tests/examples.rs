@@ -806,6 +806,10 @@ mod train {
         let folder = Folder::new("train-activations");
         let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
         let records = ["--csv", &path("epochs.csv"), "--tensorboard", &path("board"), "--plot", &path("plots")];
+        // A report is a record, too.
+        let report = path("report.html");
+        assert!(said(&["--activation-stats", "--report", &report]).contains("test accuracy "));
+        assert!(fs::read_to_string(report).unwrap().contains("activation_mean/0.1"));
         let said = said(&[&["--activation-stats", "--dead-relu"][..], &records].concat());
         let csv = fs::read_to_string(path("epochs.csv")).unwrap();
         let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
@@ -1694,7 +1698,8 @@ mod train {
     #[test]
     fn what_cannot_be_written_is_refused() {
         let folder = Folder::new("train-unwritable");
-        let existing = folder.0.join("epochs.csv").to_str().unwrap().to_owned();
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let existing = path("epochs.csv");
         fs::write(&existing, "not empty").unwrap();
         for (arguments, expected) in [
             (&["--model-checkpoint", "{f1}.st"][..], "there is no \"f1\"; there are"),
@@ -1728,6 +1733,14 @@ mod train {
         ] {
             assert_refused(1, arguments, expected);
         }
+        // Before the training, not at its end.
+        let inside = folder.0.to_str().unwrap();
+        for flag in ["--csv", "--checkpoint", "--report"] {
+            assert_refused(1, &[flag, inside], &format!("{inside}: this is a folder; {flag} needs a file"));
+        }
+        let (one, same) = (path("one"), "--csv and --report cannot be the same file");
+        assert_refused(1, &["--csv", &one, "--report", &one], same);
+        assert_refused(1, &["--csv", &one, "--checkpoint", &one], "--csv and --checkpoint cannot be the same file");
         // A file is named once.
         for flag in ["--csv", "--checkpoint"] {
             let output = train(&[flag, &existing]).output().unwrap();

@@ -29,8 +29,15 @@ pub(crate) struct Outputs {
 
 /// Checks before the training that all files can be written.
 pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
-    let files = [args.csv.as_deref(), args.checkpoint.as_deref(), args.report.as_deref()];
-    for file in files.into_iter().flatten() {
+    let files = [("--csv", &args.csv), ("--checkpoint", &args.checkpoint), ("--report", &args.report)];
+    let files: Vec<(&str, &Path)> = files.iter().filter_map(|(flag, file)| Some((*flag, file.as_deref()?))).collect();
+    for (n, &(flag, file)) in files.iter().enumerate() {
+        if let Some((other, _)) = files[..n].iter().find(|(_, other)| *other == file) {
+            return Err(format!("{}: {other} and {flag} cannot be the same file", file.display()).into());
+        }
+        if file.is_dir() {
+            return Err(format!("{}: this is a folder; {flag} needs a file", file.display()).into());
+        }
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !folder.is_dir() {
             return Err(format!("{}: there is no folder {}", file.display(), folder.display()).into());
