@@ -130,8 +130,8 @@ fn the_files_of_the_guide_have_every_field() {
         for field in fields.into_iter().filter(|&field| field != "batches_per_epoch") {
             let ends = |rest: &str| rest.starts_with([' ', '.', ']']);
             let names =
-                |line: &&str| line.strip_prefix(field).is_some_and(ends) || line.ends_with(&format!(".{field}]"));
-            assert!(lines.iter().any(|line| names(&line)), "{table}{field}");
+                |line: &str| line.strip_prefix(field).is_some_and(ends) || line.ends_with(&format!(".{field}]"));
+            assert!(lines.iter().any(|line| names(line)), "{table}{field}");
         }
     }
 }
