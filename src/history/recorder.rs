@@ -98,6 +98,32 @@ impl<R: Recorder> Recorder for Option<R> {
     }
 }
 
+/// A borrowed recorder, so that `optimizer.history_mut()` can be called as it is:
+///
+/// ```
+/// use cyclic_optim::history::Recorder;
+/// use cyclic_optim::{Constant, CyclicOptimizer, History, RateAndMomentum};
+///
+/// let run = CyclicOptimizer::new(RateAndMomentum::default(), Constant::new(0.1)?);
+/// let mut run = run.with_history(History::new());
+/// run.history_mut().epoch(0, &[("val_loss", 0.5)])?;
+/// assert_eq!(run.history().unwrap().epochs().values("val_loss").unwrap(), [0.5]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<R: Recorder + ?Sized> Recorder for &mut R {
+    fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
+        (**self).update(used, metrics)
+    }
+
+    fn epoch(&mut self, epoch: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
+        (**self).epoch(epoch, metrics)
+    }
+
+    fn finish(&mut self) -> Result<(), RecordError> {
+        (**self).finish()
+    }
+}
+
 /// Why something could not be recorded: the error of the writer, unchanged.
 ///
 /// It displays as the writer's error. Find out which one it is with `error.0.downcast_ref::<CsvLogError>()`, for example.
