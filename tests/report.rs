@@ -571,6 +571,6 @@ mod train {
         let output = train(&[], &folder.0);
         let error = String::from_utf8(output.stderr).unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{error}");
-        assert!(error.ends_with(": this is a folder; name a regular file\n"), "{error}");
+        assert!(error.ends_with(": this is a folder; --report needs a file\n"), "{error}");
     }
 }

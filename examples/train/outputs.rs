@@ -43,9 +43,6 @@ pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
             return Err(format!("{}: there is no folder {}", file.display(), folder.display()).into());
         }
         check_writable(folder)?;
-        if file.is_dir() {
-            return Err(format!("{}: this is a folder; name a regular file", file.display()).into());
-        }
     }
     for folder in [&args.plot, &args.snapshots_dir].into_iter().flatten() {
         make_folder(folder)?;
