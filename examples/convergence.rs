@@ -17,7 +17,6 @@
 
 mod support;
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -26,12 +25,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
-use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::adapters::dfdx::InPlace;
 use cyclic_optim::history::{Per, Table};
-use cyclic_optim::range_test::{LossCurve, RangeTest, Suggestion};
+use cyclic_optim::range_test::Suggestion;
 use cyclic_optim::{
     Adam, ClrConfig, ConfigError, Constant, Cyclic, CyclicOptimizer, Hyperparameters, OneCycle, PlotError, Sgd,
-    Smoothing, WarmRestarts,
+    WarmRestarts,
 };
 use dfdx::optim::{Momentum, SgdConfig};
 use dfdx::prelude::{Cpu, ZeroGrads};
@@ -39,7 +38,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use support::digits::{BATCH, Data, careful_range};
 use support::files;
 use support::output::say;
-use support::problem::{Friedman, Problem};
+use support::problem::{Friedman, Problem, sweep};
 
 /// Compare constant and cyclic learning rates.
 #[derive(Parser)]
@@ -391,10 +390,12 @@ where
 fn suggested_range<P: Problem>(inner: Inner, problem: &P) -> Result<(f64, f64, f64), Box<dyn Error>> {
     let mut found = Vec::new();
     for seed in 2000..2005 {
-        let curve = match inner {
-            Inner::Adam => sweep(problem, seed, &Adam::default())?,
-            Inner::Sgd => sweep(problem, seed, &Inner::sgd())?,
+        let (model, batches) = (problem.model(seed), problem.batches(seed, BATCH));
+        let (curve, smoothing) = match inner {
+            Inner::Adam => sweep::<P, _>(&model, batches, &Adam::default())?,
+            Inner::Sgd => sweep::<P, _>(&model, batches, &Inner::sgd())?,
         };
+        let curve = curve.smoothed(&smoothing);
         let (base_lr, max_lr) = careful_range(&curve)?;
         found.push([base_lr, max_lr, curve.suggest(Suggestion::Valley)?.lr]);
     }
@@ -405,15 +406,4 @@ fn suggested_range<P: Problem>(inner: Inner, problem: &P) -> Result<(f64, f64, f
     };
     let (base_lr, max_lr, valley) = (median(0), median(1), median(2));
     Ok((base_lr.min(max_lr / 4.0), max_lr, valley))
-}
-
-fn sweep<P, O>(problem: &P, seed: u64, inner: &O) -> Result<LossCurve, Box<dyn Error>>
-where
-    P: Problem,
-    O: InPlace<P::Model, Cpu, f32> + Hyperparameters + Clone,
-{
-    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(P::step(model, grads, batch));
-    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
-    let curve = range_test(&problem.model(seed), inner, &test, problem.batches(seed, BATCH), step, |_| Ok(None))?;
-    Ok(curve.smoothed(&Smoothing::exponential(0.8)?))
 }

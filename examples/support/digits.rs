@@ -1,12 +1,11 @@
 //! The job that the examples do: a small network that reads handwritten digits.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use cyclic_optim::adapters::dfdx::{InPlace, choose_peak, range_test};
-use cyclic_optim::range_test::{LossCurve, NoSuggestion, PeakChoice, PeakSearch, RangeTest};
-use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, Hyperparameters, Smoothing};
+use cyclic_optim::adapters::dfdx::{InPlace, choose_peak};
+use cyclic_optim::range_test::{LossCurve, NoSuggestion, PeakChoice, PeakSearch};
+use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, Hyperparameters};
 use dfdx::nn::{builders, modules};
 use dfdx::optim::AdamConfig;
 use dfdx::prelude::{
@@ -276,17 +275,6 @@ pub(crate) fn train_step(
 ) -> (f32, Gradients<f32, Cpu>) {
     let loss = cross_entropy_with_logits_loss(model.forward_mut(images.traced(grads)), labels);
     (loss.array(), loss.backward())
-}
-
-/// The losses of a range test over the batches of a task, and how they are to be smoothed.
-pub(crate) fn sweep<O>(task: &Task, model: &Mlp, inner: &O) -> Result<(LossCurve, Smoothing), Box<dyn Error>>
-where
-    O: Clone + InPlace<Mlp, Cpu, f32> + Hyperparameters,
-{
-    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(train_step(model, grads, batch));
-    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
-    let curve = range_test(model, inner, &test, task.all_batches(), step, |_| Ok(None))?;
-    Ok((curve, Smoothing::exponential(0.8)?))
 }
 
 /// Chooses the peak rate of a run by trial, and says what that costs and what came of it.

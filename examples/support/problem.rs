@@ -1,5 +1,11 @@
 //! What a network can be trained on: images to classify, and a function to learn.
 
+use std::convert::Infallible;
+use std::error::Error;
+
+use cyclic_optim::adapters::dfdx::{InPlace, range_test};
+use cyclic_optim::range_test::{LossCurve, RangeTest};
+use cyclic_optim::{Hyperparameters, Smoothing};
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::nn::{builders, modules};
 use dfdx::prelude::{AsArray, Backward, Const, Cpu, DeviceBuildExt, Module, Tensor, TensorFromVec, Trace, mse_loss};
@@ -55,6 +61,22 @@ impl Problem for Data {
     fn score(&self, model: &Mlp) -> f64 {
         Task::new(self, 0).test(model).accuracy()
     }
+}
+
+/// The losses of a range test over batches of a problem, and how they are to be smoothed.
+pub(crate) fn sweep<P, O>(
+    model: &P::Model,
+    batches: impl Iterator<Item = P::Batch>,
+    inner: &O,
+) -> Result<(LossCurve, Smoothing), Box<dyn Error>>
+where
+    P: Problem,
+    O: InPlace<P::Model, Cpu, f32> + Hyperparameters + Clone,
+{
+    let step = |model: &mut _, grads, batch| Ok::<_, Infallible>(P::step(model, grads, batch));
+    let test = RangeTest::logarithmic(1e-5, 3.0, 200)?;
+    let curve = range_test(model, inner, &test, batches, step, |_| Ok(None))?;
+    Ok((curve, Smoothing::exponential(0.8)?))
 }
 
 const INPUTS: usize = 10;

@@ -16,8 +16,9 @@ use crate::models::{self, model_checkpoints};
 use crate::outputs::Outputs;
 use crate::parts::{Parts, saved_choice};
 use crate::run::Run;
-use crate::support::digits::{Mlp, Task, careful_range, choose, sweep};
+use crate::support::digits::{Data, Mlp, Task, careful_range, choose};
 use crate::support::output::say;
+use crate::support::problem::sweep;
 use crate::support::review;
 use crate::time_limit::TimeLimit;
 
@@ -104,7 +105,7 @@ where
     // What is wrong with the options comes out before the range test, too.
     let (config, monitors) = args.config(batches, None)?;
     if args.range_test {
-        let (curve, smoothing) = sweep(task, model, inner)?;
+        let (curve, smoothing) = sweep::<Data, _>(model, task.all_batches(), inner)?;
         let (base_lr, max_lr) = careful_range(&curve.smoothed(&smoothing))?;
         let base_lr = base_lr.min(max_lr / 4.0);
         say!("range test: base_lr {base_lr:.2e}, max_lr {max_lr:.2e}")?;
