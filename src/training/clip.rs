@@ -3,15 +3,13 @@
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
 
 use super::gradients::Element;
-use super::wide::{Kernel, run};
+use super::wide::{Kernel, multiply_add, run};
 use crate::config::Clip;
 
-/// Sums are kept in so many lanes, for which the compiler takes wide instructions of any width: the same bits on every
-/// processor.
-const LANES: usize = 16;
-
-/// Squares are summed in blocks of so many numbers, which stay in the processor's cache from one loop to the next.
+/// Squares are summed in blocks of so many numbers, and in strips within a block. The order does not depend on the width of
+/// the processor's instructions, so the sum has the same bits on every processor.
 const BLOCK: usize = 32_768;
+const STRIP: usize = 64;
 
 /// The sum of the squares of all numbers.
 pub(crate) fn sum_of_squares<E: Element>(values: &[E]) -> f64 {
@@ -103,14 +101,10 @@ impl<E: Element> Kernel for Clipped<'_, E> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FMA: bool>(self) {
         let Some(clipper) = self.clipping.of::<E>() else { return };
-        // From the end to the start: whoever has looked at the numbers before has left their end in the cache, and whoever uses
-        // them afterwards begins at their start.
-        for block in self.values.rchunks_mut(BLOCK) {
-            for value in block {
-                *value = clipper.clip(*value);
-            }
+        for value in self.values {
+            *value = clipper.clip(*value);
         }
     }
 }
@@ -121,31 +115,57 @@ impl<E: Element> Kernel for Squares<'_, E> {
     type Output = f64;
 
     #[inline(always)]
-    fn run(self) -> f64 {
+    fn run<const FMA: bool>(self) -> f64 {
         let mut total = 0.0;
-        for block in self.0.chunks(BLOCK) {
-            let mut lanes = [0.0; LANES];
-            let mut whole = block.chunks_exact(LANES);
-            for values in &mut whole {
-                // The length as a constant is worth a tenth of the time.
-                if let Ok(values) = <&[E; LANES]>::try_from(values) {
-                    add_squares(&mut lanes, values);
-                }
-            }
-            add_squares(&mut lanes, whole.remainder());
-            total += lanes.iter().sum::<f64>();
+        // From the end to the start: a backward pass has left the end in the cache, and clipping begins at the start.
+        for block in self.0.rchunks(BLOCK) {
+            total += squares_of_block::<FMA, E>(block);
         }
         total
     }
 }
 
+/// Reads a block at four places at once, because one stream of reads does not use the whole bandwidth of the memory.
 #[inline(always)]
-fn add_squares<E: Element>(lanes: &mut [f64; LANES], values: &[E]) {
-    for (lane, value) in lanes.iter_mut().zip(values) {
-        // Every number type of a gradient can be written as an f64.
-        let value = value.to_f64().unwrap_or(f64::NAN);
-        *lane += value * value;
+fn squares_of_block<const FMA: bool, E: Element>(block: &[E]) -> f64 {
+    let (first, rest) = block.split_at(block.len() / (4 * STRIP) * STRIP);
+    let (second, rest) = rest.split_at(first.len());
+    let (third, rest) = rest.split_at(first.len());
+    let (fourth, rest) = rest.split_at(first.len());
+    let first_two = first.chunks_exact(STRIP).zip(second.chunks_exact(STRIP));
+    let last_two = third.chunks_exact(STRIP).zip(fourth.chunks_exact(STRIP));
+    // One sum for each place in a strip: a loop over them needs no other order of additions to be vectorised.
+    let mut sums = [0.0; STRIP];
+    for ((first, second), (third, fourth)) in first_two.zip(last_two) {
+        for (place, sum) in sums.iter_mut().enumerate() {
+            let left = plus_square::<FMA, E>(*sum, first[place]);
+            let right = plus_square::<FMA, E>(0.0, third[place]);
+            *sum = plus_square::<FMA, E>(left, second[place]) + plus_square::<FMA, E>(right, fourth[place]);
+        }
     }
+    for strip in rest.chunks(STRIP) {
+        for (sum, value) in sums.iter_mut().zip(strip) {
+            *sum = plus_square::<FMA, E>(*sum, *value);
+        }
+    }
+    // Halves are added until one sum is left.
+    let mut sums = &mut sums[..];
+    while sums.len() > 1 {
+        let (half, others) = sums.split_at_mut(sums.len() / 2);
+        for (sum, other) in half.iter_mut().zip(others) {
+            *sum += *other;
+        }
+        sums = half;
+    }
+    sums[0]
+}
+
+#[inline(always)]
+fn plus_square<const FMA: bool, E: Element>(sum: f64, value: E) -> f64 {
+    // Every number type of a gradient can be written as an f64.
+    let value = value.to_f64().unwrap_or(f64::NAN);
+    // The square of an f32 is exact in f64, that of an f64 is not.
+    if size_of::<E>() <= size_of::<f32>() { multiply_add::<FMA>(value, value, sum) } else { sum + value * value }
 }
 
 #[cfg(test)]
@@ -156,7 +176,7 @@ mod tests {
 
     #[test]
     fn squares_are_summed_whatever_the_length() {
-        for length in [0, 1, 15, 16, 17, 100, BLOCK - 1, BLOCK, 2 * BLOCK + 3] {
+        for length in [0, 1, 63, 64, 65, 255, 256, 321, BLOCK - 1, BLOCK, 2 * BLOCK + 3] {
             let values: Vec<f32> = [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0].into_iter().cycle().take(length).collect();
             // Sums of small whole numbers are exact in any order.
             let expected: f64 = values.iter().map(|&value| f64::from(value) * f64::from(value)).sum();
@@ -175,15 +195,35 @@ mod tests {
             f32::from_bits(state >> 2)
         };
         let values: Vec<f32> = core::iter::repeat_with(&mut random).take(BLOCK + 1001).collect();
+        let square = |value: f32| core::hint::black_box(f64::from(value) * f64::from(value));
         let mut expected = 0.0;
-        for block in values.chunks(BLOCK) {
-            let mut lanes = [0.0; LANES];
-            for (n, &value) in block.iter().enumerate() {
-                lanes[n % LANES] += core::hint::black_box(f64::from(value) * f64::from(value));
+        for block in values.rchunks(BLOCK) {
+            let quarter = block.len() / 4 / STRIP * STRIP;
+            let mut sums = [0.0; STRIP];
+            for n in 0..quarter {
+                let [first, second, third, fourth] = [0, 1, 2, 3].map(|stream| square(block[stream * quarter + n]));
+                sums[n % STRIP] = (sums[n % STRIP] + first + second) + (third + fourth);
             }
-            expected += lanes.iter().sum::<f64>();
+            for (n, &value) in block[4 * quarter..].iter().enumerate() {
+                sums[n % STRIP] += square(value);
+            }
+            for half in [32, 16, 8, 4, 2, 1] {
+                for n in 0..half {
+                    sums[n] += sums[n + half];
+                }
+            }
+            expected += sums[0];
         }
-        assert_eq!(sum_of_squares(&values).to_bits(), expected.to_bits());
+        let sums = [sum_of_squares(&values), Squares(&values).run::<false>(), Squares(&values).run::<true>()];
+        assert_eq!(sums.map(f64::to_bits), [expected.to_bits(); 3]);
+        // The squares of these are not exact. Both belong to the same sum.
+        let mut values = [0.0_f64; STRIP + 1];
+        for n in 1..100 {
+            (values[0], values[STRIP]) = (0.1 * f64::from(n), 0.37 * f64::from(n));
+            let expected = values[0] * values[0] + values[STRIP] * values[STRIP];
+            let sums = [sum_of_squares(&values), Squares(&values).run::<false>(), Squares(&values).run::<true>()];
+            assert_eq!(sums.map(f64::to_bits), [expected.to_bits(); 3]);
+        }
     }
 
     #[test]

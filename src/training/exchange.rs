@@ -96,7 +96,7 @@ impl<E: Element, T: Wide> Kernel for Weigh<'_, E, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FMA: bool>(self) {
         for (sum, &value) in self.sums.iter_mut().zip(self.values) {
             *sum = self.weight * T::of(value);
         }
@@ -123,7 +123,7 @@ impl<E: Element, T: Wide> Kernel for AddWeighed<'_, E, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FMA: bool>(self) {
         for (sum, &value) in self.sums.iter_mut().zip(self.values) {
             *sum = *sum + self.weight * T::of(value);
         }
@@ -141,7 +141,7 @@ impl<E: Element, T: Wide> Kernel for Scale<'_, E, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FMA: bool>(self) {
         for (value, &sum) in self.values.iter_mut().zip(self.sums) {
             *value = (sum * self.factor).to().unwrap_or(*value);
         }

@@ -7,8 +7,8 @@ pub(crate) trait Kernel {
     /// What the loop returns.
     type Output;
 
-    /// Runs the loop.
-    fn run(self) -> Self::Output;
+    /// Runs the loop. `FMA` says whether the processor multiplies and adds in one instruction; see [`multiply_add`].
+    fn run<const FMA: bool>(self) -> Self::Output;
 }
 
 /// Runs the version of a loop that was compiled for this processor.
@@ -22,7 +22,9 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
         #[inline(always)]
         #[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
         fn with_simd<S: pulp::Simd>(self, _: S) -> K::Output {
-            self.0.run()
+            // pulp's levels above the scalar one have such instructions on these processors.
+            let fma = cfg!(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")) && !S::IS_SCALAR;
+            if fma { self.0.run::<true>() } else { self.0.run::<false>() }
         }
     }
 
@@ -32,5 +34,16 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
 /// Runs a loop; there is only one version.
 #[cfg(not(feature = "simd"))]
 pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    kernel.run::<false>()
+}
+
+/// `a b + c`. `a b` must be exact, so that one rounding gives the same bits as two.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "only what is inlined is compiled for the processor")]
+pub(crate) fn multiply_add<const FMA: bool>(a: f64, b: f64, c: f64) -> f64 {
+    #[cfg(feature = "simd")]
+    if FMA {
+        return a.mul_add(b, c);
+    }
+    a * b + c
 }

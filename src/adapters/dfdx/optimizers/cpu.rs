@@ -176,7 +176,7 @@ impl<R: Rule, F: Real> Kernel for Loop<'_, R, F> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FMA: bool>(self) {
         let Self { constants, around: Around { clipping, weight_decay, lr }, gradient, parameter, state } = self;
         let Some(clipper) = clipping.of::<F>() else { return };
         let numbers = |decay| Numbers::<R, F> { constants, clipper, decay };
