@@ -1,6 +1,8 @@
 //! The errors of parameters: one variant for each precondition, with the numbers that break it.
 
+use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use thiserror::Error;
 
@@ -145,15 +147,31 @@ pub enum ConfigError {
         prefix: String,
     },
     /// No parameter belongs to a group.
-    #[error("no parameter has a name that begins with {prefix:?}, the prefix of a group")]
-    UnknownPrefix {
-        /// The prefix.
-        prefix: String,
-    },
+    #[error(transparent)]
+    UnknownPrefix(UnknownPrefix),
     /// The inner optimizer cannot treat groups of parameters differently.
     #[error("groups need an inner optimizer that has groups of parameters, and this one does not")]
     NoGroups,
     /// The inner optimizer has no learning rate to schedule.
     #[error("the inner optimizer has no learning rate to schedule")]
     NoLearningRate,
+}
+
+/// No parameter of the model belongs to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("no parameter has a name that begins with {prefix:?}, the prefix of a group; the names are {}", listed(names))]
+pub struct UnknownPrefix {
+    /// The prefix.
+    pub prefix: String,
+    /// The names of all parameters.
+    pub names: Vec<String>,
+}
+
+/// The first names, and the number of the others.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    match names.len().checked_sub(SHOWN) {
+        Some(others @ 1..) => format!("{} and {others} more", names[..SHOWN].join(", ")),
+        _ => names.join(", "),
+    }
 }

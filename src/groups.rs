@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use crate::check::{self, serde_checked};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, UnknownPrefix};
 
 serde_checked! {
     /// A group of parameters: those whose names begin with a prefix, with a factor for their rate and one for their
@@ -182,11 +182,19 @@ impl Groups {
         self.0.iter().rposition(|group| group.has(name))
     }
 
-    /// The first prefix that none of these names has.
-    #[must_use]
-    pub fn unknown_prefix(&self, names: &[impl AsRef<str>]) -> Option<&str> {
-        let unknown = self.0.iter().find(|group| !names.iter().any(|name| group.has(name.as_ref())));
-        unknown.map(|group| group.prefix.as_str())
+    /// Checks that each prefix fits one of the names of a model's parameters.
+    ///
+    /// # Errors
+    ///
+    /// The first prefix that fits none.
+    pub fn check_names(&self, names: &[impl AsRef<str>]) -> Result<(), UnknownPrefix> {
+        match self.0.iter().find(|group| !names.iter().any(|name| group.has(name.as_ref()))) {
+            Some(group) => Err(UnknownPrefix {
+                prefix: group.prefix.clone(),
+                names: names.iter().map(|name| name.as_ref().into()).collect(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The rate of each group if the schedule's is `lr`, by the name under which histories have it: `learning_rate/prefix`.
@@ -237,7 +245,11 @@ mod tests {
         let twice = Groups::discriminative(["0", "1", "0"], 2.0).unwrap_err();
         assert_eq!(twice, ConfigError::SamePrefix { prefix: "0".into() });
         let groups = Groups::discriminative(["0", "2"], 2.0).unwrap();
-        assert_eq!(groups.unknown_prefix(&["0.weight", "1.weight"]), Some("2"));
-        assert_eq!(groups.unknown_prefix(&["0.weight", "2.weight"]), None);
+        let unknown = groups.check_names(&["0.weight", "1.weight"]).unwrap_err();
+        assert_eq!((&*unknown.prefix, &*unknown.names), ("2", &["0.weight".into(), "1.weight".into()][..]));
+        let many: Vec<_> = (0..12).map(|n| format!("0.{n}.weight")).collect();
+        let message = format!("{}", groups.check_names(&many).unwrap_err());
+        assert!(message.ends_with("0.8.weight, 0.9.weight and 2 more"), "{message}");
+        assert_eq!(groups.check_names(&["0.weight", "2.weight"]), Ok(()));
     }
 }

@@ -64,7 +64,7 @@ pub use adapters::dfdx::{Adadelta, Adagrad, Adam, AdamW, Adamax, Lion, Nadam, RM
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::{Checkpoint, CheckpointError, ModelCheckpoint};
 pub use config::{Bounds, Clip, ClrConfig, Guard, HyperSchedules, IntoConfig, MomentumRange};
-pub use error::ConfigError;
+pub use error::{ConfigError, UnknownPrefix};
 pub use groups::{Group, Groups, NoGroups};
 pub use history::History;
 pub use hyper::{Hyper, Hyperparameters, RateAndMomentum, Unsupported};

@@ -16,7 +16,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{D, DType, Device, Error, Result, Tensor, Var};
 use candle_nn::{AdamW, Linear, Module, Optimizer, ParamsAdamW, SGD, VarBuilder, VarMap, linear, loss};
 use cyclic_optim::adapters::candle::{
-    RangeTestError, Snapshot, Variables, broadcast, config_error, range_test, update_error,
+    RangeTestError, SavedVariables, Variables, broadcast, config_error, range_test, update_error,
 };
 use cyclic_optim::feedback::{Plateau, Stop};
 use cyclic_optim::range_test::{RangeTest, StopReason};
@@ -523,7 +523,7 @@ fn a_range_test_gives_the_variables_back() {
 #[test]
 fn a_snapshot_does_not_change_with_the_model() {
     let job = Job::new(DType::F32);
-    let best = Snapshot::of(&job.variables).unwrap();
+    let best = SavedVariables::of(&job.variables).unwrap();
     let before = job.values();
     let mut optimizer = CyclicOptimizer::new(job.adamw(), OneCycle::new(0.1, 20).unwrap());
     train(&mut optimizer, &job, 20).unwrap();

@@ -1324,7 +1324,7 @@ mod train {
             .unwrap();
         for (arguments, expected) in [
             (&["--group", "0=0.1", "--config", &config][..], "--group cannot be used with this --config"),
-            (&["--group", "7=0.1"], r#"the group "7" has no parameters: there are 0.0.weight, 0.0.bias, "#),
+            (&["--group", "7=0.1"], r#""7", the prefix of a group; the names are 0.0.weight, 0.0.bias, "#),
             (&["--group", "0=1", "--group", "0=2"], "\"0\""),
         ] {
             assert_refused(1, arguments, expected);

@@ -41,7 +41,8 @@ where
             Found::Sweep(curve, smoothing) => (None, Some((curve, smoothing))),
             Found::Peak(choice) => (Some(choice), None),
         };
-        check_groups(&config, &model)?;
+        let names: Vec<String> = named_parameters::<_, f32, Cpu>(&model).into_iter().map(|(name, _)| name).collect();
+        config.groups().check_names(&names)?;
         review::print(args.review(epochs * batches, batches)?, &config);
         let mut optimizer = CyclicOptimizer::try_new(inner, config.clone())?.with_history(History::new());
         let mut parts = Parts::new(args.ema, choice)?;
@@ -121,14 +122,6 @@ where
         return Ok((args.config(batches, Some(found))?.0, monitors, Found::Peak(choice)));
     }
     Ok((config, monitors, Found::Nothing))
-}
-
-/// Refuses a group that no parameter belongs to.
-fn check_groups(config: &ClrConfig, model: &Mlp) -> Result<(), String> {
-    let names: Vec<String> = named_parameters::<_, f32, Cpu>(model).into_iter().map(|(name, _)| name).collect();
-    let unknown = config.groups().unknown_prefix(&names);
-    unknown
-        .map_or(Ok(()), |prefix| Err(format!("the group {prefix:?} has no parameters: there are {}", names.join(", "))))
 }
 
 /// Continues the run in a checkpoint, or saves a new one there; says at which update it goes on.

@@ -263,7 +263,7 @@ impl<S: Schedule> ClrConfig<S> {
     ///
     /// None: [`Groups`] are checked when they are made. The first update by [`apply`](crate::CyclicOptimizer::apply) checks
     /// that each prefix fits a parameter. dfdx's `update` has no error for this, and ignores a prefix that fits none;
-    /// [`Groups::unknown_prefix`] finds it.
+    /// [`Groups::check_names`] finds it.
     pub fn with_groups(mut self, groups: Groups) -> Result<Self, ConfigError> {
         self.groups = groups;
         self.check()

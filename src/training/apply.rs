@@ -10,7 +10,7 @@ use super::clip::Clipping;
 use super::exchange::AverageError;
 use super::gradients::{GradientsOf, UpdateFailure, UpdateInPlace, norm_of};
 use crate::config::Clip;
-use crate::error::ConfigError;
+use crate::error::{ConfigError, UnknownPrefix};
 use crate::hyper::Hyperparameters;
 use crate::optimizer::CyclicOptimizer;
 use crate::schedule::Schedule;
@@ -55,8 +55,8 @@ pub enum UpdateError<Err> {
         iteration: u64,
     },
     /// No parameter has a name that begins with the prefix of a group. Nothing has changed.
-    #[error("no parameter has a name that begins with {0:?}, the prefix of a group")]
-    UnknownPrefix(String),
+    #[error(transparent)]
+    UnknownPrefix(UnknownPrefix),
     /// These parameters have no gradient. All others have moved, the gradients are zeroed, and the update counts.
     #[error("these parameters have no gradient: {}", .0.join(", "))]
     MissingGradients(Vec<String>),

@@ -8,6 +8,7 @@ use num_traits::{FromPrimitive, ToPrimitive};
 
 use super::clip::{Clipping, sum_of_squares};
 use crate::config::Clip;
+use crate::error::UnknownPrefix;
 use crate::numeric;
 
 /// The gradients of a model `M`: one for each parameter, or none for a parameter that the loss did not use.
@@ -164,7 +165,7 @@ pub enum UpdateFailure<Err> {
     /// These parameters have no gradient. All others have moved, the gradients are zeroed, and the update counts.
     MissingGradients(Vec<String>),
     /// No parameter has a name that begins with this prefix of a group. Nothing has changed.
-    UnknownPrefix(String),
+    UnknownPrefix(UnknownPrefix),
     /// The framework failed. The update does not count; some parameters may have moved.
     Failed(Err),
 }

@@ -82,7 +82,7 @@
 //! serde, and `VarMap::save` writes the variables. The moments of candle's `AdamW` are private and cannot be saved, so a resumed
 //! run warms them up again. For the same reason its optimizers cannot be cloned: [`Recovery`](crate::training::Recovery) does
 //! not take them, and [`range_test`] takes an optimizer of its own. All clones of a variable share its values, so keep the best
-//! values in a [`Snapshot`] instead of [`BestWeights`](crate::training::BestWeights).
+//! values in [`SavedVariables`] instead of [`BestWeights`](crate::training::BestWeights).
 
 mod broadcast;
 mod gradients;
@@ -94,4 +94,4 @@ mod variables;
 pub use broadcast::broadcast;
 pub use range_test::{RangeTestError, range_test};
 pub use update::{config_error, update_error};
-pub use variables::{Snapshot, Variables};
+pub use variables::{SavedVariables, Variables};

@@ -5,7 +5,7 @@ use candle_nn::Optimizer;
 use thiserror::Error;
 
 use super::update::loss_value;
-use super::{Snapshot, Variables};
+use super::{SavedVariables, Variables};
 use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::range_test::{Interrupted, LossCurve, RangeTest};
 use crate::training::{UpdateFailure, UpdateInPlace};
@@ -104,7 +104,7 @@ pub fn range_test<M: Variables, O: Optimizer + Hyperparameters, B>(
     if batches.peek().is_none() {
         return Err(RangeTestError::NoBatches);
     }
-    let before = Snapshot::of(model).map_err(RangeTestError::NotRestored)?;
+    let before = SavedVariables::of(model).map_err(RangeTestError::NotRestored)?;
     let curve = test.run_validated(
         |lr| {
             let Some(batch) = batches.next() else { return Ok(None) };
@@ -117,7 +117,7 @@ pub fn range_test<M: Variables, O: Optimizer + Hyperparameters, B>(
                     UpdateFailure::Failed(error) => StepError::Candle(error),
                     UpdateFailure::MissingGradients(names) => StepError::MissingGradients(names),
                     // candle's optimizers have no groups.
-                    UpdateFailure::UnknownPrefix(prefix) => StepError::Candle(Error::msg(prefix)),
+                    UpdateFailure::UnknownPrefix(unknown) => StepError::Candle(Error::wrap(unknown)),
                 })?;
             }
             Ok(Some(value))

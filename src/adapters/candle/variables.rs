@@ -57,26 +57,26 @@ impl<M: Variables> Variables for &M {
 
 /// The values that the variables of a model had at one time.
 ///
-/// A clone of a candle variable shares its memory and changes with it. So keep the best weights of a run in a `Snapshot`,
+/// A clone of a candle variable shares its memory and changes with it. So keep the best weights of a run in `SavedVariables`,
 /// and not in [`BestWeights`](crate::training::BestWeights), which clones the model.
 ///
 /// ```
-/// use cyclic_optim::adapters::candle::Snapshot;
+/// use cyclic_optim::adapters::candle::SavedVariables;
 /// use candle_core::{Device, Var};
 ///
 /// # fn main() -> candle_core::Result<()> {
 /// let weight = Var::new(&[1.0, 2.0], &Device::Cpu)?;
-/// let snapshot = Snapshot::of(&vec![weight.clone()])?;
+/// let saved = SavedVariables::of(&vec![weight.clone()])?;
 /// weight.set(&weight.affine(10.0, 0.0)?)?;
-/// snapshot.restore()?;
+/// saved.restore()?;
 /// assert_eq!(weight.to_vec1::<f64>()?, [1.0, 2.0]);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Snapshot(Vec<(Var, Tensor)>);
+pub struct SavedVariables(Vec<(Var, Tensor)>);
 
-impl Snapshot {
+impl SavedVariables {
     /// Copies the values of all variables.
     ///
     /// # Errors

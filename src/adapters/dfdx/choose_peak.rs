@@ -174,6 +174,6 @@ fn failed<Err, DeviceErr>(failure: UpdateFailure<DeviceErr>) -> TrialError<Err, 
     match failure {
         UpdateFailure::Failed(error) => TrialError::Device(error),
         UpdateFailure::MissingGradients(parameters) => TrialError::MissingGradients(parameters),
-        UpdateFailure::UnknownPrefix(prefix) => TrialError::Config(ConfigError::UnknownPrefix { prefix }),
+        UpdateFailure::UnknownPrefix(unknown) => TrialError::Config(ConfigError::UnknownPrefix(unknown)),
     }
 }

@@ -205,8 +205,8 @@ where
         StepError::Closure(error) => RangeTestError::Closure { error, curve },
         StepError::Update(UpdateFailure::Failed(error)) => RangeTestError::Device(error),
         StepError::Update(UpdateFailure::MissingGradients(parameters)) => RangeTestError::MissingGradients(parameters),
-        StepError::Update(UpdateFailure::UnknownPrefix(prefix)) => {
-            RangeTestError::Config(ConfigError::UnknownPrefix { prefix })
+        StepError::Update(UpdateFailure::UnknownPrefix(unknown)) => {
+            RangeTestError::Config(ConfigError::UnknownPrefix(unknown))
         }
         StepError::Unsupported(unsupported) => RangeTestError::Unsupported(unsupported),
     })

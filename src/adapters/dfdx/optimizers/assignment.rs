@@ -11,6 +11,7 @@ use dfdx::tensor::{Tensor, UniqueId};
 use dfdx::tensor_ops::Device;
 
 use crate::adapters::dfdx::gradients::names_of;
+use crate::error::UnknownPrefix;
 use crate::groups::{Group, Groups};
 
 /// The groups, and which of them each parameter of the last model belongs to.
@@ -22,7 +23,7 @@ pub(super) struct Assignment {
     /// The group of each.
     group: Vec<Option<usize>>,
     /// The first prefix that none of their names begins with.
-    unknown: Option<String>,
+    unknown: Option<UnknownPrefix>,
     /// Kept only to reuse its memory.
     seen: Vec<UniqueId>,
 }
@@ -40,7 +41,7 @@ impl Assignment {
     pub(super) fn resolve<M: TensorCollection<E, D>, E: Dtype, D: Device<E>>(
         &mut self,
         model: &M,
-    ) -> Result<(), String> {
+    ) -> Result<(), UnknownPrefix> {
         if self.groups.is_empty() {
             return Ok(());
         }
@@ -50,7 +51,7 @@ impl Assignment {
         self.seen = seen.ids;
         if self.seen != self.ids {
             let names = names_of::<_, E, D>(model, &self.seen);
-            self.unknown = self.groups.unknown_prefix(&names).map(Into::into);
+            self.unknown = self.groups.check_names(&names).err();
             self.group = names.iter().map(|name| self.groups.of(name)).collect();
             self.ids.clone_from(&self.seen);
         }

@@ -17,6 +17,7 @@ use super::rule::{Real, Rule, SLOTS, Update};
 use crate::adapters::dfdx::gradients::change_entry;
 use crate::adapters::dfdx::missing::missing_gradients;
 use crate::adapters::dfdx::walk::{AnyTensor, write_entry};
+use crate::error::UnknownPrefix;
 use crate::groups::{Group, Groups, NoGroups};
 use crate::hyper::{Hyper, Hyperparameters, Unsupported};
 use crate::training::Clipping;
@@ -193,7 +194,7 @@ impl<R: Rule, E: Dtype, D: Device<E>> Elementwise<R, E, D> {
     pub(in crate::adapters::dfdx) fn resolve_groups<M: TensorCollection<E, D>>(
         &mut self,
         module: &M,
-    ) -> Result<(), String> {
+    ) -> Result<(), UnknownPrefix> {
         self.assignment.resolve::<M, E, D>(module)
     }
 
