@@ -40,7 +40,7 @@ impl Hyper {
 
 /// The optimizer does not have this hyper-parameter, or it is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("this optimizer has no {0:?} to set")]
+#[error("this optimizer has no {} to set", .0.name())]
 pub struct Unsupported(pub Hyper);
 
 /// An optimizer whose hyper-parameters can be read and written between two updates.

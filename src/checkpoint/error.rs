@@ -78,7 +78,7 @@ pub enum CheckpointError {
         problem: String,
     },
     /// The saved state does not fit the config.
-    #[error("the checkpoint's state: {0}")]
+    #[error("the saved state cannot be restored: {0}")]
     State(#[source] ConfigError),
     /// The device or the framework failed.
     #[error("the device failed: {0}")]
