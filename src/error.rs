@@ -67,7 +67,7 @@ pub enum ConfigError {
         /// The parameter.
         field: &'static str,
     },
-    /// A part of a sequence has no length, and is not the last one.
+    /// A part of a sequence has no length, although it is not the last part.
     #[error("parts[{index}].steps is missing: only the last part of a sequence may be endless")]
     EndlessPart {
         /// The part, counted from 0.
@@ -140,13 +140,13 @@ pub enum ConfigError {
         /// The hyper-parameter.
         hyper: &'static str,
     },
-    /// A prefix of parameter names is there twice.
+    /// Two groups have the same prefix.
     #[error("groups must have different prefixes, got {prefix:?} twice")]
     SamePrefix {
         /// The prefix.
         prefix: String,
     },
-    /// No parameter belongs to a group.
+    /// A group has no parameters.
     #[error(transparent)]
     UnknownPrefix(UnknownPrefix),
     /// The inner optimizer cannot treat groups of parameters differently.

@@ -30,7 +30,8 @@ fn one() -> f64 {
 }
 
 impl Group {
-    /// The parameters whose names begin with `prefix`, with `rate` times the rate of the schedule. 0 freezes them.
+    /// A group of the parameters whose names begin with `prefix`. They use `rate` times the rate of the schedule; 0 freezes
+    /// them.
     ///
     /// A prefix ends where a part of the name ends: `1` means `1.weight` and `1.0.bias`, and not `10.weight`. The empty prefix
     /// means all parameters.
@@ -77,7 +78,7 @@ impl Group {
         self.weight_decay
     }
 
-    /// Whether these parameters stay as they are.
+    /// Whether the parameters are frozen, because their rate is multiplied by 0.
     #[must_use]
     pub fn is_frozen(&self) -> bool {
         self.rate == 0.0
@@ -116,11 +117,11 @@ impl Group {
 pub struct Groups(Vec<Group>);
 
 impl Groups {
-    /// These groups, in order.
+    /// A list of groups, in this order.
     ///
     /// # Errors
     ///
-    /// A prefix that is there twice.
+    /// A prefix that is given twice.
     pub fn new(groups: impl Into<Vec<Group>>) -> Result<Self, ConfigError> {
         let groups = groups.into();
         for (n, group) in groups.iter().enumerate() {
@@ -144,7 +145,7 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// A factor that is not above 0 and finite, a prefix that is there twice.
+    /// A factor that is not above 0 and finite, a prefix that is given twice.
     ///
     /// # References
     ///
@@ -165,7 +166,7 @@ impl Groups {
         Self::new(groups.into_iter().map(Group::check).collect::<Result<Vec<_>, _>>()?)
     }
 
-    /// Whether there are none.
+    /// Whether there are no groups.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -176,7 +177,7 @@ impl Groups {
         self.0.iter()
     }
 
-    /// The index of the group of a parameter; `None` if it has none.
+    /// The index of the group that the parameter called `name` belongs to; `None` if it belongs to none.
     #[must_use]
     pub fn of(&self, name: &str) -> Option<usize> {
         self.0.iter().rposition(|group| group.has(name))
@@ -197,7 +198,7 @@ impl Groups {
         }
     }
 
-    /// The rate of each group if the schedule's is `lr`, by the name under which histories have it: `learning_rate/prefix`.
+    /// The rate of each group when the schedule has the rate `lr`, with its name in histories: `learning_rate/prefix`.
     pub fn rates(&self, lr: f64) -> impl Iterator<Item = (String, f64)> {
         self.0.iter().map(move |group| (format!("learning_rate/{}", group.prefix), lr * group.rate))
     }

@@ -41,9 +41,9 @@ pub use self::template::TemplateError;
 /// checksum.
 ///
 /// Writing is atomic: the new file is written next to the old one, synced and renamed. If the program is killed or the disk is
-/// full, the old file stays complete. Several processes may write the same file; the last one wins. Symlinks are followed, and
-/// on Unix the permissions of the file are kept. A killed program leaves a file `.cyclic-optim-*.partial` in the folder, which
-/// later writes remove when it is an hour old.
+/// full, the old file stays complete. Several processes may write the same file; the last write wins. Symlinks are followed,
+/// and on Unix the permissions of the file are kept. A killed program leaves a file `.cyclic-optim-*.partial` in the folder,
+/// which later writes remove when it is an hour old.
 ///
 /// [`BestWeights`](crate::training::BestWeights) and other [`RunPart`]s are not part of the optimizer.
 /// [`write_with`](Self::write_with) saves them in the same file.

@@ -50,11 +50,11 @@ pub enum ModelCheckpointError {
 /// | [`keep_best`](Self::keep_best) | all | keep the files of the n best models and remove the others |
 ///
 /// Call [`save`](Self::save) at the end of each epoch, or after each update. Missing folders are created. Files are written
-/// atomically, and an old file is removed only after the new one is complete. Only files that this value has written, or that
-/// [`replay`](Self::replay) has told it of, are removed.
+/// atomically, and an old file is removed only after the new one is complete. A `ModelCheckpoint` removes only files that it
+/// has written itself or knows from [`replay`](Self::replay).
 ///
-/// A run that is continued goes through the epochs that it has made with [`replay`](Self::replay), and then saves and removes
-/// what a run without the interruption would.
+/// For a continued run, call [`replay`](Self::replay) for each epoch that the run made before. Then the same files are saved
+/// and removed as without the interruption.
 ///
 /// # Examples
 ///
@@ -82,8 +82,8 @@ pub enum ModelCheckpointError {
 ///
 /// # References
 ///
-/// Keras' `ModelCheckpoint`, and the `save_top_k` of Lightning's. Unlike there, a missing metric is an error, the direction is
-/// never guessed from a name, and files are replaced atomically.
+/// Keras' `ModelCheckpoint`, and `save_top_k` of Lightning's. Here a missing metric is an error, the direction is never
+/// guessed from a name, and files are replaced atomically.
 #[derive(Debug, Clone)]
 pub struct ModelCheckpoint {
     template: Template,
@@ -143,7 +143,7 @@ impl ModelCheckpoint {
         self
     }
 
-    /// Sets the value that the first model has to beat. It makes no difference to [`keep_best`](Self::keep_best).
+    /// Sets the value that the first model has to beat. It has no effect on [`keep_best`](Self::keep_best).
     ///
     /// # Errors
     ///
@@ -186,12 +186,13 @@ impl ModelCheckpoint {
         Ok(self)
     }
 
-    /// Keeps the files of the `files` models with the best `metric`: saves a model while there are fewer, and then if it is
-    /// better than the worst of them, whose file it removes. Of two models that are equally good the older one stays. NaN and
-    /// infinities are never saved. Replaces [`best_only`](Self::best_only) and [`keep_last`](Self::keep_last).
+    /// Keeps the files of the `files` models with the best `metric`. While there are fewer files, every model is saved.
+    /// After that, a model is saved only if it is better than the worst of them, whose file is then removed. Of two equally
+    /// good models the older one stays. NaN and infinities are never saved. Replaces [`best_only`](Self::best_only) and
+    /// [`keep_last`](Self::keep_last).
     ///
-    /// The template should give each model a name of its own, by its epoch or update. A model whose name is that of a file
-    /// that is kept has to be better than the model in it, and replaces it.
+    /// The template should give each model a name of its own, by its epoch or update. If a kept file already has the name of
+    /// a new model, the new model replaces it only if it is better than the model in the file.
     ///
     /// ```
     /// # #[cfg(feature = "dfdx")] {
@@ -285,9 +286,9 @@ impl ModelCheckpoint {
         Ok(Some(path))
     }
 
-    /// Tells this value of an epoch, or an update, that the run had made before it was interrupted; the arguments are those that
-    /// [`save`](Self::save) had, and `updates` is the number of updates at that time. Nothing is written or removed. A file that
-    /// is no longer there is not counted among those that are kept; its metric counts for [`best`](Self::best) all the same.
+    /// Takes account of an epoch, or an update, that the run made before it was interrupted. Pass the arguments that
+    /// [`save`](Self::save) had; `updates` is the number of updates at that time. Nothing is written or removed. A file that
+    /// no longer exists is not counted among the kept files, but its metric still counts for [`best`](Self::best).
     ///
     /// Call it for each epoch of the run, in their order, before the first `save`:
     ///

@@ -109,7 +109,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// The model has another shape, type or other names. Nothing has changed then.
+    /// The model has other shapes, types or names. Nothing has changed then.
     pub fn restore_weights<M: SavedModel<F>, F>(&self, model: &mut M) -> Result<(), CheckpointError> {
         self.load(MODEL, model)
     }

@@ -94,7 +94,7 @@ pub trait SavedModel<F> {
     ///
     /// # Errors
     ///
-    /// Those of the framework.
+    /// Errors of the framework.
     fn save_tensors(&self, prefix: &str, tensors: &mut Tensors) -> Result<(), CheckpointError>;
 
     /// Reads all tensors by name, and checks that they have the types and shapes of this model.
@@ -138,14 +138,14 @@ pub trait SavedWith<M, F>: SavedOptimizer + Sized {
     ///
     /// # Errors
     ///
-    /// Those of the framework.
+    /// Errors of the framework.
     fn save_run(&self, model: &M, tensors: &mut Tensors) -> Result<(), CheckpointError>;
 
     /// Returns an optimizer with the present hyper-parameters and the saved state.
     ///
     /// # Errors
     ///
-    /// A tensor is missing, or has another type or shape; those of the framework.
+    /// A tensor is missing, or has another type or shape; errors of the framework.
     fn load_state(&self, model: &M, steps: Steps, saved: &mut SavedTensors) -> Result<Self, CheckpointError>;
 }
 

@@ -206,7 +206,7 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// Reports when to stop. With a plateau, see [`with_plateau`](Self::with_plateau) for the metric that each judges.
+    /// Reports when the run should stop. [`with_plateau`](Self::with_plateau) explains which metric each of the two judges.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// Which reports are judged.
+    /// Sets which reports are judged.
     ///
     /// # Errors
     ///
@@ -226,7 +226,7 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// When [`apply`](crate::CyclicOptimizer::apply) refuses an update.
+    /// Sets when [`apply`](crate::CyclicOptimizer::apply) refuses an update.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// How [`apply`](crate::CyclicOptimizer::apply) clips gradients.
+    /// Sets how [`apply`](crate::CyclicOptimizer::apply) clips gradients.
     ///
     /// # Errors
     ///
@@ -246,8 +246,8 @@ impl<S: Schedule> ClrConfig<S> {
         self.check()
     }
 
-    /// The number of updates in an epoch from which the lengths of this config were computed. It changes no rate. But it is
-    /// part of the config, so a checkpoint is not continued with another number by accident.
+    /// Sets the number of updates in an epoch from which the lengths of this config were computed. It changes no rate. But
+    /// it is part of the config, so a checkpoint is not continued with another number by accident.
     ///
     /// # Errors
     ///

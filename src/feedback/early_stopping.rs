@@ -32,7 +32,7 @@ serde_checked! {
     ///
     /// | option | default | purpose | range |
     /// |---|---|---|---|
-    /// | `patience` | required (0 in Keras) | consecutive bad reports that stop | >= 0; 0 is the same as 1 |
+    /// | `patience` | required (0 in Keras) | consecutive bad reports after which the run should stop | >= 0; 0 is the same as 1 |
     /// | [`with_improvement`](Self::with_improvement) | any smaller value | what counts as better | |
     /// | [`with_baseline`](Self::with_baseline) | none | the metric that has to be beaten | finite |
     /// | [`with_threshold`](Self::with_threshold) | none | the metric that is good enough | finite |
@@ -64,8 +64,8 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// Keras' `EarlyStopping`. The threshold is the `stopping_threshold` of Lightning's `EarlyStopping`, which has to be passed;
-    /// here it is enough to reach it, so that an accuracy of 1 can be asked for.
+    /// Keras' `EarlyStopping`. The threshold is the `stopping_threshold` of Lightning's `EarlyStopping`. Lightning stops
+    /// only beyond it; here it is enough to reach it, so the threshold can be an accuracy of 1.
     #[derive(Debug, Clone, Copy, PartialEq)]
     pub struct EarlyStopping {
         patience: u64,
@@ -86,7 +86,7 @@ serde_checked! {
 pub struct EarlyStoppingState {
     /// The best metric so far.
     pub best: Option<f64>,
-    /// The number of consecutive judged reports without an improvement that counts.
+    /// The number of consecutive bad reports so far.
     pub wait: u64,
     /// The number of judged reports.
     pub reports: u64,
@@ -102,7 +102,7 @@ impl EarlyStopping {
         Self { patience, improvement: Improvement::default(), baseline: None, threshold: None, start_from: 0 }.check()
     }
 
-    /// What counts as better.
+    /// Sets what counts as an improvement.
     ///
     /// # Errors
     ///
@@ -122,9 +122,9 @@ impl EarlyStopping {
         self.check()
     }
 
-    /// Stops as soon as the metric reaches `threshold` in the direction of the [improvement](Self::with_improvement), whatever
-    /// the patience; `min_delta` makes no difference to it. Reports that [`with_start_from`](Self::with_start_from) skips do
-    /// not stop.
+    /// Stops as soon as the metric reaches `threshold` in the direction of the [improvement](Self::with_improvement),
+    /// whatever the patience; `min_delta` has no effect on it. A report that [`with_start_from`](Self::with_start_from)
+    /// skips does not stop the run.
     ///
     /// ```
     /// use cyclic_optim::feedback::{Direction, EarlyStopping, Improvement, MinDelta, Stop};
@@ -167,11 +167,11 @@ impl EarlyStopping {
         self.threshold
     }
 
-    /// The report at which a run that makes these reports stops, counted from 0, and why; `None` if it does not. All reports are
-    /// judged.
+    /// Finds the report at which a run with these metrics stops, counted from 0, and the reason; `None` if it does not stop.
+    /// All reports are judged.
     ///
-    /// It needs no optimizer: for a second metric that shall stop the run, and to see where another patience would have stopped a
-    /// run that is over.
+    /// It needs no optimizer. Use it for a second metric that should also stop the run, or to see where another patience
+    /// would have stopped a finished run.
     ///
     /// ```
     /// use cyclic_optim::feedback::{EarlyStopping, Stop};

@@ -189,7 +189,7 @@ serde_checked! {
 }
 
 impl Improvement {
-    /// A rule.
+    /// A rule with this direction and this smallest improvement.
     ///
     /// # Errors
     ///

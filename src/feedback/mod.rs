@@ -70,12 +70,12 @@ pub enum Stop {
 pub struct Observation {
     /// The reported metric. If two were reported, the one that [`improved`](Self::improved) refers to.
     pub metric: f64,
-    /// Whether it was judged; see [`Watch`].
+    /// Whether the report was judged; see [`Watch`].
     pub judged: bool,
     /// Whether the metric is better than the best so far, by the rule of early stopping, or of the plateau if there is no
     /// early stopping. Without both it is false.
     pub improved: bool,
-    /// The factor by which the plateau has now reduced the rate or the peak.
+    /// The factor by which the plateau has now reduced the rate or the peak; `None` without a reduction.
     pub scaled: Option<f64>,
     /// Why the run should stop, in this report and all later ones.
     pub stop: Option<Stop>,

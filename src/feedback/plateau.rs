@@ -182,7 +182,7 @@ impl Plateau {
         Ok(Self::keras(decay, patience)?.with_scope(Scope::Peak))
     }
 
-    /// What counts as better.
+    /// Sets what counts as an improvement.
     ///
     /// # Errors
     ///
@@ -271,14 +271,14 @@ impl Plateau {
         self.check()
     }
 
-    /// What is reduced.
+    /// Sets what is reduced: the whole rate or the peak.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Skips a reduction of the reference rate by `eps` or less. Patience and cooldown start again even so. Only PyTorch's
+    /// Skips a reduction of the reference rate by `eps` or less. Patience and cooldown still start again. Only PyTorch's
     /// counting has this option; its default is 1e-8.
     ///
     /// ```

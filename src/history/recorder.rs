@@ -58,7 +58,7 @@ pub trait Recorder {
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Errors of the writer.
     fn update(&mut self, used: &Applied, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         let _ = (used, metrics);
         Ok(())
@@ -68,7 +68,7 @@ pub trait Recorder {
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Errors of the writer.
     fn epoch(&mut self, epoch: u64, metrics: &[(&str, f64)]) -> Result<(), RecordError> {
         let _ = (epoch, metrics);
         Ok(())
@@ -78,7 +78,7 @@ pub trait Recorder {
     ///
     /// # Errors
     ///
-    /// Those of the writer.
+    /// Errors of the writer.
     fn finish(&mut self) -> Result<(), RecordError> {
         Ok(())
     }
@@ -98,7 +98,7 @@ impl<R: Recorder> Recorder for Option<R> {
     }
 }
 
-/// A borrowed recorder, so that `optimizer.history_mut()` can be called as it is:
+/// A mutable reference to a recorder is a recorder, too, so you can record through `optimizer.history_mut()` directly:
 ///
 /// ```
 /// use cyclic_optim::history::Recorder;

@@ -179,7 +179,7 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     ///
     /// # Errors
     ///
-    /// Those of `step`.
+    /// The errors of `step`.
     #[inline]
     pub fn update_with<T, E>(&mut self, step: impl FnOnce(&mut O) -> Result<T, E>) -> Result<T, E> {
         let result = self.step(step);

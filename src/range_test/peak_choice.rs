@@ -14,17 +14,17 @@ use crate::schedule::{Amplitude, Cyclic, OneCycle};
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct PeakChoice {
-    /// The updates of the run that the peak is for.
+    /// The number of updates of the run that the peak is for.
     pub total_updates: u64,
     /// The peak for a one-cycle schedule.
     pub peak: f64,
     /// The rate at which the model learns fastest in a short run.
     pub rate: f64,
-    /// The rates that were tried, rising.
+    /// The rates that were tried, in ascending order.
     pub candidates: Vec<Candidate>,
     /// The sweep that gave the first guess. A loss that is not finite is left out.
     pub curve: LossCurve,
-    /// The updates that the search made.
+    /// The number of updates that the search made.
     pub updates: u64,
 }
 
@@ -43,7 +43,7 @@ impl PeakChoice {
     ///
     /// # Errors
     ///
-    /// Those of [`OneCycle::new`]. They are possible only for a choice that was read from a modified file.
+    /// The errors of [`OneCycle::new`]. They are possible only for a choice that was read from a modified file.
     pub fn one_cycle(&self) -> Result<OneCycle, ConfigError> {
         OneCycle::new(self.peak, self.total_updates)
     }

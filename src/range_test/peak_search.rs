@@ -76,7 +76,8 @@ pub trait Trial {
 ///
 /// # What it does
 ///
-/// `T` is the number of updates of the run, and `n` that of a probe: `T / 18`, but at least 36 and at most 100.
+/// `T` is the number of updates of the run. `n` is the number of updates of a probe: `T / 18`, but at least 36 and at most
+/// 100.
 ///
 /// 1. Warm-up: 16 batches fill the optimizer's moments at a rate of 1e-12, with four updates from the gradients of each. The
 ///    losses are those of the untrained model.
@@ -89,8 +90,8 @@ pub trait Trial {
 ///    neighbours of the best; there are at most eight.
 /// 4. Mean: the rate `r` at which the model learns fastest is the geometric mean of the candidates, each with the
 ///    weight `exp(-(loss - best) / (0.2 (start - best)))`.
-/// 5. Peak: that of a one-cycle schedule is `r / (1.05 (T / 18 n)^(1/4))`. The divisor corrects for probes that are short compared
-///    with the run, because those favour high rates.
+/// 5. Peak: a one-cycle schedule gets the peak `r / (1.05 (T / 18 n)^(1/4))`. The divisor corrects for probes that are short
+///    compared with the run, because those favour high rates.
 ///
 /// The result depends only on the model, the optimizer and the batches: the same ones give the same bits.
 ///
@@ -153,7 +154,7 @@ pub struct SearchCost {
     pub typical: u64,
     /// The largest possible number.
     pub at_most: u64,
-    /// The updates of the run itself.
+    /// The number of updates of the run itself.
     pub total_updates: u64,
 }
 
@@ -224,7 +225,7 @@ pub enum PeakSearchError<E> {
 }
 
 impl PeakSearch {
-    /// A search for the peak of a run of `total_updates`.
+    /// A search for the peak of a run of `total_updates` updates.
     ///
     /// # Errors
     ///

@@ -23,12 +23,12 @@ const FEW_IN_FALL: usize = 8;
 pub struct Recommended {
     /// The rate.
     pub lr: f64,
-    /// Half of the rates at which a quarter and three quarters of the fall are reached, as `lr` is half of the rate at half of
-    /// the fall. A rate in this range may be just as good.
+    /// From half of the rate at a quarter of the fall to half of the rate at three quarters; `lr` is half of the rate at
+    /// half of the fall. Any rate in this range may be just as good.
     pub range: (f64, f64),
     /// The minimum of the smoothed curve. `lr` is never above the rate of the minimum.
     pub minimum: Suggested,
-    /// What speaks against the rate; empty if nothing does.
+    /// The reasons to doubt the rate; empty if there are none.
     pub doubts: Vec<Doubt>,
 }
 
@@ -54,13 +54,13 @@ impl fmt::Display for Confidence {
     }
 }
 
-/// What speaks against a [`Recommended`] rate.
+/// A reason to doubt a [`Recommended`] rate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Doubt {
-    /// The fall of the loss is this many standard deviations of its noise, fewer than 10. More batches at each rate help.
+    /// The loss falls by only this many standard deviations of its noise, fewer than 10. More batches at each rate help.
     Noisy(f64),
-    /// The fall has this many points, fewer than 8. More rates in the sweep help.
+    /// The fall has only this many points, fewer than 8. More rates in the sweep help.
     FewPoints(usize),
     /// The loss does not rise again: the sweep ended before it. A higher last rate helps.
     StillFalling,
@@ -103,11 +103,11 @@ impl LossCurve {
     /// The rate that this crate recommends for the peak of a schedule: half of the rate at which the smoothed loss has fallen
     /// half of the way to its minimum. Call this on the curve as it was measured, with the smoothing that you use for pictures.
     ///
-    /// The rule uses only the points up to the minimum of the smoothed curve, and none after a divergence. So the rate is never
-    /// above that of the minimum. Let `y` be the smoothed losses of these points, `start` the median of the first tenth of them (of
-    /// at least five) and `half = start - (start - minimum) / 2`. The rule takes the rate of the first point after the last one
-    /// with `y > half`, and halves it. It halves the rate because the losses of a sweep lag behind its rates, and because a rate
-    /// that is too high costs more than one that is too low.
+    /// The rule uses only the points up to the minimum of the smoothed curve, and none after a divergence. So the
+    /// recommended rate is never above the rate of the minimum. Let `y` be the smoothed losses of these points, `start` the
+    /// median of the first tenth of them (of at least five) and `half = start - (start - minimum) / 2`. The rule takes the
+    /// rate of the first point after the last one with `y > half`, and halves it. It halves the rate because the losses of a
+    /// sweep lag behind its rates, and because a rate that is too high costs more than one that is too low.
     ///
     /// The noise is the standard deviation of the loss, estimated from the median difference of neighbouring points. A fall of
     /// less than three standard deviations is [`NoSuggestion::TooNoisy`].

@@ -113,7 +113,7 @@ impl SmithRange {
     ///
     /// # Errors
     ///
-    /// Those of [`Cyclic::triangular`].
+    /// The errors of [`Cyclic::triangular`].
     pub fn cyclic(&self, step_size: u64) -> Result<Cyclic, ConfigError> {
         Cyclic::triangular(self.base_lr.lr, self.max_lr.lr, step_size)
     }
@@ -122,7 +122,7 @@ impl SmithRange {
     ///
     /// # Errors
     ///
-    /// Those of [`OneCycle::new`].
+    /// The errors of [`OneCycle::new`].
     pub fn one_cycle(&self, total_steps: u64) -> Result<OneCycle, ConfigError> {
         OneCycle::new(self.max_lr.lr, total_steps)
     }

@@ -112,21 +112,21 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// The record of the run.
+    /// Adds the history of the run.
     #[must_use]
     pub fn with_history(mut self, history: &'a History) -> Self {
         self.history = Some(history);
         self
     }
 
-    /// The state of the run, usually at its end: [`CyclicOptimizer::state`](crate::CyclicOptimizer::state).
+    /// Adds the state of the run, usually at its end: [`CyclicOptimizer::state`](crate::CyclicOptimizer::state).
     #[must_use]
     pub fn with_state(mut self, state: &'a ClrState) -> Self {
         self.state = Some(state);
         self
     }
 
-    /// The config of the run: a [`ClrConfig`](crate::ClrConfig), or the JSON of one.
+    /// Adds the config of the run: a [`ClrConfig`](crate::ClrConfig), or the JSON of one.
     ///
     /// # Errors
     ///
@@ -136,50 +136,50 @@ impl<'a> Report<'a> {
         Ok(self)
     }
 
-    /// What a [`Review`](crate::review::Review) has found. An empty list is shown, too.
+    /// Adds the findings of a [`Review`](crate::review::Review). An empty list is shown, too.
     #[must_use]
     pub fn with_review(mut self, findings: &'a [Finding]) -> Self {
         self.findings = Some(findings);
         self
     }
 
-    /// The choice of the peak rate.
+    /// Adds the choice of the peak rate.
     #[must_use]
     pub fn with_choice(mut self, choice: &'a PeakChoice) -> Self {
         self.choice = Some(choice);
         self
     }
 
-    /// The curve of a range test, and the smoothing under which rates are suggested.
+    /// Adds the curve of a range test, and the smoothing under which rates are suggested.
     #[must_use]
     pub fn with_curve(mut self, curve: &'a LossCurve, smoothing: &Smoothing) -> Self {
         self.curve = Some((curve, *smoothing));
         self
     }
 
-    /// The machine that this program runs on. Leave it out where a report is made on another machine than the run.
+    /// Adds the machine that this program runs on. Leave it out if the run was on another machine.
     #[must_use]
     pub fn with_environment(mut self) -> Self {
         self.environment = true;
         self
     }
 
-    /// The time that the whole run took.
+    /// Adds the time that the whole run took.
     #[must_use]
     pub fn with_duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Something else that is worth knowing, such as a test accuracy or a seed.
+    /// Adds something else that is worth knowing, such as a test accuracy or a seed.
     #[must_use]
     pub fn with_fact(mut self, name: impl Into<String>, value: impl Display) -> Self {
         self.facts.push((name.into(), value.to_string()));
         self
     }
 
-    /// A link to a file of the run. [`write`](Self::write) makes it relative to the folder of the report, so that both may move
-    /// together.
+    /// Adds a link to a file of the run. [`write`](Self::write) makes it relative to the folder of the report, so that both
+    /// may move together.
     #[must_use]
     pub fn with_link(mut self, label: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         self.links.push((label.into(), file.into()));

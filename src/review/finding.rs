@@ -8,8 +8,9 @@ use core::fmt;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The run ends within a cycle, at a rate that is still high. The rate is above that at the end of the cycle, by more than
-    /// 2 % of the difference to the highest rate of the run. The weights have not settled at such a rate.
+    /// The run ends within a cycle, at a rate that is still high. It exceeds the rate at the end of the cycle by more than
+    /// 2 % of the difference between the highest rate of the run and the rate at the end of the cycle. The weights have not
+    /// settled at such a rate.
     EndsInMidCycle {
         /// The cycle, counted from 0.
         cycle: u64,
@@ -53,8 +54,8 @@ pub enum Finding {
         /// The rate at the end of the schedule.
         horizon_lr: f64,
     },
-    /// There is more than one cycle, and half a cycle is not between 2 and 10 epochs long, as L. N. Smith recommends
-    /// (arXiv:1506.01186, section 3.2).
+    /// There is more than one cycle, the cycles begin with their rise, and half a cycle is not between 2 and 10 epochs long,
+    /// as L. N. Smith recommends (arXiv:1506.01186, section 3.2).
     StepSizeOutOfRange {
         /// Updates of half a cycle.
         step_size: u64,

@@ -81,7 +81,7 @@ impl Review {
         Ok(Self { updates, batches_per_epoch: None, rate_limit: None, snapshots: 0, constant_momentum: false })
     }
 
-    /// The number of updates in an epoch.
+    /// Sets the number of updates in an epoch.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Review {
         Ok(self)
     }
 
-    /// The highest rate that a range test found usable.
+    /// Sets the highest rate that a range test found usable.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Review {
         Ok(self)
     }
 
-    /// The number of snapshots wanted, one at the end of each cycle.
+    /// Sets the number of snapshots wanted, one at the end of each cycle.
     #[must_use]
     pub fn with_snapshots(mut self, snapshots: u64) -> Self {
         self.snapshots = snapshots;
@@ -117,7 +117,7 @@ impl Review {
         self
     }
 
-    /// What the config will do in this run that may be a mistake, in the order of the variants of [`Finding`].
+    /// Finds what may be a mistake in the config for this run. The findings have the order of the variants of [`Finding`].
     #[must_use]
     pub fn findings<S: Schedule>(&self, config: &ClrConfig<S>) -> Vec<Finding> {
         let Some(rates) = Rates::of(config, self.updates) else { return Vec::new() };

@@ -194,7 +194,7 @@ impl OneCycle {
         Self::with_dialect(max_lr, total_steps, Dialect::Fastai)
     }
 
-    /// The values of optax' `cosine_onecycle_schedule` with its defaults. For its `linear_onecycle_schedule` add
+    /// The values of optax's `cosine_onecycle_schedule` with its defaults. For its `linear_onecycle_schedule` add
     /// `.with_curve(Curve::Linear).with_three_phases(0.85)`.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl OneCycle {
             .map(|one_cycle| one_cycle.with_curve(Curve::Linear))
     }
 
-    /// The share of the run in which the rate rises.
+    /// Sets the share of the run in which the rate rises.
     ///
     /// # Errors
     ///
@@ -239,7 +239,8 @@ impl OneCycle {
         self.check()
     }
 
-    /// The divisors for the start and the end.
+    /// Sets the divisors for the start and the end: `max_lr / div_factor` and `start / final_div_factor`
+    /// (fastai: `max_lr / final_div_factor`).
     ///
     /// # Errors
     ///
@@ -250,7 +251,7 @@ impl OneCycle {
         self.check()
     }
 
-    /// The shape of all phases.
+    /// Sets the shape of all phases.
     #[must_use]
     pub fn with_curve(mut self, curve: Curve) -> Self {
         self.curve = curve;

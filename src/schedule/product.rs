@@ -32,9 +32,9 @@ serde_checked! {
     /// |---|---|---|---|
     /// | `factors` | required | the schedules | at least two; all endless, or all with an end |
     ///
-    /// An endless schedule times one that ends is refused, because it is not clear whether the product ends. Make it clear
-    /// by a [`Sequence`](crate::Sequence): one whose last part has no `steps` is endless (for example a warm-up that stays
-    /// at 1), and one of a single part with `steps` ends.
+    /// An endless schedule times one that ends is refused, because it is not clear whether the product ends. Wrap one of
+    /// them in a [`Sequence`](crate::Sequence) to make it clear: a sequence whose last part has no `steps` is endless (for
+    /// example a warm-up that stays at 1), and a sequence of a single part with `steps` ends.
     ///
     /// # Errors
     ///

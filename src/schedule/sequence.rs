@@ -58,7 +58,7 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// optax' `join_schedules`; PyTorch's `SequentialLR`, without its wrong rate after a resume.
+    /// optax's `join_schedules`; PyTorch's `SequentialLR`, without its wrong rate after a resume.
     #[derive(Debug, Clone, PartialEq)]
     pub struct Sequence {
         parts: Vec<Part>,
@@ -101,7 +101,7 @@ impl Sequence {
     }
 
     /// A line from `start_lr` to `max_lr` over `warmup_steps`, then a cosine that reaches `end_lr` at `total_steps`. As
-    /// in optax' `warmup_cosine_decay_schedule`, `total_steps` includes the warm-up.
+    /// in optax's `warmup_cosine_decay_schedule`, `total_steps` includes the warm-up.
     ///
     /// ```
     /// use cyclic_optim::{Schedule, Sequence};

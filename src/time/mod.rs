@@ -100,7 +100,7 @@ pub enum TimeError {
     /// A share of the run is above the whole.
     #[error("{percent} % is more than the whole run: it must lie in [0, 100]")]
     AboveWhole {
-        /// The per cent.
+        /// The percentage.
         percent: f64,
     },
     /// The number of updates in an epoch is not known.
@@ -152,7 +152,7 @@ impl RunLength {
         run.with_total(total.ok_or(ConfigError::HorizonOverflow { field: "epochs", value: epochs })?)
     }
 
-    /// The number of updates in an epoch.
+    /// Sets the number of updates in an epoch.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl RunLength {
         Ok(self)
     }
 
-    /// The number of updates of the run; it need not be a whole number of epochs.
+    /// Sets the number of updates of the run; it need not be a whole number of epochs.
     ///
     /// # Errors
     ///
@@ -222,7 +222,7 @@ impl RunLength {
         }
     }
 
-    /// How many epochs have passed after so many updates; `None` if the number of batches is not known.
+    /// The number of epochs in `updates` updates; `None` if the number of batches in an epoch is not known.
     ///
     /// ```
     /// let run = cyclic_optim::RunLength::new(45, 20)?;

@@ -28,8 +28,8 @@ pub enum UpdateError<Err> {
         /// The update, counted from 0 over the whole run.
         iteration: u64,
     },
-    /// The norm of the gradients is NaN or infinite, and the update was refused: nothing has changed. Only looked for if the
-    /// [`Guard`](crate::Guard) says so, or if gradients are clipped by norm.
+    /// The norm of the gradients is NaN or infinite, and the update was refused: nothing has changed. The norm is checked
+    /// only if the [`Guard`](crate::Guard) says so, or if gradients are clipped by norm.
     #[error("update {iteration} was refused: the norm of its gradients is {norm}")]
     NonFiniteGradient {
         /// The norm.
@@ -87,8 +87,8 @@ impl<Err> UpdateError<Err> {
 impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
     /// Makes one whole update of `model` and returns what it used.
     ///
-    /// `loss` is the loss of the batch, a number. Of several micro-batches, or of several processes that train one model, it is
-    /// an [`Accumulator`](crate::training::Accumulator), which averages the gradients first.
+    /// `loss` is the loss of the batch as a number. For several micro-batches, or several processes that train one model,
+    /// pass an [`Accumulator`](crate::training::Accumulator) instead, which averages the gradients first.
     ///
     /// The order is: average, guard, clip, update in place, zero the gradients, record. A loss that is not finite is always refused;
     /// [`Guard`](crate::Guard) and [`Clip`](crate::Clip) say what else is done. The work is done in place: with the

@@ -6,7 +6,7 @@ use crate::feedback::Observation;
 ///
 /// The optimizer's early stopping or plateau decides what is best, so the config needs one of them.
 ///
-/// The copy is one model: dfdx' tensors share their data until one of them is changed.
+/// The copy is one model: dfdx's tensors share their data until one of them is changed.
 ///
 /// # Examples
 ///
@@ -28,7 +28,7 @@ use crate::feedback::Observation;
 pub struct BestWeights<M>(pub(crate) Option<M>);
 
 impl<M: Clone> BestWeights<M> {
-    /// No model yet.
+    /// An empty `BestWeights`, without a model.
     #[must_use]
     pub fn new() -> Self {
         Self(None)

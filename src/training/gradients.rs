@@ -90,7 +90,7 @@ pub trait GradientsOf<M> {
     ///
     /// # Errors
     ///
-    /// Those of the framework.
+    /// Errors of the framework.
     fn for_each(
         &mut self,
         model: &M,
@@ -102,16 +102,16 @@ pub trait GradientsOf<M> {
     ///
     /// # Errors
     ///
-    /// Those of the framework.
+    /// Errors of the framework.
     fn zero(&mut self, model: &M) -> Result<(), Self::Error>;
 
-    /// Gives each parameter without a gradient one of zeros. An [`Accumulator`](super::Accumulator) asks for it, because all
-    /// micro-batches and ranks must have the same gradients. By default nothing is done: for frameworks in which every
-    /// parameter always has a gradient.
+    /// Gives each parameter without a gradient a gradient of zeros. An [`Accumulator`](super::Accumulator) asks for it,
+    /// because all micro-batches and ranks must have the same gradients. The default does nothing, which suits frameworks in
+    /// which every parameter always has a gradient.
     ///
     /// # Errors
     ///
-    /// Those of the framework.
+    /// Errors of the framework.
     fn fill_missing(&mut self, model: &M) -> Result<(), Self::Error> {
         let _ = model;
         Ok(())
@@ -170,7 +170,7 @@ pub enum UpdateFailure<Err> {
     Failed(Err),
 }
 
-/// Clips gradients by their global norm, then by value, and returns the norm from before.
+/// Clips gradients by their global norm, then by value, and returns the norm before clipping.
 ///
 /// # Formula
 ///
@@ -180,13 +180,13 @@ pub enum UpdateFailure<Err> {
 /// g <- clamp(g, -clip.value, clip.value)
 /// ```
 ///
-/// The norm is summed in f64. A norm that is not finite clips nothing by norm: look at what is
-/// returned. A parameter without a gradient stays without. [`apply`](crate::CyclicOptimizer::apply) does all this by itself
-/// if the config says so.
+/// The norm is summed in f64. If the norm is not finite, nothing is clipped by norm, so check the returned norm. A parameter
+/// without a gradient stays without one. [`apply`](crate::CyclicOptimizer::apply) does all this by itself if the config says
+/// so.
 ///
 /// # Errors
 ///
-/// Those of the framework.
+/// Errors of the framework.
 ///
 /// # Examples
 ///

@@ -156,7 +156,7 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
     ///
     /// # Errors
     ///
-    /// Those of [`CyclicOptimizer::apply`]. For a loss that is not finite, only the error that the guard gives up.
+    /// The errors of [`CyclicOptimizer::apply`]. For a loss that is not finite, the only error is that the guard gives up.
     pub fn apply<S, G, L>(
         &mut self,
         optimizer: &mut CyclicOptimizer<O, S>,

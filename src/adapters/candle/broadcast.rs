@@ -23,7 +23,7 @@ use crate::training::Ranks;
 ///
 /// # Errors
 ///
-/// Those of candle. A [`RanksError`](crate::training::RanksError) is wrapped in candle's error.
+/// Errors of candle. A [`RanksError`](crate::training::RanksError) is wrapped in candle's error.
 pub fn broadcast(ranks: &impl Ranks, model: &impl Variables) -> Result<(), Error> {
     let mut bytes = Vec::new();
     if ranks.is_first() {

@@ -38,8 +38,8 @@
 //!
 //! [`VarMap`]: https://docs.rs/candle-nn/0.11/candle_nn/var_map/struct.VarMap.html
 //!
-//! The guard checks the loss on the host, so on a GPU `backward_step` and `apply` wait for the loss at each update. To guard
-//! or clip gradients, they are copied to the host.
+//! The guard checks the loss on the host, so on a GPU `backward_step` and `apply` wait for the loss at each update.
+//! Gradients are copied to the host if they are guarded or clipped.
 //!
 //! # Momentum
 //!
@@ -80,9 +80,9 @@
 //!
 //! [`config`](crate::CyclicOptimizer::config), [`state`](crate::CyclicOptimizer::state) and the history are plain data under
 //! serde, and `VarMap::save` writes the variables. The moments of candle's `AdamW` are private and cannot be saved, so a resumed
-//! run warms them up again. For the same reason its optimizers cannot be cloned: [`Recovery`](crate::training::Recovery) does
-//! not take them, and [`range_test`] takes an optimizer of its own. All clones of a variable share its values, so keep the best
-//! values in [`SavedVariables`] instead of [`BestWeights`](crate::training::BestWeights).
+//! run warms them up again. For the same reason its optimizers cannot be cloned: [`Recovery`](crate::training::Recovery)
+//! cannot use them, and [`range_test`] consumes the optimizer that it gets. All clones of a variable share its values, so
+//! keep the best values in [`SavedVariables`] instead of [`BestWeights`](crate::training::BestWeights).
 
 mod broadcast;
 mod gradients;

@@ -54,11 +54,11 @@ impl From<Error> for StepError {
 ///
 /// The test consumes `optimizer`: candle's optimizers cannot be cloned, so pass a new one over the variables of `model`. `loss`
 /// gets a batch and returns the tensor of its loss. `validate` is called after each step and may return a validation loss: `||
-/// Ok(None)` for none. The test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the
-/// curve is, too.
+/// Ok(None)` for none. The test takes as many batches as it has [`updates`](RangeTest::updates); a shorter source gives a
+/// shorter curve.
 ///
-/// Pass the same range test a new optimizer with another weight decay for each sweep of a
-/// [`WeightDecayGrid`](crate::range_test::WeightDecayGrid).
+/// For a [`WeightDecayGrid`](crate::range_test::WeightDecayGrid), run the test once for each sweep, each time with a new
+/// optimizer that has another weight decay.
 ///
 /// # What is not restored
 ///

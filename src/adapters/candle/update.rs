@@ -39,7 +39,8 @@ impl<O: Optimizer, M: Variables> UpdateInPlace<M, GradStore> for O {
 ///
 /// - `new` takes the inner optimizer's config and a [`ClrConfig`]. Call it as `Optimizer::new`: `CyclicOptimizer::new` is the
 ///   inherent method, which takes an optimizer.
-/// - `step` makes the update with the scheduled rate and momentum, without guard, clipping and history, as candle's own does.
+/// - `step` makes the update with the scheduled rate and momentum. Like the `step` of candle's optimizers, it neither guards
+///   nor clips, and it records nothing.
 /// - `backward_step` makes a whole update, as [`apply`](CyclicOptimizer::apply) does: guard, clip, update, record. It guards
 ///   and clips the gradients of all variables on which the loss depends, including those of another optimizer. It does not
 ///   report variables on which the loss does not depend; `apply` does.

@@ -27,7 +27,7 @@ pub trait Variables {
     ///
     /// # Errors
     ///
-    /// The first one of `look`.
+    /// The first error of `look`.
     fn for_each(&self, look: &mut dyn FnMut(&dyn Display, &Var) -> Result<()>) -> Result<()>;
 }
 
@@ -81,7 +81,7 @@ impl SavedVariables {
     ///
     /// # Errors
     ///
-    /// Those of candle.
+    /// Errors of candle.
     pub fn of(model: &impl Variables) -> Result<Self> {
         let mut saved = Vec::new();
         model.for_each(&mut |_, variable| {
@@ -91,11 +91,11 @@ impl SavedVariables {
         Ok(Self(saved))
     }
 
-    /// Gives the variables the values that they had.
+    /// Writes the copied values back into the variables.
     ///
     /// # Errors
     ///
-    /// Those of candle.
+    /// Errors of candle.
     pub fn restore(&self) -> Result<()> {
         self.0.iter().try_for_each(|(variable, values)| variable.set(values))
     }

@@ -14,13 +14,13 @@ use crate::numeric;
 
 /// The statistics of the activations of each layer over a set of inputs: mean, standard deviation, share of zeros.
 ///
-/// A network that trains well has means and deviations that change slowly and are similar from layer to layer. A deviation that
-/// collapses while the share of zeros rises tells of a rate that was too high. [`DeadRelus`](super::DeadRelus) names the units
-/// that are always 0.
+/// A network that trains well has means and deviations that change slowly and are similar from layer to layer. A deviation
+/// that collapses while the share of zeros rises is a sign of a rate that was too high. [`DeadRelus`](super::DeadRelus)
+/// names the units that are always 0.
 ///
 /// Show it the inputs batch by batch: [`watch`](Self::watch) runs a dfdx model and looks at all its `ReLU`s,
-/// [`observe`](Self::observe) takes activations from anywhere. The result is that of one batch with all the inputs, whatever
-/// the sizes of the batches.
+/// [`observe`](Self::observe) takes activations from anywhere. The result is the same as for one batch with all the inputs,
+/// whatever the sizes of the batches.
 ///
 /// # Formula
 ///
@@ -68,8 +68,8 @@ use crate::numeric;
 ///
 /// # References
 ///
-/// fastai's `ActivationStats`. That one looks at every batch of the training by itself, divides by n - 1, and counts what is at
-/// most 0.05 as near zero: [`with_near_zero`](Self::with_near_zero)`(0.05)` here.
+/// fastai's `ActivationStats`, which looks at every training batch separately, divides by n - 1, and counts activations of
+/// at most 0.05 as near zero: [`with_near_zero`](Self::with_near_zero)`(0.05)` here.
 ///
 /// T. F. Chan et al., *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979.
 #[derive(Debug, Clone, Default)]
@@ -128,7 +128,7 @@ impl ActivationStatistics {
         model.try_forward_watched(input, &mut ActivationObserver::new(self))
     }
 
-    /// Looks at activations of a layer, in tensors of any shape. No activations at all change nothing.
+    /// Looks at activations of a layer, in tensors of any shape. A tensor without elements changes nothing.
     pub fn observe<S: Shape, E: Dtype, D: Device<E>, T>(&mut self, layer: &str, activations: &Tensor<S, E, D, T>) {
         let values = doubles(activations);
         if values.is_empty() {

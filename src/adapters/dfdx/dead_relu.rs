@@ -96,8 +96,8 @@ impl DeadRelus {
         self.observe_axis(layer, activations, axis);
     }
 
-    /// Looks at activations of a layer whose units are along `axis`. If the tensor has no such axis, it is one unit. No activations
-    /// at all change nothing.
+    /// Looks at activations of a layer whose units are along `axis`. If the tensor has no such axis, it counts as one unit.
+    /// A tensor without elements changes nothing.
     pub fn observe_axis<S: Shape, E: Dtype, D: Device<E>, T>(
         &mut self,
         layer: &str,
@@ -138,7 +138,7 @@ impl DeadRelus {
         self.layers.iter().map(layer).collect()
     }
 
-    /// The layers of whose units at least `share` is dead.
+    /// The layers with a share of dead units of at least `share`, which is from 0 to 1.
     #[must_use]
     pub fn report_from(&self, share: f64) -> Vec<DeadLayer> {
         self.report().into_iter().filter(|layer| layer.share() >= share).collect()

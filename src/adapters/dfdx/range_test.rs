@@ -54,7 +54,8 @@ enum StepError<Err, DeviceErr> {
 ///
 /// `train` gets the cloned model, gradients to trace with and a batch; it returns the batch's loss and the gradients after
 /// the backward pass. `validate` is called after each step and may return a validation loss: `|_| None` for none. Both may
-/// return a `Result`, with the same type of error. The test takes as many batches as it has [`updates`](RangeTest::updates); if the source is shorter, the curve is, too.
+/// return a `Result`, with the same type of error. The test takes as many batches as it has [`updates`](RangeTest::updates);
+/// a shorter source gives a shorter curve.
 ///
 /// For a [`CyclicOptimizer`](crate::CyclicOptimizer), pass the inner optimizer: `optimizer.get_ref()`.
 ///
@@ -125,7 +126,7 @@ where
 ///
 /// # Errors
 ///
-/// See [`RangeTestError`]; of the first sweep that fails.
+/// See [`RangeTestError`]. The error is that of the first sweep that fails.
 pub fn weight_decay_grid<M, O, D, E, I, L, T, V>(
     model: &M,
     optimizer: &O,

@@ -8,7 +8,7 @@ use dfdx::tensor_ops::{Device, TryAdd};
 
 use super::{ActivationStatistics, DeadRelus};
 
-/// Receives the activations of a forward pass, and knows at which module the pass is.
+/// Receives the activations of a forward pass, and knows which module is running.
 #[derive(Debug)]
 pub struct ActivationObserver<'a> {
     receiver: Receiver<'a>,
@@ -99,7 +99,7 @@ pub(super) fn doubles<S: Shape, E: Dtype, D: Device<E>, T>(tensor: &Tensor<S, E,
 /// assert_eq!(detector.report()[0].dead, [1]);
 /// ```
 pub trait WatchActivations<Input>: Module<Input> {
-    /// As `try_forward`; shows the activations to `watch`.
+    /// Does the same as `try_forward`, and passes the activations to the observer.
     ///
     /// # Errors
     ///

@@ -49,8 +49,8 @@ use crate::schedule::Schedule;
 ///
 /// # References
 ///
-/// P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018, arXiv:1803.05407. The
-/// exponential mean is that of Keras' `use_ema` and of PyTorch's `AveragedModel` with `get_ema_multi_avg_fn`.
+/// P. Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018, arXiv:1803.05407. Keras'
+/// `use_ema` and PyTorch's `AveragedModel` with `get_ema_multi_avg_fn` have the same exponential mean.
 #[derive(Debug, Clone)]
 pub struct WeightAverage<M, E, D> {
     weighting: Weighting,

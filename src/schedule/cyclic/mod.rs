@@ -121,7 +121,7 @@ pub enum Amplitude {
     Constant,
     /// Each cycle is half as high as the one before: 2^-cycle (triangular2).
     Halving,
-    /// The height of each cycle is this factor of the one before: factor^cycle. A factor above 1 makes the peaks grow.
+    /// Each cycle is this factor times as high as the one before: factor^cycle. A factor above 1 makes the peaks grow.
     Factor(f64),
     /// The height shrinks with every update: gamma^step (`exp_range`).
     Gamma(f64),
@@ -254,7 +254,7 @@ impl Cyclic {
         )
     }
 
-    /// Lengths of the rise and of the fall, in updates, instead of one `step_size` for both.
+    /// Sets the lengths of the rise and of the fall, in updates, instead of one `step_size` for both.
     ///
     /// # Errors
     ///
@@ -331,14 +331,14 @@ impl Cyclic {
         Ok(self)
     }
 
-    /// The shapes of the rise and of the fall.
+    /// Sets the shapes of the rise and of the fall.
     #[must_use]
     pub fn with_curves(mut self, rise: Curve, fall: Curve) -> Self {
         (self.rise, self.fall) = (rise, fall);
         self
     }
 
-    /// How the peaks shrink or grow.
+    /// Sets how the peaks shrink or grow.
     ///
     /// # Errors
     ///

@@ -54,7 +54,7 @@ serde_checked! {
 }
 
 impl CosineDecay {
-    /// From `start_lr` at update 0 to `end_lr` at update `steps`.
+    /// A rate that moves from `start_lr` at update 0 to `end_lr` at update `steps`.
     ///
     /// # Errors
     ///

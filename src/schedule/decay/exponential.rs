@@ -52,7 +52,7 @@ serde_checked! {
 }
 
 impl ExponentialDecay {
-    /// From `start_lr`, times `gamma` at every update.
+    /// A rate that begins with `start_lr` and is multiplied by `gamma` at every update.
     ///
     /// # Errors
     ///

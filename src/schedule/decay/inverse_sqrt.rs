@@ -51,7 +51,7 @@ serde_checked! {
 }
 
 impl InverseSqrtDecay {
-    /// From `start_lr`, times `sqrt(timescale / (timescale + t))`.
+    /// A rate of `start_lr sqrt(timescale / (timescale + t))` at update t.
     ///
     /// # Errors
     ///

@@ -51,7 +51,7 @@ serde_checked! {
 }
 
 impl InverseTimeDecay {
-    /// From `start_lr`, divided by `1 + rate t`.
+    /// A rate of `start_lr / (1 + rate t)` at update t.
     ///
     /// # Errors
     ///

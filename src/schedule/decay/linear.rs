@@ -44,7 +44,7 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// PyTorch's `LinearLR`, optax' `linear_schedule`.
+    /// PyTorch's `LinearLR`, optax's `linear_schedule`.
     #[derive(Debug, Clone, PartialEq)]
     pub struct LinearDecay {
         start_lr: f64,
@@ -54,7 +54,7 @@ serde_checked! {
 }
 
 impl LinearDecay {
-    /// From `start_lr` at update 0 to `end_lr` at update `steps`.
+    /// A rate that moves from `start_lr` at update 0 to `end_lr` at update `steps`.
     ///
     /// # Errors
     ///

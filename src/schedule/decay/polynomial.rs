@@ -44,7 +44,7 @@ serde_checked! {
     ///
     /// # References
     ///
-    /// PyTorch's `PolynomialLR`, optax' `polynomial_schedule`.
+    /// PyTorch's `PolynomialLR`, optax's `polynomial_schedule`.
     #[derive(Debug, Clone, PartialEq)]
     pub struct PolynomialDecay {
         start_lr: f64,
@@ -55,7 +55,7 @@ serde_checked! {
 }
 
 impl PolynomialDecay {
-    /// From `start_lr` at update 0 to `end_lr` at update `steps`.
+    /// A rate that moves from `start_lr` at update 0 to `end_lr` at update `steps`.
     ///
     /// # Errors
     ///

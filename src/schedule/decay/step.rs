@@ -57,7 +57,7 @@ serde_checked! {
 }
 
 impl StepDecay {
-    /// From `start_lr`, times `gamma` every `step_size` updates.
+    /// A rate that begins with `start_lr` and is multiplied by `gamma` every `step_size` updates.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ serde_checked! {
 }
 
 impl MultiStepDecay {
-    /// From `start_lr`, times `gamma` at each milestone.
+    /// A rate that begins with `start_lr` and is multiplied by `gamma` at each milestone.
     ///
     /// # Errors
     ///

@@ -33,7 +33,8 @@ pub trait Saved<E: Dtype, D: Storage<E>>: SavedOptimizer + Clone {
     /// The parameters that the last update has visited; none before the first update.
     fn updated(&self) -> &[UniqueId];
 
-    /// Whether every parameter has its moments. By default it does once an update has found all gradients.
+    /// Whether every parameter has its moments. By default this is so once an update has found a gradient for every
+    /// parameter.
     fn has_all_moments(&self) -> bool {
         self.steps().complete
     }

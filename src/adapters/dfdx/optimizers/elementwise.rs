@@ -76,8 +76,8 @@ impl<R: Rule, E, D: Storage<E>> Elementwise<R, E, D> {
     ///
     /// Each step is multiplied by `(1 - beta1^t) / (1 - P)`, where P is the product of the beta1 of all updates so far. With
     /// a constant beta1 that factor is exactly 1, and the result has the same bits as without the option. The option changes
-    /// neither the reported rate and momentum nor a decoupled weight decay. It matters in the first updates of a run: up to
-    /// a fifth of a step if beta1 falls.
+    /// neither the reported rate and momentum nor a decoupled weight decay. It matters in the first updates of a run: if
+    /// beta1 falls, it changes a step by up to a fifth.
     ///
     /// ```
     /// use cyclic_optim::{Adam, ClrConfig, CyclicOptimizer, OneCycle};

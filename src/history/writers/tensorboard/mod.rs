@@ -69,8 +69,8 @@ impl From<TensorBoardError> for RecordError {
 ///
 /// # References
 ///
-/// Keras' `TensorBoard` callback. That one may write a step twice or not advance it, and a second run overwrites the first;
-/// this one does not.
+/// Keras' `TensorBoard` callback, which may write a step twice or not advance it, and whose second run overwrites the first.
+/// Here, none of this happens.
 #[derive(Debug)]
 pub struct TensorBoard {
     train: EventFile,
@@ -138,9 +138,9 @@ impl TensorBoard {
         self.train.write(epoch, vec![Value::histogram(tag.into(), values)])
     }
 
-    /// Writes a grey image of `values` at `epoch`, row by row, for example the weights of a layer: the smallest finite value is
-    /// black, the largest white, those between are linear in between. NaN and infinities are black, and so is an image whose
-    /// values are all equal.
+    /// Writes a grey image of `values` at `epoch`, row by row, for example the weights of a layer: the smallest finite value
+    /// is black, the largest is white, and the grey of the others is linear in their value. NaN and infinities are black,
+    /// and so is an image whose values are all equal.
     ///
     /// ```
     /// use cyclic_optim::history::TensorBoard;
