@@ -6,10 +6,11 @@
 //!     --images 5000 --seeds 5 --tuning-seeds 2
 //! ```
 //!
-//! Every arm is tuned alike: the same grid of peak rates, the same seeds, on a fifth of the training data that it does not learn
-//! from. What is chosen there then learns from all training data and is scored on the test data. For images the score is the
-//! accuracy, for the regression the share of the variance that is explained. The update at which a score is reached is that of the
-//! *mean* over the seeds; the first crossing of single runs would reward jitter.
+//! Every schedule, called an arm, is tuned in the same way: with the same grid of peak rates and the same seeds, on a fifth
+//! of the training data that it does not learn from. With the chosen rates it then learns from all training data, and is
+//! scored on the test data. For images the score is the accuracy, for the regression the share of the variance that is
+//! explained. The update at which a score is reached is taken from the *mean* over the seeds, because the first crossing of
+//! single runs would reward jitter.
 //!
 //! Look at the column for 97 %, and at the last lines of each table.
 
@@ -43,17 +44,17 @@ use support::problem::{Friedman, Problem, sweep};
 /// Compare constant and cyclic learning rates.
 #[derive(Parser)]
 struct Args {
-    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or with .gz behind the name; may be given several
+    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or compressed (.gz); may be given several
     /// times.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
     data: Vec<PathBuf>,
     /// Also learn a function of ten inputs.
     #[arg(long)]
     regression: bool,
-    /// Folder for the table and the pictures; made if it is not there.
+    /// Folder for the table and the pictures; created if it does not exist.
     #[arg(long, default_value = "target/convergence")]
     out: PathBuf,
-    /// Use only so many training images of a folder, and a tenth as many test images.
+    /// Use only this number of training images of a folder, and a tenth of it as the number of test images.
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..))]
     images: Option<u64>,
     /// Seeds of the final runs.

@@ -6,7 +6,7 @@
 //! cargo run --release --features full --example find_range -- --verbose --max-loss-factor 10 --logarithmic-loss --smoothing 0.9
 //! ```
 //!
-//! Look at `loss_curve.svg` in the folder: the loss falls, has a valley, and blows up. Each suggestion is a point of it.
+//! Look at `loss_curve.svg` in the folder: the loss falls, has a valley, and blows up. Each suggestion is marked on it.
 
 mod support;
 
@@ -29,7 +29,7 @@ use support::{files, flags};
 struct Args {
     #[command(flatten)]
     run: Run,
-    /// Folder for the curve, as CSV and as SVG; made if it is not there.
+    /// Folder for the curve, as CSV and as SVG; created if it does not exist.
     #[arg(long, default_value = "target/find_range")]
     out: PathBuf,
     /// Decoupled weight decays to try beside the rates, separated by commas; the best one is used.
@@ -38,7 +38,7 @@ struct Args {
     /// Print a line for each rate.
     #[arg(long)]
     verbose: bool,
-    /// Stop the sweep at so many times the first loss, too.
+    /// Also stop the sweep at this multiple of the first loss.
     #[arg(long, value_name = "FACTOR")]
     max_loss_factor: Option<f64>,
     #[command(flatten)]
@@ -49,7 +49,7 @@ struct Args {
 #[derive(clap::Args)]
 #[command(next_help_heading = "Picture")]
 struct PictureArgs {
-    /// The losses that are drawn. For those of the validation, a tenth of the training images is held out of the sweep.
+    /// The losses to draw. For validation losses, a tenth of the training images is held out of the sweep.
     #[arg(long, value_enum, conflicts_with = "weight_decays")]
     losses: Option<Kind>,
     /// A linear axis of rates.

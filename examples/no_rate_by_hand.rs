@@ -1,4 +1,5 @@
-//! How good is a schedule whose peak rate nobody has set? The peak that a search on clones chooses, against the best of a grid.
+//! How good is a schedule whose peak rate nobody has set? This compares the peak that a search on clones chooses with the
+//! best peak of a tuned grid.
 //!
 //! ```text
 //! cargo run --release --example no_rate_by_hand
@@ -6,9 +7,9 @@
 //! ```
 //!
 //! The grid has ten peaks, each 1.78 times the one before, and is tuned with the same schedule on a fifth of the training data that
-//! the network does not learn from. What is best there, and what the search chooses, then learn from all training data with the
-//! same seeds and are looked at on the test data. For images a point is a hundredth of the accuracy, for the regression a
-//! hundredth of the explained variance.
+//! the network does not learn from. With the best of these peaks, and with those that the search chooses, the network then
+//! learns from all training data with the same seeds, and is scored on the test data. For images a point is a hundredth of
+//! the accuracy, for the regression a hundredth of the explained variance.
 //!
 //! Look at the column `short by` and at the last lines. The grid costs ten runs for each seed, the search a part of one.
 
@@ -37,7 +38,7 @@ struct Args {
     /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like; may be given several times.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
     data: Vec<PathBuf>,
-    /// Use only so many training images of a folder.
+    /// Use only this number of training images of a folder.
     #[arg(long, default_value_t = 10_000)]
     images: usize,
     /// Also learn a function of ten inputs.
@@ -49,7 +50,8 @@ struct Args {
     /// Batch sizes, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [BATCH], value_parser = at_least_1)]
     batches: Vec<usize>,
-    /// Updates of a run with batches of at least 32; smaller batches get more, so that a run sees as many samples.
+    /// Updates of a run with batches of at least 32. Smaller batches get more updates, so that a run sees as many samples as
+    /// with 32.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(36..))]
     updates: u64,
     /// Seeds of the final runs.

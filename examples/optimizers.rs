@@ -6,9 +6,9 @@
 //! ```
 //!
 //! The notebook has Keras' seven optimizers under `triangular`, `triangular2` and `exp_range`: 21 experiments with a base of
-//! 0.01, a peak of 0.06, a step size of 2000 and a gamma of 0.99994. These are the first 21 rows; the rules that Keras did not
-//! have then come behind them. The problem is a bowl of three numbers. Every row uses the same rates, so the losses say
-//! nothing of how good the optimizers are when tuned.
+//! 0.01, a peak of 0.06, a step size of 2000 and a gamma of 0.99994. The first 21 rows are these experiments. The rules that
+//! Keras did not have at the time come after them. The problem is a quadratic bowl of three numbers. Every row uses the same
+//! rates, so the losses do not show how good the optimizers are when tuned.
 
 mod support;
 
@@ -31,7 +31,7 @@ use support::output::say;
 /// Train a toy problem with every optimizer under every policy.
 #[derive(Parser)]
 struct Args {
-    /// Folder for the picture; made if it is not there. Without it no picture is drawn.
+    /// Folder for the picture; created if it does not exist. Without this option no picture is drawn.
     #[arg(long)]
     out: Option<PathBuf>,
 }

@@ -1,5 +1,5 @@
-//! A rule of one's own: Signum, the sign of a velocity. It takes about twenty lines. It then can be scheduled, its momentum
-//! cycled, clipped and saved as those of the crate.
+//! A rule of one's own: Signum, the sign of a velocity. It takes about twenty lines. It can then be scheduled, clipped and
+//! saved like the rules of the crate, and its momentum can be cycled.
 //!
 //! ```text
 //! cargo run --release --features checkpoint --example own_rule

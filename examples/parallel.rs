@@ -45,13 +45,13 @@ struct Args {
     /// Micro-batches in one batch, over all ranks [default: one for each rank; 4 if reproducible].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     micro_batches: Option<u32>,
-    /// The same bits for any number of ranks, up to that of the micro-batches.
+    /// Give the same bits for any number of ranks up to the number of micro-batches.
     #[arg(long)]
     reproducible: bool,
     /// Units in each of the three hidden layers: 64, 256 or 1024.
     #[arg(long, default_value = "64", value_parser = ["64", "256", "1024"])]
     width: String,
-    /// The run so far; continued if it is there.
+    /// File that the run is saved in, and continued from if it exists.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
     /// Updates between two checkpoints.

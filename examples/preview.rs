@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Look at the columns: the update, its learning rate, its momentum (empty where it is not cycled), and any other
-//! hyper-parameter that the config gives a schedule. Lines that begin with `review:` say what the config is going to do over the
-//! run that may not be meant.
+//! hyper-parameter that the config gives a schedule. Lines that begin with `review:` say what may be a mistake in the config
+//! for this run.
 
 mod support;
 
@@ -27,10 +27,10 @@ use support::output::OutputError;
 struct Args {
     /// Schedule config, JSON or TOML.
     config: PathBuf,
-    /// Number of updates.
+    /// Number of updates to show.
     #[arg(long, default_value_t = 100)]
     steps: usize,
-    /// Updates of the run, for the review and for lengths in % [default of the review: those of the schedule].
+    /// Updates of the run, for the review and for lengths in % [default for the review: the updates of the schedule].
     #[arg(long)]
     updates: Option<u64>,
     /// Updates of an epoch, for the review and for lengths in epochs; adds the column `epoch`, and draws over epochs.
@@ -42,7 +42,7 @@ struct Args {
     /// Snapshots wanted, for the review.
     #[arg(long, default_value_t = 0)]
     snapshots: u64,
-    /// Draw them into this file instead.
+    /// Draw the values into this file instead of printing them.
     #[cfg(feature = "plot")]
     #[arg(long)]
     svg: Option<PathBuf>,

@@ -27,7 +27,7 @@ struct Args {
     /// A checkpoint, a history as JSON (.json), or CSV files (.csv) of the updates and of the epochs of one run.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The report; replaced if it is there.
+    /// File for the report; an existing file is replaced.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// The title [default: the name of the first file].

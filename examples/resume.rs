@@ -1,5 +1,5 @@
-//! Trains on the digits, can be killed at any moment, and goes on where it was saved: the model at the end has the same bytes as
-//! that of a run that nobody disturbed.
+//! Trains on the digits. The program can be killed at any moment, and then continues from its last checkpoint: the model at
+//! the end has the same bytes as without the interruption.
 //!
 //! ```text
 //! cargo run --release --features full --example resume -- --checkpoint target/run.safetensors --stop-after 400
@@ -20,18 +20,18 @@ use dfdx::prelude::ZeroGrads;
 use support::digits::{Data, Run, Task, train_step};
 use support::output::say;
 
-/// Train on the digits, save on the way, continue from what was saved.
+/// Train on the digits, save checkpoints, and continue from the last one.
 #[derive(Parser)]
 struct Args {
     #[command(flatten)]
     run: Run,
-    /// The run so far; continued if it is there.
+    /// File that the run is saved in, and continued from if it exists.
     #[arg(long)]
     checkpoint: PathBuf,
     /// Updates between two checkpoints.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     save_every: u64,
-    /// Save and stop after so many updates of the whole run.
+    /// Save and stop after this number of updates of the whole run.
     #[arg(long)]
     stop_after: Option<u64>,
     /// Where the trained weights go [default: beside the checkpoint, as `<name>.model.safetensors`].

@@ -22,7 +22,7 @@ use support::files;
 /// Draw the shape of every schedule.
 #[derive(Parser)]
 struct Args {
-    /// Folder for the pictures; made if it is not there.
+    /// Folder for the pictures; created if it does not exist.
     #[arg(long)]
     out: PathBuf,
 }

@@ -32,10 +32,10 @@ struct Args {
     /// The rate that each cycle begins with.
     #[arg(long, default_value_t = 0.02)]
     max_lr: f64,
-    /// Folder for the snapshots, as `snapshot-1.safetensors` and so on; made if it is not there.
+    /// Folder for the snapshots, as `snapshot-1.safetensors` and so on; created if it does not exist.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// File that the run is saved in after each cycle, and continued from if it is there; for one seed.
+    /// File that the run is saved in after each cycle, and continued from if it exists; only for a single seed.
     #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
     checkpoint: Option<PathBuf>,
 }

@@ -31,7 +31,7 @@ use support::output::say;
 struct Args {
     #[command(flatten)]
     run: Run,
-    /// Use only so many training images.
+    /// Use only this number of training images.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     images: Option<u64>,
     /// The highest rate of the cycle.

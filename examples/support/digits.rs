@@ -24,7 +24,7 @@ use super::output::say;
 /// On what to train and for how long: the options of every example that trains.
 #[derive(clap::Args)]
 pub(crate) struct Run {
-    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or with .gz behind the name.
+    /// Folder with the four IDX files of MNIST, Fashion-MNIST or the like, plain or compressed (.gz).
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits"))]
     pub(crate) data: PathBuf,
     /// Passes over the training images.
@@ -35,12 +35,12 @@ pub(crate) struct Run {
     pub(crate) seed: u64,
 }
 
-/// The same, for examples that can do it several times.
+/// The same, for examples that can train several times.
 #[derive(clap::Args)]
 pub(crate) struct Runs {
     #[command(flatten)]
     pub(crate) run: Run,
-    /// Do it all with so many seeds, one after the other, and sum up.
+    /// Repeat the run with this number of seeds, one after the other, and print the mean.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     seeds: u32,
 }

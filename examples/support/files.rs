@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Error;
 use std::path::Path;
 
-/// Makes a folder, if it is not there.
+/// Creates a folder if it does not exist.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), String> {
     fs::create_dir_all(folder).map_err(at(folder))
 }
@@ -14,7 +14,8 @@ pub(crate) fn write(file: &Path, content: impl AsRef<[u8]>) -> Result<(), String
     fs::write(file, content).map_err(at(file))
 }
 
-/// Checks that a folder can be written; where it is not there yet, the nearest one above it that is. Leaves nothing behind.
+/// Checks that files can be written to a folder or, if it does not exist yet, to the nearest existing folder above it.
+/// Leaves nothing behind.
 pub(crate) fn check_writable(folder: &Path) -> Result<(), String> {
     let there = folder.ancestors().find(|folder| folder.exists() && !folder.as_os_str().is_empty());
     tempfile::tempfile_in(there.unwrap_or(Path::new(".")))

@@ -63,7 +63,7 @@ impl Problem for Data {
     }
 }
 
-/// The losses of a range test over batches of a problem, and how they are to be smoothed.
+/// The losses of a range test over batches of a problem, and their smoothing.
 pub(crate) fn sweep<P, O>(
     model: &P::Model,
     batches: impl Iterator<Item = P::Batch>,

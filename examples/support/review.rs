@@ -1,4 +1,4 @@
-//! What a config is going to do that may not be meant, on stderr.
+//! Prints the findings of a review on stderr.
 
 use std::io::{Write, stderr};
 

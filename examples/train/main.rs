@@ -1,4 +1,4 @@
-//! A whole training program, with every feature of the crate on a flag.
+//! A whole training program, with flags for most features of the crate.
 //!
 //! ```text
 //! cargo run --release --features full --example train -- --help

@@ -26,15 +26,15 @@ pub(crate) struct EarlyStoppingArguments {
     /// Stop as soon as the metric reaches this value.
     #[arg(long, value_name = "VALUE", requires = "early_stopping_monitor")]
     stop_at: Option<f64>,
-    /// Watch this metric [default: `val_loss`]. Early stopping from a --config needs it, too. It may be given several times: the
-    /// run stops when one of the metrics no longer improves, and the first one says which weights are the best. A run that one of
-    /// the others has stopped goes on only without that one, also with --continue-with-changes.
+    /// Watch this metric [default: `val_loss`]. Early stopping from a --config needs it, too. It may be given several times:
+    /// the run stops when one of the metrics no longer improves, and the first one decides which weights are the best. If
+    /// one of the others has stopped a run, the run continues only without that metric, also with --continue-with-changes.
     #[arg(long, value_name = "METRIC", value_parser = METRICS)]
     early_stopping_monitor: Vec<String>,
     /// Take only a change by more than this for an improvement.
     #[arg(long, default_value_t = 0.0, requires = "early_stopping")]
     early_stopping_min_delta: f64,
-    /// Stop after so many epochs without improvement.
+    /// Stop after this number of epochs without improvement.
     #[arg(long, default_value_t = 5, requires = "early_stopping")]
     early_stopping_patience: u64,
     /// Say whether a smaller or a larger metric is better.
@@ -60,7 +60,7 @@ pub(super) struct ReduceLrArguments {
     /// Multiply the rate by this factor.
     #[arg(long, default_value_t = 0.5, requires = "reduce_lr")]
     reduce_lr_factor: f64,
-    /// Reduce after so many epochs without improvement.
+    /// Reduce the rate after this number of epochs without improvement.
     #[arg(long, default_value_t = 3, requires = "reduce_lr")]
     reduce_lr_patience: u64,
     /// Say whether a smaller or a larger metric is better.
@@ -69,10 +69,11 @@ pub(super) struct ReduceLrArguments {
     /// Take only a change by more than this for an improvement.
     #[arg(long, default_value_t = 1e-4, requires = "reduce_lr")]
     reduce_lr_min_delta: f64,
-    /// Wait so many epochs after a reduction before the next one is considered.
+    /// Wait this number of epochs after a reduction before the next one is considered.
     #[arg(long, default_value_t = 0, requires = "reduce_lr")]
     reduce_lr_cooldown: u64,
-    /// Judge the trend of so many epochs instead of the record: after a spike, a loss that falls is no plateau.
+    /// Judge the trend of the last N epochs instead of comparing with the best epoch: a loss that falls after a spike is
+    /// then no plateau.
     #[arg(long, value_name = "N", requires = "reduce_lr")]
     reduce_lr_trend_window: Option<u64>,
     /// Do not reduce the peak rate below this.

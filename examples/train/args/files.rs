@@ -11,7 +11,7 @@ use super::{METRICS, at_least_1};
 #[derive(Args)]
 #[command(next_help_heading = "TensorBoard")]
 pub(crate) struct TensorBoardArguments {
-    /// Write event files into this folder, which is made if it is not there.
+    /// Write event files into this folder, which is created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub(crate) tensorboard: Option<PathBuf>,
     /// Write every N-th update.
@@ -33,8 +33,8 @@ pub(crate) struct ModelCheckpointArguments {
     /// be given several times, for models that are the best by different metrics.
     #[arg(long, value_name = "TEMPLATE")]
     pub(crate) model_checkpoint: Vec<String>,
-    /// Let this metric say which model is the best [default: `val_loss`]. With several templates it is given once for each of
-    /// them, in their order.
+    /// Let this metric decide which model is the best [default: `val_loss`]. With several templates it is given once for
+    /// each of them, in their order.
     #[arg(long, value_name = "METRIC", requires = "chooses", value_parser = METRICS)]
     pub(crate) model_checkpoint_monitor: Vec<String>,
     /// Say whether a smaller or a larger metric is better.

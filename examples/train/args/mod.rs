@@ -28,7 +28,7 @@ use crate::time_limit::duration;
 /// The metrics of an epoch: the loss of the training images, and loss and accuracy of the validation images.
 pub(crate) const METRICS: [&str; 3] = ["loss", "val_loss", "val_accuracy"];
 
-/// Train a network on handwritten digits, with everything that the crate has on a flag.
+/// Train a network on handwritten digits, with flags for most features of the crate.
 ///
 /// The metrics of an epoch are `loss`, `val_loss` and `val_accuracy`. The validation images are a part of the training
 /// images that the network does not learn from. The test images are looked at once, when the training is over.
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// Train with this optimizer.
     #[arg(long, value_enum, default_value_t = Kind::Adam)]
     pub(crate) optimizer: Kind,
-    /// Give sgd and rmsprop this momentum, where none is cycled [default: 0.9].
+    /// Use this momentum for sgd and rmsprop if none is cycled [default: 0.9].
     #[arg(long)]
     momentum: Option<f64>,
     /// Multiply the rate of the parameters whose names begin with PREFIX by FACTOR, for instance 0=0.1; 0 freezes them. It may be
@@ -61,13 +61,13 @@ pub(crate) struct Arguments {
     /// Write the metrics of each epoch to this file, as CSV.
     #[arg(long, value_name = "FILE")]
     pub(crate) csv: Option<PathBuf>,
-    /// Draw pictures of losses, rates and epochs into this folder, which is made if it is not there.
+    /// Draw pictures of losses, rates and epochs into this folder, which is created if it does not exist.
     #[arg(long, value_name = "DIR")]
     pub(crate) plot: Option<PathBuf>,
-    /// File for a report at the end, as HTML: everything about the run, to look at in a browser.
+    /// Write a report of the run to this file at the end, as HTML for a browser.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Show a bar instead of a line for each epoch, if stdout and stderr are a terminal.
+    /// Show a bar instead of a line for each epoch, if stdout and stderr are terminals.
     #[arg(long)]
     pub(crate) progress: bool,
     /// Send the metrics of each epoch to this address, as JSON.
@@ -77,34 +77,35 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: Option<PathBuf>,
     /// Continue the run in the checkpoint although it was saved with other options, for instance other --epochs; the present
-    /// options count.
+    /// options apply.
     #[arg(long, requires = "checkpoint")]
     pub(crate) continue_with_changes: bool,
-    /// Stop after the epoch in which this much time is over, as in 90s, 5m or 1.5h. What the epochs before an interruption have
-    /// taken counts, if they were saved by --checkpoint with this option; the time of each epoch is recorded as `seconds`.
+    /// Stop after the epoch in which this time runs out, for instance 90s, 5m or 1.5h. The time of epochs before an
+    /// interruption counts if they were saved by --checkpoint with this option. The time of each epoch is recorded as
+    /// `seconds`.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_time: Option<Duration>,
-    /// Divide each batch into so many parts, whose gradients are added up for the update, as one does where a whole batch needs
-    /// too much memory. The updates are the same, up to rounding.
+    /// Divide each batch into this number of parts, whose gradients are added up for one update. This helps if a whole batch
+    /// needs too much memory. The updates are the same, up to rounding.
     #[arg(long, value_name = "PARTS", default_value = "1", value_parser = parts)]
     pub(crate) accumulate: usize,
-    /// Average the weights after each update, with this weight for the past, for instance 0.99. The averaged weights are tested
-    /// beside the others, as `val_ema_loss` and `val_ema_accuracy`, and saved in --checkpoint.
+    /// Average the weights after each update, with this weight for the past, for instance 0.99. The averaged weights are
+    /// tested as well as the others, as `val_ema_loss` and `val_ema_accuracy`, and saved in --checkpoint.
     #[arg(long, value_name = "DECAY")]
     pub(crate) ema: Option<f64>,
-    /// Make so many cycles and an ensemble of the models at their ends.
+    /// Make this number of cycles, and an ensemble of the models at their ends.
     #[arg(long, value_name = "M", conflicts_with_all = ["config", "policy"], value_parser = at_least_1())]
     pub(crate) snapshots: Option<u64>,
-    /// Write the snapshots into this folder, which is made if it is not there, as the weights files snapshot-1.safetensors and
-    /// so on.
+    /// Write the snapshots into this folder, which is created if it does not exist, as the weights files
+    /// snapshot-1.safetensors and so on.
     #[arg(long, value_name = "DIR", requires = "snapshots")]
     pub(crate) snapshots_dir: Option<PathBuf>,
-    /// Report the units that fire for no training image at the end, and record their share in each layer after each epoch,
-    /// where there is something to record it in.
+    /// Report at the end which units fire for no training image. After each epoch, record their share in each layer, if
+    /// there is a --csv, --tensorboard, --plot, --report or --remote.
     #[arg(long)]
     pub(crate) dead_relu: bool,
     /// Record mean, standard deviation and share of zeros of the activations of each ReLU layer after each epoch, over all
-    /// training images: in --csv, --tensorboard and --remote, and as a picture each in --plot and --report.
+    /// training images: in --csv, --tensorboard and --remote, and as one picture for each statistic in --plot and --report.
     #[arg(long)]
     pub(crate) activation_stats: bool,
     #[command(flatten)]

@@ -27,14 +27,14 @@ pub(super) struct ScheduleArguments {
     /// Follow this schedule [default: one-cycle].
     #[arg(long, value_enum)]
     policy: Option<PolicyKind>,
-    /// Cycle from this rate; one-cycle has its own [default: a twentieth of the upper one].
+    /// Set the lowest rate of the cycles; one-cycle has its own [default: a twentieth of --max-lr].
     #[arg(long)]
     base_lr: Option<f64>,
-    /// Rise to this rate [default: 0.02, for sgd 0.1].
+    /// Set the highest rate [default: 0.02, for sgd 0.1].
     #[arg(long)]
     max_lr: Option<f64>,
-    /// Let half a cycle have so many updates [default: two epochs]; for warm-restarts, the first cycle [default: a seventh of the
-    /// run, which makes three cycles].
+    /// Set the number of updates in half a cycle [default: two epochs] or, for warm-restarts, in the first cycle [default: a
+    /// seventh of the run, which makes three cycles].
     #[arg(long)]
     step_size: Option<u64>,
     /// Multiply the amplitude of exp-range by this at each update [default: 0.999].

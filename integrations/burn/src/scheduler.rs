@@ -14,11 +14,11 @@ use thiserror::Error;
 use crate::momentum::{CycledMomentum, MomentumCell};
 use crate::record::{self, LoadError};
 
-/// Why a config makes no scheduler.
+/// Why a scheduler could not be made from a config.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum SchedulerError {
-    /// The config is invalid here. [`ConfigError::NoMomentum`]: it cycles momentum, which takes
+    /// The config is invalid here. [`ConfigError::NoMomentum`] means that it cycles momentum, which needs
     /// [`with_optimizer`](ClrScheduler::with_optimizer).
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -44,8 +44,8 @@ pub enum SchedulerError {
 ///
 /// # Clones
 ///
-/// A clone goes its own way from where it is, and listens to the same [`RunHandle`]. burn's `Learner` clones its scheduler
-/// when it loads a checkpoint, and once for each device.
+/// A clone continues from the same place independently, and gets its reports from the same [`RunHandle`]. burn's `Learner`
+/// clones its scheduler when it loads a checkpoint, and once for each device.
 ///
 /// # Records
 ///
@@ -175,7 +175,7 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
         Ok(Self { run, shared: Arc::new(Mutex::new(shared)), momentum: cell, taken: 0 })
     }
 
-    /// Keeps a history of the run. It gets a record of an update when [`RunHandle::record`] is told its loss.
+    /// Keeps a history of the run. An update is recorded when [`RunHandle::record`] gets its loss.
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         let mut shared = lock(&self.shared);
@@ -196,7 +196,7 @@ impl<S: Schedule + Clone> ClrScheduler<S> {
         &self.run
     }
 
-    /// The state of the run, with all that was reported.
+    /// The state of the run, with all reports so far.
     #[must_use]
     pub fn state(&self) -> ClrState {
         let mut copy = self.clone();
