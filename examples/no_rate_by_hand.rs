@@ -6,10 +6,10 @@
 //! cargo run --release --example no_rate_by_hand -- --data /usr/share/datasets/fashion-mnist --regression --batches 32,128,8
 //! ```
 //!
-//! The grid has ten peaks, each 1.78 times the one before, and is tuned with the same schedule on a fifth of the training data that
-//! the network does not learn from. With the best of these peaks, and with those that the search chooses, the network then
-//! learns from all training data with the same seeds, and is scored on the test data. For images a point is a hundredth of
-//! the accuracy, for the regression a hundredth of the explained variance.
+//! The grid has ten peaks, each 1.78 times the one before. It is tuned with the same schedule, on a fifth of the training
+//! data that the network does not learn from. The best of these peaks and the peaks that the search chooses are then
+//! compared: the network learns from all training data with the same seeds, and is scored on the test data. For images a
+//! point is a hundredth of the accuracy, for the regression a hundredth of the explained variance.
 //!
 //! Look at the column `short by` and at the last lines. The grid costs ten runs for each seed, the search a part of one.
 

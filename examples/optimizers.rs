@@ -1,5 +1,5 @@
-//! Trains a toy problem with every optimizer under every policy, as the notebook of bckenstler/CLR did with the optimizers of
-//! Keras, and compares the rates that the optimizers used with those that the notebook printed.
+//! Trains a toy problem with every optimizer under every policy, as the notebook of bckenstler/CLR did with the optimizers
+//! of Keras. Compares the rates that the optimizers used with those that the notebook printed.
 //!
 //! ```text
 //! cargo run --release --features plot --example optimizers -- --out runs/optimizers

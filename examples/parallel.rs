@@ -204,7 +204,7 @@ fn same_on_all(ranks: &impl Ranks, hash: u64) -> Result<u64, Failure> {
     let mut first = hash.to_le_bytes().to_vec();
     ranks.broadcast(0, &mut first)?;
     let same = first == hash.to_le_bytes();
-    let message = || format!("its model ended with the hash {hash:016x}, another than that of rank 0");
+    let message = || format!("its model ended with the hash {hash:016x}, which differs from the hash of rank 0");
     ranks.agree(if same { Ok(hash) } else { Err(message().into()) })
 }
 

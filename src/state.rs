@@ -101,7 +101,7 @@ impl Applied {
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct ClrState {
-    /// The number of updates in the run.
+    /// The number of updates made so far in the run.
     pub iterations: u64,
     /// The number of updates since the last reset.
     pub clr_iterations: u64,

@@ -14,8 +14,8 @@ use crate::schedule::Schedule;
 use crate::training::Ranks;
 
 impl Checkpoint {
-    /// Starts a run of several ranks. It checks that all ranks have the same config, and copies the model, the optimizer with
-    /// its moments, the state, the history and the parts of rank 0 to all others. Without this call, ranks that were
+    /// Starts a run of several ranks. It checks that all ranks have the same config. Then it copies the model, the optimizer
+    /// with its moments, the state, the history and the parts of rank 0 to all others. Without this call, ranks that were
     /// initialised differently would stay different, and nothing would report it.
     ///
     /// # Errors
@@ -93,8 +93,8 @@ impl Checkpoint {
     /// As [`write_with`](Self::write_with), for a run of several ranks: rank 0 writes the file. If that fails, every rank
     /// returns an error.
     ///
-    /// The saved statistics of batch normalisation are those of rank 0, unless they are averaged before; for dfdx call
-    /// `adapters::dfdx::average_batch_norm`.
+    /// The file holds the statistics of batch normalisation of rank 0. To save their averages, average them over all ranks
+    /// first; for dfdx call `adapters::dfdx::average_batch_norm`.
     ///
     /// # Errors
     ///

@@ -207,7 +207,7 @@ impl Plateau {
     ///
     /// The first condition is the one-sided test of Mann and Kendall for a trend, at 5 %: about one in twenty windows without
     /// a trend seems to improve. The test looks only at which of two reports is larger, so the size of a spike does not
-    /// matter. Patience, cooldown and reduction stay those of the [`Counting`].
+    /// matter. The [`Counting`] still determines patience, cooldown and reduction.
     ///
     /// - No report is bad until the window is full. After a reduction the window is emptied and fills with reports under the
     ///   new rate. So a metric that never improves leads to a first reduction after `window - 1 + patience` reports in

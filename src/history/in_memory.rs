@@ -91,7 +91,7 @@ impl History {
         Ok(self)
     }
 
-    /// The history keeps the updates whose number is a multiple of this.
+    /// The interval between kept updates: the history keeps those whose number is a multiple of it.
     #[must_use]
     pub fn kept_every(&self) -> u64 {
         self.every

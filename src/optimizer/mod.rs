@@ -396,7 +396,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.run.settled().stop
     }
 
-    /// The number of updates in the run.
+    /// The number of updates made so far in the run: the iteration of the next update.
     pub fn iterations(&self) -> u64 {
         self.run.iterations()
     }
@@ -406,7 +406,7 @@ impl<O, S: Schedule> CyclicOptimizer<O, S> {
         self.run.clr_iterations()
     }
 
-    /// The cycle that the next update lies in.
+    /// The cycle that the next update lies in; `None` outside of all cycles.
     pub fn cycle(&self) -> Option<Cycle> {
         self.run.cycle()
     }

@@ -53,7 +53,7 @@ impl PeakChoice {
     ///
     /// # Errors
     ///
-    /// Those of [`Cyclic::over_total`]. They are possible only for a choice that was read from a modified file.
+    /// The errors of [`Cyclic::over_total`]. They are possible only for a choice that was read from a modified file.
     pub fn triangular2(&self) -> Result<Cyclic, ConfigError> {
         let cycles = self.total_updates.min(4);
         Cyclic::over_total(self.peak / 20.0, self.peak, self.total_updates, cycles, 0.5)?

@@ -287,7 +287,7 @@ impl RangeTest {
         (batches_per_epoch > 0).then(|| self.updates().saturating_mul(sweeps).div_ceil(batches_per_epoch))
     }
 
-    /// The rates, in their order.
+    /// The rates of the sweep, in ascending order.
     pub fn rates(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.steps).map(|step| self.rate(step))
     }

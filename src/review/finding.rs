@@ -8,9 +8,8 @@ use core::fmt;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The run ends within a cycle, at a rate that is still high. It exceeds the rate at the end of the cycle by more than
-    /// 2 % of the difference between the highest rate of the run and the rate at the end of the cycle. The weights have not
-    /// settled at such a rate.
+    /// The run ends within a cycle, at a rate that is still high: more than 2 % of the way from the rate at the end of the
+    /// cycle to the highest rate of the run. The weights have not settled at such a rate.
     EndsInMidCycle {
         /// The cycle, counted from 0.
         cycle: u64,

@@ -60,8 +60,8 @@ const LOOKED_AT: u64 = 1 << 20;
 /// The part of the peak that counts as reached. It is below 1 because a turn may lie between two updates.
 const REACHED: f64 = 0.99;
 
-/// A run may end within a cycle if the rate is above that at the end of the cycle by at most this part of the distance
-/// to the highest rate.
+/// A run may end within a cycle if its rate is at most this part of the way from the rate at the end of the cycle to the
+/// highest rate.
 const NEARLY_ENDED: f64 = 0.02;
 
 /// The part of the run by which the horizon may differ from the end of the run.

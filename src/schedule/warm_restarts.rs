@@ -60,7 +60,7 @@ use crate::numeric;
 /// # References
 ///
 /// I. Loshchilov and F. Hutter, *SGDR*, 2017, arXiv:1608.03983; G. Huang et al., *Snapshot Ensembles*, 2017,
-/// arXiv:1704.00109. The values are those of PyTorch's `CosineAnnealingWarmRestarts`. Unlike there, seeking finds the
+/// arXiv:1704.00109. The values are the same as with PyTorch's `CosineAnnealingWarmRestarts`. Here, seeking also finds the
 /// same restarts as stepping, because cycles are located by integers.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

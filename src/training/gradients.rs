@@ -137,8 +137,8 @@ pub trait UpdateInPlace<M, G> {
     /// See [`UpdateFailure`].
     fn update_in_place(&mut self, model: &mut M, gradients: &mut G) -> Result<(), UpdateFailure<Self::Error>>;
 
-    /// Clips `gradients`, and then does as [`update_in_place`](Self::update_in_place). By default it clips in a pass of its
-    /// own; an optimizer that can clip in its own loop saves that pass. `all_present` is explained at
+    /// Clips `gradients`, and then does the same as [`update_in_place`](Self::update_in_place). By default it clips in a
+    /// pass of its own; an optimizer that can clip in its own loop saves that pass. `all_present` is explained at
     /// [`GradientsOf::for_each`].
     ///
     /// # Errors
@@ -205,8 +205,8 @@ pub enum UpdateFailure<Err> {
 ///
 /// # References
 ///
-/// PyTorch's `clip_grad_norm_` and `clip_grad_value_`; R. Pascanu et al., 2013, arXiv:1211.5063. The order is that of
-/// bckenstler/CLR's optimizers.
+/// PyTorch's `clip_grad_norm_` and `clip_grad_value_`; R. Pascanu et al., 2013, arXiv:1211.5063. bckenstler/CLR's optimizers
+/// clip in the same order.
 pub fn clip_gradients<M, G: GradientsOf<M>>(model: &M, gradients: &mut G, clip: Clip) -> Result<f64, G::Error> {
     let norm = norm_of(model, gradients, false)?;
     clip_all(model, gradients, false, Clipping::new(clip, norm))?;

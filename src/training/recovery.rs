@@ -31,8 +31,8 @@ use crate::state::Applied;
 /// loss, is not recovered.
 ///
 /// A single loss that is not finite may come from a bad batch. The guard refuses that update, which counts towards
-/// `max_refusals`. A second such loss in a row is a divergence. The first loss after a recovery is that of the restored model
-/// and never counts as a divergence, so there is at least one update between two recoveries.
+/// `max_refusals`. A second such loss in a row is a divergence. The first loss after a recovery is the loss of the restored
+/// model. It never counts as a divergence, so there is at least one update between two recoveries.
 ///
 /// One copy of the model and the optimizer is kept in memory. It is made at the start. A new copy replaces it when the loss
 /// of the present model is known to be good and one of two things has happened: a cycle has just ended, or the best smoothed

@@ -18,8 +18,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr d
 /// ```
 ///
-/// Rule and defaults are those of PyTorch 2.15. Keras 3 has a rate of 0.001, `rho` 0.95 and `eps` 1e-7. There is no momentum to
-/// cycle.
+/// The rule and the defaults are the same as in PyTorch 2.15. Keras 3 has a rate of 0.001, `rho` 0.95 and `eps` 1e-7. There
+/// is no momentum to cycle.
 ///
 /// # Examples
 ///

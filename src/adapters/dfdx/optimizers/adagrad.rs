@@ -16,8 +16,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr g / (sqrt(s) + eps)
 /// ```
 ///
-/// Rule and defaults are those of PyTorch 2.15 without its `lr_decay`, because the schedule determines how the rate falls. Keras
-/// starts `s` at 0.1 and divides by `sqrt(s + eps)`. There is no momentum to cycle.
+/// The rule and the defaults are the same as in PyTorch 2.15, but without `lr_decay`, because the schedule determines how
+/// the rate falls. Keras starts `s` at 0.1 and divides by `sqrt(s + eps)`. There is no momentum to cycle.
 ///
 /// # Examples
 ///

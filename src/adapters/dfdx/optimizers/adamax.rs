@@ -17,8 +17,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr / (1 - beta1^t) m / u
 /// ```
 ///
-/// Rule and defaults are those of PyTorch 2.15. Keras 3 adds `eps` to `u` instead, and has a rate of 0.001. The momentum that a
-/// schedule cycles is beta1.
+/// The rule and the defaults are the same as in PyTorch 2.15. Keras 3 adds `eps` to `u` instead, and has a rate of 0.001.
+/// The momentum that a schedule cycles is beta1.
 ///
 /// # Examples
 ///

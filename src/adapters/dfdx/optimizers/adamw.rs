@@ -20,8 +20,9 @@ use crate::hyper::Hyper;
 /// p <- p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) - lr weight_decay p
 /// ```
 ///
-/// The bits are those of `Adam` with `WeightDecay::Decoupled`. The defaults are those of PyTorch 2.15; Keras 3 has a weight decay
-/// of 0.004. The momentum that a schedule cycles is beta1. The decay is multiplied by the scheduled rate, as in PyTorch.
+/// It gives the same bits as `Adam` with `WeightDecay::Decoupled`. The defaults are the same as in PyTorch 2.15; Keras 3 has
+/// a weight decay of 0.004. The momentum that a schedule cycles is beta1. The decay is multiplied by the scheduled rate, as
+/// in PyTorch.
 ///
 /// # Examples
 ///

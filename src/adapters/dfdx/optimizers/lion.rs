@@ -16,9 +16,9 @@ use crate::hyper::Hyper;
 /// m <- beta2 m + (1 - beta2) g
 /// ```
 ///
-/// Rule and defaults are those of the authors' own implementation; optax has the same rule with a weight decay of 0.001. Every
-/// number changes by the rate at each update, so a good rate is 3 to 10 times smaller than for Adam. The weight decay should be
-/// larger by the same factor. The momentum that a schedule cycles is beta1.
+/// The rule and the defaults are the same as in the authors' own implementation; optax has the same rule with a weight decay
+/// of 0.001. Every number changes by the rate at each update, so a good rate is 3 to 10 times smaller than for Adam. The
+/// weight decay should be larger by the same factor. The momentum that a schedule cycles is beta1.
 ///
 /// # Examples
 ///

@@ -19,8 +19,9 @@ use crate::numeric;
 /// p <- p - lr n / (sqrt(v / (1 - beta2^t)) + eps)
 /// ```
 ///
-/// Rule, momentum schedule and defaults are those of PyTorch 2.15. Keras 3 has the same schedule, and a rate of 0.001. The momentum
-/// that a schedule cycles is beta1; each `mu` depends on the beta1 of its update. The product of all `mu` is saved with the run.
+/// The rule, the momentum schedule and the defaults are the same as in PyTorch 2.15. Keras 3 has the same schedule, and a
+/// rate of 0.001. The momentum that a schedule cycles is beta1; each `mu` depends on the beta1 of its update. The product of
+/// all `mu` is saved with the run.
 ///
 /// # Examples
 ///

@@ -19,8 +19,8 @@ use crate::hyper::Hyper;
 /// p <- p - lr v                                     with momentum
 /// ```
 ///
-/// With `centered` the square of the mean gradient is subtracted from `s` under the square root. The defaults are those of PyTorch
-/// 2.15. The momentum that a schedule cycles is `momentum`, never `alpha`; it has to be switched on.
+/// With `centered` the square of the mean gradient is subtracted from `s` under the square root. The defaults are the same
+/// as in PyTorch 2.15. The momentum that a schedule cycles is `momentum`, never `alpha`; it has to be switched on.
 ///
 /// # Examples
 ///
