@@ -63,7 +63,7 @@ struct Args {
 }
 
 fn at_least_1(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|&size| size > 0).ok_or(format!("{text:?} is no whole number of at least 1"))
+    text.parse().ok().filter(|&size| size > 0).ok_or(format!("{text:?} is not a whole number of at least 1"))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

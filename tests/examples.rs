@@ -348,11 +348,11 @@ fn packed_files_and_every_image_size() {
 
     let whole = fs::read(packed(FILES[0])).unwrap();
     fs::write(packed(FILES[0]), &whole[..whole.len() / 2]).unwrap();
-    assert_one_line_error(&run(), "train-images-idx3-ubyte.gz: not a whole gzip file");
+    assert_one_line_error(&run(), "train-images-idx3-ubyte.gz: not a complete gzip file");
     fs::copy(original.join(FILES[0]), folder.0.join(FILES[0])).unwrap();
     assert_eq!(results(&run()), plain);
     fs::remove_file(packed(FILES[1])).unwrap();
-    assert_one_line_error(&run(), "train-labels-idx1-ubyte: not there, and no ");
+    assert_one_line_error(&run(), "train-labels-idx1-ubyte: not found, and ");
 
     fs::copy(original.join(FILES[1]), folder.0.join(FILES[1])).unwrap();
     for file in [FILES[0], FILES[2]] {
@@ -1675,7 +1675,7 @@ mod train {
             ),
             (
                 &["--config", &plateau],
-                "--config asks for what --reduce-lr does: name the metric by --reduce-lr-monitor",
+                "this --config does the same as --reduce-lr: name the metric with --reduce-lr-monitor",
             ),
             (
                 &["--config", &plateau, "--reduce-lr"],
@@ -1692,7 +1692,7 @@ mod train {
         assert!(said(&monitor).contains("stopped early after epoch 1 (update 41): loss reached 9.5, with "));
         let twice = [&monitor[..], &["--stop-at", "0.5"]].concat();
         assert_refused(1, &twice, "--stop-at cannot be used with this --config, which has it already");
-        assert_refused(1, &["--config", &stopping], "--config asks for what --early-stopping does: name the metric by");
+        assert_refused(1, &["--config", &stopping], "this --config does the same as --early-stopping: name the metric");
     }
 
     #[test]

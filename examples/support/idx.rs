@@ -12,9 +12,9 @@ use thiserror::Error;
 pub(crate) enum IdxError {
     #[error("{file}: {source}")]
     Io { file: PathBuf, source: std::io::Error },
-    #[error("{file}: not there, and no {} either", gz(.file).display())]
+    #[error("{file}: not found, and {} not found either", gz(.file).display())]
     Missing { file: PathBuf },
-    #[error("{file}: not a whole gzip file: {source}")]
+    #[error("{file}: not a complete gzip file: {source}")]
     Gzip { file: PathBuf, source: std::io::Error },
     #[error("{file}: not an IDX file of this kind: it begins with {found:#x} instead of {expected:#x}")]
     Magic { file: PathBuf, found: u32, expected: u32 },
@@ -22,7 +22,7 @@ pub(crate) enum IdxError {
     Length { file: PathBuf, found: usize, expected: usize },
     #[error("{file}: {images} images but {labels} labels")]
     Counts { file: PathBuf, images: usize, labels: usize },
-    #[error("{file}: label {label} of image {index} is none of 0 to 9")]
+    #[error("{file}: label {label} of image {index} is not one of 0 to 9")]
     Label { file: PathBuf, label: u8, index: usize },
     #[error("{file}: holds no images")]
     Empty { file: PathBuf },

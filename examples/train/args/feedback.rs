@@ -141,7 +141,7 @@ fn monitor(
 ) -> Result<Option<String>, String> {
     match (by_flag, by_file, monitor) {
         (true, true, _) => Err(format!("{given} cannot be used with this --config, which has it already")),
-        (false, true, None) => Err(format!("--config asks for what {given} does: name the metric by {flag}")),
+        (false, true, None) => Err(format!("this --config does the same as {given}: name the metric with {flag}")),
         (false, false, Some(_)) => Err(format!("{flag} has no effect without {switch}")),
         (false, false, None) => Ok(None),
         (_, _, monitor) => Ok(Some(monitor.unwrap_or("val_loss").into())),
@@ -173,7 +173,7 @@ impl EarlyStoppingArguments {
             }
         }
         if !others.is_empty() && !self.early_stopping {
-            return Err("several times --early-stopping-monitor need --early-stopping".into());
+            return Err("several metrics in --early-stopping-monitor need --early-stopping".into());
         }
         others.iter().map(|monitor| Ok((monitor.clone(), self.early_stopping(monitor)?))).collect()
     }
