@@ -226,7 +226,7 @@ impl ModelCheckpoint {
         Ok(self)
     }
 
-    /// The best value so far.
+    /// The best value so far, where the threshold counts as a value; `None` if there is neither.
     #[must_use]
     pub fn best(&self) -> Option<f64> {
         self.best
@@ -250,8 +250,8 @@ impl ModelCheckpoint {
         self.template.fill(&[("epoch", count.saturating_add(1)), ("update", updates)], metrics)
     }
 
-    /// Writes a file if the options say so, and returns its path. `count` is the number of this epoch, or of this update,
-    /// counted from 0.
+    /// Writes a file if the options say so, and returns its path; `None` if nothing was written. `count` is the number of
+    /// this epoch, or of this update, counted from 0.
     ///
     /// # Errors
     ///

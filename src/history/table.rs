@@ -122,8 +122,8 @@ impl Table {
         self.series.iter().find(|series| series.name == name).map(|series| series.values.as_slice())
     }
 
-    /// The series with this name as plain numbers, with NaN for missing values. [`Smoothing`](crate::Smoothing) and
-    /// [`winsorised`](crate::winsorised) take this form.
+    /// The series with this name as plain numbers, with NaN for missing values; `None` if there is no such series.
+    /// [`Smoothing`](crate::Smoothing) and [`winsorised`](crate::winsorised) take this form.
     ///
     /// ```
     /// use cyclic_optim::Smoothing;

@@ -92,8 +92,9 @@ pub trait Ranks {
         part(all, self.rank(), self.size())
     }
 
-    /// The mean of a metric over all ranks, weighted by the samples of each: what to report to
-    /// [`observe`](crate::CyclicOptimizer::observe). A rank without samples may pass any value. NaN without any samples.
+    /// The mean of a metric over all ranks, weighted by the samples of each rank. Report this mean to
+    /// [`observe`](crate::CyclicOptimizer::observe). A rank without samples may pass any value. If no rank has samples, the
+    /// mean is NaN.
     ///
     /// # Errors
     ///

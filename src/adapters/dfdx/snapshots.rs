@@ -83,8 +83,8 @@ impl<M: Clone> SnapshotEnsemble<M> {
         Self::default()
     }
 
-    /// Takes a snapshot if the last update ended a cycle, and returns its number, counted from 0. A second call after the
-    /// same update replaces that snapshot.
+    /// Takes a snapshot if the last update ended a cycle, and returns its number, counted from 0. Otherwise returns `None`.
+    /// A second call after the same update replaces that snapshot.
     pub fn after_update<O, S: Schedule>(&mut self, optimizer: &CyclicOptimizer<O, S>, model: &M) -> Option<usize> {
         if !optimizer.at_cycle_end() {
             return None;

@@ -239,7 +239,7 @@ impl<M: TensorCollection<E, D> + Clone, E: Dtype, D: Device<E>> WeightAverage<M,
     ///
     /// # Errors
     ///
-    /// `models` is empty, or there is no mean yet.
+    /// `parts` is empty, or there is no mean yet.
     pub fn verdict(&self, parts: &[M], mut loss: impl FnMut(&M) -> f64) -> Result<Verdict, ConfigError> {
         let average = self.average.as_ref().filter(|_| !parts.is_empty());
         let average = average.ok_or(ConfigError::Empty { field: "parts" })?;
