@@ -69,9 +69,9 @@ impl Checkpoint {
         }))
     }
 
-    /// As [`resume_or_start`](Self::resume_or_start), for a run of several ranks: rank 0 reads or writes the file, and then all
-    /// others get its run, as by [`share`](Self::share). So only rank 0 needs the file, and a run can be resumed with another
-    /// number of ranks.
+    /// Does the same as [`resume_or_start`](Self::resume_or_start) for a run of several ranks: rank 0 reads or writes the
+    /// file, and then all others get its run, as with [`share`](Self::share). So only rank 0 needs the file, and a run can
+    /// be resumed with another number of ranks.
     ///
     /// # Errors
     ///
@@ -90,8 +90,8 @@ impl Checkpoint {
         Ok((resumed == [1]).then(|| optimizer.iterations()))
     }
 
-    /// As [`write_with`](Self::write_with), for a run of several ranks: rank 0 writes the file. If that fails, every rank
-    /// returns an error.
+    /// Does the same as [`write_with`](Self::write_with) for a run of several ranks: rank 0 writes the file. If that fails,
+    /// every rank returns an error.
     ///
     /// The file holds the statistics of batch normalisation of rank 0. To save their averages, average them over all ranks
     /// first; for dfdx call `adapters::dfdx::average_batch_norm`.

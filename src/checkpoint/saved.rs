@@ -153,7 +153,7 @@ pub trait SavedWith<M, F>: SavedOptimizer + Sized {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Steps {
-    /// Its own count of updates; 0 if it does not count.
+    /// The optimizer's own count of updates; 0 if it does not count.
     pub made: u64,
     /// Whether an update has found a gradient for every parameter.
     pub complete: bool,

@@ -51,7 +51,7 @@ pub struct GridEntry {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct BestPair {
-    /// Its index in [`entries`](WeightDecayGrid::entries).
+    /// The index of the weight decay in [`entries`](WeightDecayGrid::entries).
     pub entry: usize,
     /// The weight decay.
     pub weight_decay: f64,

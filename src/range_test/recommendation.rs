@@ -23,8 +23,8 @@ const FEW_IN_FALL: usize = 8;
 pub struct Recommended {
     /// The rate.
     pub lr: f64,
-    /// From half of the rate at a quarter of the fall to half of the rate at three quarters; `lr` is half of the rate at
-    /// half of the fall. Any rate in this range may be just as good.
+    /// The range around `lr` in which any rate may be just as good. It goes from half of the rate at a quarter of the fall
+    /// to half of the rate at three quarters; `lr` is half of the rate at half of the fall.
     pub range: (f64, f64),
     /// The minimum of the smoothed curve. `lr` is never above the rate of the minimum.
     pub minimum: Suggested,

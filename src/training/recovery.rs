@@ -151,8 +151,8 @@ impl<M: Clone, O: Clone> Recovery<M, O> {
         &self.recoveries
     }
 
-    /// As [`CyclicOptimizer::apply`], but returns to the last good model if `loss` shows that the run has diverged. In that
-    /// case the gradients are zeroed and no update is made.
+    /// Does the same as [`CyclicOptimizer::apply`], but returns to the last good model if `loss` shows that the run has
+    /// diverged. In that case the gradients are zeroed and no update is made.
     ///
     /// # Errors
     ///
