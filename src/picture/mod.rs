@@ -217,13 +217,14 @@ fn draw_on(words: &Words, x: &Axis, x_name: &str, charts: &[Chart]) -> Drawn<Str
 }
 
 /// The picture with what the drawing library does not write: its size in pixels, while its view box stays in units; smooth
-/// corners of lines; a title and a description for those who do not see it.
+/// corners of lines; a title and a description for those who do not see it. What XML must not contain becomes spaces.
 fn finished(svg: &str, (width, height): (u32, u32), words: &Words) -> String {
     let (opening, rest) = svg.split_once('\n').unwrap_or((svg, ""));
     let units = format!("width=\"{}\" height=\"{}\"", pixels(width), pixels(height));
     let attributes = format!("width=\"{width}\" height=\"{height}\" role=\"img\" stroke-linejoin=\"round\"");
     let opening = opening.replacen(&units, &attributes, 1);
     let (title, description) = (text::escaped(words.title), text::escaped(&words.description));
+    let rest = rest.replace(|letter| !text::is_in_xml(letter), " ");
     format!("{opening}\n<title>{title}</title>\n<desc>{description}</desc>\n{rest}")
 }
 
@@ -414,6 +415,17 @@ mod tests {
         let texts = read::texts(svg).into_iter().filter(|(tag, _)| read::attribute(tag, "text-anchor") == "end");
         let up: Vec<f64> = texts.map(|(tag, _)| read::number(tag, "y")).collect();
         assert_eq!(bounds(up.iter().copied()), Some((FRAME.top, FRAME.bottom)), "{up:?}");
+    }
+
+    #[test]
+    fn names_with_letters_that_xml_does_not_have() {
+        for letter in ['\0', '\u{7}', '\u{1b}', '\u{fffe}', '\u{ffff}'] {
+            let name = format!("a{letter}b");
+            let lines = Line::colored([(name.clone(), vec![(0.0, 1.0), (1.0, 2.0)]), ("c".into(), vec![(0.0, 2.0)])]);
+            let svg = draw(&name, name.as_str(), vec![Chart { y: &name, lines, ..Chart::default() }]).unwrap();
+            assert!(!svg.contains(letter), "{letter:?}");
+            assert_eq!(read::texts(&svg).iter().filter(|(_, text)| *text == "a b").count(), 4, "{letter:?}");
+        }
     }
 
     #[test]

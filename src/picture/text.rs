@@ -85,11 +85,16 @@ pub(super) fn escaped(text: &str) -> String {
             '&' => safe.push_str("&amp;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&apos;"),
-            letter if letter.is_control() => safe.push(' '),
+            letter if letter.is_control() || !is_in_xml(letter) => safe.push(' '),
             letter => safe.push(letter),
         }
     }
     safe
+}
+
+/// Whether an XML document may contain a letter. Readers refuse one with any other.
+pub(super) fn is_in_xml(letter: char) -> bool {
+    matches!(letter, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
 #[cfg(test)]
