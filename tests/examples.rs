@@ -1588,6 +1588,7 @@ mod train {
             (&["--policy", "triangular", "--step-size", "0"], "--step-size must be at least 1, got 0"),
             (&["--policy", "warm-restarts", "--step-size", "0"], "--step-size must be at least 1, got 0"),
             (&["--max-lr", "-1"], "--max-lr must be a finite rate of at least 0, got -1"),
+            (&["--policy", "triangular", "--max-lr", "-1"], "--max-lr must be a finite rate of at least 0, got -1"),
             (&["--max-lr", "nan", "--policy", "constant"], "--max-lr must be a finite rate of at least 0, got NaN"),
             (
                 &["--policy", "triangular", "--base-lr", "1"],

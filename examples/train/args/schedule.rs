@@ -52,6 +52,10 @@ impl Arguments {
     /// Refuses flags that make no difference to the schedule that was chosen.
     pub(super) fn check_schedule(&self) -> Result<(), String> {
         let flags = &self.schedule;
+        // The default of --base-lr is made from it.
+        if let Some(max) = flags.max_lr.filter(|max| !(0.0..f64::INFINITY).contains(max)) {
+            return Err(format!("--max-lr must be a finite rate of at least 0, got {max}"));
+        }
         let (policy, chosen) = (self.policy_kind(), self.chosen());
         let cycles = !matches!(policy, PolicyKind::Constant | PolicyKind::OneCycle) && self.snapshots.is_none();
         for (flag, given, works) in [
