@@ -1697,6 +1697,21 @@ mod train {
     }
 
     #[test]
+    fn the_logs_of_another_run_are_refused_again_and_again() {
+        let folder = Folder::new("train-other-logs");
+        let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();
+        let (csv, board) = (path("epochs.csv"), path("board"));
+        assert!(train(&["--csv", &csv, "--tensorboard", &board]).status().unwrap().success());
+        let (rows, events) = (fs::read(&csv).unwrap(), scalars(Path::new(&board)));
+        for (flag, log) in [("--csv", &csv), ("--tensorboard", &board)] {
+            for _ in 0..2 {
+                assert_refused(1, &[flag, log, "--checkpoint", &path("run.st")], "already holds a run");
+            }
+        }
+        assert!(fs::read(&csv).unwrap() == rows && scalars(Path::new(&board)) == events);
+    }
+
+    #[test]
     fn what_cannot_be_written_is_refused() {
         let folder = Folder::new("train-unwritable");
         let path = |name: &str| folder.0.join(name).to_str().unwrap().to_owned();

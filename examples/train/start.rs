@@ -1,6 +1,7 @@
 //! How a run begins, or goes on where it was interrupted.
 
 use std::error::Error;
+use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
@@ -57,7 +58,11 @@ where
             }
             continued_from = update.map(|update| (update, update / batches));
         }
-        let outputs = Outputs::open(args, &config, continued_from)?;
+        let outputs = Outputs::open(args, &config, continued_from).inspect_err(|_| {
+            // Otherwise the next start would continue this run, and cut the logs of another one that were refused.
+            let file = args.checkpoint.as_ref().filter(|_| continued_from.is_none());
+            file.map(fs::remove_file);
+        })?;
         let mut models = model_checkpoints(&args.model_checkpoint)?;
         if let Some(history) = optimizer.history() {
             models::replay(&mut models, history, batches)?;
