@@ -81,6 +81,9 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "plot")]
         if let Some(file) = &args.svg {
+            if support::files::same(file, &args.config) {
+                return Err(format!("{}: --svg would replace the config", file.display()).into());
+            }
             let svg = match args.batches_per_epoch {
                 Some(batches) => config.to_svg_over_epochs(args.steps, batches)?,
                 None => config.to_svg(args.steps)?,

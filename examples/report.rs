@@ -19,6 +19,7 @@ use clap::Parser;
 use cyclic_optim::history::{Reindex, Table};
 use cyclic_optim::report::Report;
 use cyclic_optim::{Checkpoint, History};
+use support::files;
 use support::output::say;
 
 /// Make a report, one HTML file, of a run that was saved.
@@ -37,6 +38,9 @@ struct Args {
 
 fn main() -> ExitCode {
     support::run(|args: Args| {
+        if let Some(file) = args.files.iter().find(|file| files::same(file, &args.out)) {
+            return Err(format!("{}: --out would replace the run", file.display()).into());
+        }
         let saved = args.files.iter().map(|file| Saved::read(file)).collect::<Result<Vec<_>, _>>()?;
         let history = History::joined(saved.iter().map(|saved| &saved.history), Reindex::Keep);
         let name = |file: &Path| file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();

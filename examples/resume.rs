@@ -18,6 +18,7 @@ use clap::Parser;
 use cyclic_optim::{Adam, Checkpoint, CyclicOptimizer, History};
 use dfdx::prelude::ZeroGrads;
 use support::digits::{Data, Run, Task, train_step};
+use support::files;
 use support::output::say;
 
 /// Train on the digits, save checkpoints, and continue from the last one.
@@ -47,6 +48,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
+    let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));
+    if files::same(&path, &args.checkpoint) {
+        return Err(format!("{}: --model and --checkpoint cannot be the same file", path.display()).into());
+    }
     let batches = data.batches_per_epoch();
     let updates = u64::from(args.run.epochs) * batches;
     let config = support::config_file::one_cycle(updates)?;
@@ -77,7 +82,6 @@ fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
         say!("stopped after update {} of {updates}", optimizer.iterations())?;
         return Ok(());
     }
-    let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));
     Checkpoint::write_weights(&path, &model)?;
     let test = task.test(&model);
     say!("test accuracy {:.4} ({} of {}); written: {}", test.accuracy(), test.correct, test.of, path.display())?;

@@ -404,6 +404,16 @@ fn a_negative_number_is_a_value() {
 
 #[cfg(feature = "plot")]
 #[test]
+fn a_picture_does_not_replace_the_config() {
+    let folder = Folder::new("preview-same");
+    let config = folder.0.join("config.toml");
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/configs/one_cycle.toml"), &config).unwrap();
+    let output = example("preview").arg(&config).arg("--svg").arg(folder.0.join("./config.toml")).output().unwrap();
+    assert_one_line_error(&output, "config.toml: --svg would replace the config");
+}
+
+#[cfg(feature = "plot")]
+#[test]
 fn preview_draws() {
     let folder = Folder::new("preview");
     let svg = folder.0.join("one_cycle.svg");
@@ -577,6 +587,16 @@ mod resume {
             assert!(checkpoint == fs::read(folder.0.join("whole.st")).unwrap(), "run {runs} has another checkpoint");
         }
         println!("{runs} runs, killed {killed} times: all models and checkpoints have the same bytes");
+    }
+
+    #[test]
+    fn the_model_does_not_replace_the_run() {
+        let folder = Folder::new("resume-same");
+        let checkpoint = folder.0.join("run.st");
+        assert!(resume(&checkpoint).args(["--stop-after", "5"]).status().unwrap().success());
+        let output = resume(&checkpoint).arg("--model").arg(folder.0.join("../").join(&checkpoint)).output().unwrap();
+        assert_one_line_error(&output, "run.st: --model and --checkpoint cannot be the same file");
+        assert!(resume(&checkpoint).args(["--stop-after", "6"]).status().unwrap().success());
     }
 
     #[test]
@@ -1757,6 +1777,34 @@ mod train {
         let (one, same) = (path("one"), "--csv and --report cannot be the same file");
         assert_refused(1, &["--csv", &one, "--report", &one], same);
         assert_refused(1, &["--csv", &one, "--checkpoint", &one], "--csv and --checkpoint cannot be the same file");
+        // However they are written.
+        let (dotted, upward) = (path("./one"), path("../one"));
+        let upward = upward.replace("../", &format!("../{}/", folder.0.file_name().unwrap().to_str().unwrap()));
+        for other in [&dotted, &upward] {
+            assert_refused(1, &["--csv", &one, "--report", other], same);
+            let same = "--checkpoint and --model-checkpoint cannot be the same file";
+            assert_refused(1, &["--checkpoint", &one, "--model-checkpoint", other], same);
+        }
+        let config = path("config.toml");
+        fs::copy("examples/configs/one_cycle.toml", &config).unwrap();
+        let same = "--config and --report cannot be the same file";
+        assert_refused(1, &["--config", &config, "--report", &config], same);
+        // A folder instead of a template.
+        assert_refused(1, &["--model-checkpoint", inside], "this is a folder; --model-checkpoint needs a file");
+        assert_refused(
+            1,
+            &["--model-checkpoint", &path("models/")],
+            "models/: --model-checkpoint needs the name of a file",
+        );
+        #[cfg(unix)]
+        {
+            let pipe = path("pipe");
+            assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            for flag in ["--csv", "--checkpoint", "--report", "--model-checkpoint"] {
+                let expected = format!("this is a device, a pipe or a socket; {flag} needs a regular file");
+                assert_refused(1, &[flag, &pipe], &expected);
+            }
+        }
         // A file is named once.
         for flag in ["--csv", "--checkpoint"] {
             let output = train(&[flag, &existing]).output().unwrap();

@@ -436,6 +436,13 @@ mod example {
         assert_error(&report(&[&path("none.st")], &path("report.html")), &path("none.st"), "");
         assert!(!path("report.html").exists());
         fs::write(path("good.csv"), "epoch,loss\n0,0.5\n").unwrap();
+        let good = fs::read(path("good.csv")).unwrap();
+        assert_error(
+            &report(&[&path("good.csv")], &path("./good.csv")),
+            &path("good.csv"),
+            "--out would replace the run",
+        );
+        assert!(fs::read(path("good.csv")).unwrap() == good);
         assert_error(&report(&[&path("good.csv")], &path("no/report.html")), &path("no/report.html"), "");
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Creates a folder if it does not exist.
 pub(crate) fn make_folder(folder: &Path) -> Result<(), String> {
@@ -21,6 +21,38 @@ pub(crate) fn check_writable(folder: &Path) -> Result<(), String> {
     tempfile::tempfile_in(there.unwrap_or(Path::new(".")))
         .map(drop)
         .map_err(|error| format!("{}: cannot be written: {error}", folder.display()))
+}
+
+/// Checks that a regular file is there, or nothing: a folder cannot be written, and a pipe may block forever.
+pub(crate) fn check_regular(flag: &str, file: &Path) -> Result<(), String> {
+    match fs::metadata(file) {
+        Ok(found) if found.is_dir() => Err(format!("{}: this is a folder; {flag} needs a file", file.display())),
+        Ok(found) if !found.is_file() => {
+            Err(format!("{}: this is a device, a pipe or a socket; {flag} needs a regular file", file.display()))
+        }
+        _ if file.as_os_str().as_encoded_bytes().last().is_some_and(|&last| std::path::is_separator(last.into())) => {
+            Err(format!("{}: {flag} needs the name of a file", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether two paths lead to the same file, also if it is not there yet.
+pub(crate) fn same(one: &Path, other: &Path) -> bool {
+    place(one) == place(other)
+}
+
+/// The path of a file without symlinks, `.` and `..`, as far as it is there.
+fn place(file: &Path) -> PathBuf {
+    fs::canonicalize(file).unwrap_or_else(|_| match (folder_of(file).canonicalize(), file.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => file.into(),
+    })
+}
+
+/// The folder that a file lies in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn at(path: &Path) -> impl Fn(Error) -> String {

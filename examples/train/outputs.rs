@@ -1,7 +1,7 @@
 //! The files that a run is written to, and the server that it is reported to.
 
 use std::error::Error;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cyclic_optim::adapters::dfdx::named_parameters;
@@ -14,7 +14,7 @@ use crate::args::{Arguments, METRICS};
 use crate::metrics::Metrics;
 use crate::models::model_checkpoints;
 use crate::support::digits::{Mlp, Task};
-use crate::support::files::{check_writable, make_folder};
+use crate::support::files::{check_regular, check_writable, folder_of, make_folder, same};
 use crate::support::output::say;
 use crate::weight_image;
 
@@ -27,22 +27,21 @@ pub(crate) struct Outputs {
     remote: Option<RemoteMonitor>,
 }
 
-/// Checks before the training that all files can be written.
+/// Checks before the training that all files can be written, and that none of them is another one, too.
 pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
-    let files = [("--csv", &args.csv), ("--checkpoint", &args.checkpoint), ("--report", &args.report)];
-    let files: Vec<(&str, &Path)> = files.iter().filter_map(|(flag, file)| Some((*flag, file.as_deref()?))).collect();
-    for (n, &(flag, file)) in files.iter().enumerate() {
-        if let Some((other, _)) = files[..n].iter().find(|(_, other)| *other == file) {
-            return Err(format!("{}: {other} and {flag} cannot be the same file", file.display()).into());
-        }
-        if file.is_dir() {
-            return Err(format!("{}: this is a folder; {flag} needs a file", file.display()).into());
-        }
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = [("--csv", &args.csv), ("--checkpoint", &args.checkpoint), ("--report", &args.report)];
+    let written: Vec<(&str, &Path)> =
+        written.iter().filter_map(|(flag, file)| Some((*flag, file.as_deref()?))).collect();
+    let mut files: Vec<(&str, PathBuf)> =
+        args.config_file().map(|file| ("--config", file.into())).into_iter().collect();
+    for (flag, file) in written {
+        check_file(flag, file, &files)?;
+        let folder = folder_of(file);
         if !folder.is_dir() {
             return Err(format!("{}: there is no folder {}", file.display(), folder.display()).into());
         }
         check_writable(folder)?;
+        files.push((flag, file.into()));
     }
     for folder in [&args.plot, &args.snapshots_dir].into_iter().flatten() {
         make_folder(folder)?;
@@ -52,9 +51,18 @@ pub(crate) fn check(args: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     for keep in model_checkpoints(&args.model_checkpoint)? {
         let file = keep.path(0, 0, &METRICS.map(|name| (name, 0.0)))?;
-        check_writable(file.parent().unwrap_or(Path::new(".")))?;
+        check_file("--model-checkpoint", &file, &files)?;
+        check_writable(folder_of(&file))?;
     }
     remote(args).map(drop)
+}
+
+/// Checks that a file is none of the others, and that it is a regular one if it is there.
+fn check_file(flag: &str, file: &Path, others: &[(&str, PathBuf)]) -> Result<(), String> {
+    if let Some((other, _)) = others.iter().find(|(_, other)| same(other, file)) {
+        return Err(format!("{}: {other} and {flag} cannot be the same file", file.display()));
+    }
+    check_regular(flag, file)
 }
 
 fn remote(args: &Arguments) -> Result<Option<RemoteMonitor>, Box<dyn Error>> {

@@ -7,7 +7,7 @@ mod files;
 mod schedule;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
@@ -169,6 +169,11 @@ impl Arguments {
             return Err("--momentum has no effect with --base-momentum and --max-momentum".into());
         }
         Ok(())
+    }
+
+    /// The file that the config is read from.
+    pub(crate) fn config_file(&self) -> Option<&Path> {
+        self.schedule.config.as_deref()
     }
 
     /// Whether there is something to record the metrics of an epoch in.
