@@ -506,6 +506,15 @@ mod tensorboard {
         assert_eq!(fs::read(&path).unwrap(), damaged);
     }
 
+    #[test]
+    fn the_highest_number_in_a_name_has_no_next() {
+        let folder = Folder::new("board-number");
+        fs::create_dir_all(folder.0.join("train")).unwrap();
+        fs::write(folder.0.join(format!("train/events.out.tfevents.{}.other", u64::MAX)), "").unwrap();
+        drop(TensorBoard::open(&folder.0, Some((0, 0))).unwrap());
+        assert_eq!(fs::read_dir(folder.0.join("train")).unwrap().count(), 2);
+    }
+
     /// A private event file behind a symlink: a continued run rewrites the target.
     #[cfg(unix)]
     #[test]

@@ -28,8 +28,8 @@ impl EventFile {
             (SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()), std::process::id());
         // TensorBoard reads the files of a folder in the order of their names.
         let last = event_files(folder)?.filter_map(|path| number(&path)).max();
-        let first = last.map_or(seconds, |last| seconds.max(last + 1));
-        let (path, file) = (first..)
+        let first = last.map_or(seconds, |last| seconds.max(last.saturating_add(1)));
+        let (path, file) = (first..=u64::MAX)
             .find_map(|number| {
                 let path = folder.join(format!("{PREFIX}{number:010}.cyclic-optim.{process}"));
                 match OpenOptions::new().append(true).create_new(true).open(&path) {
