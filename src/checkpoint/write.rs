@@ -74,7 +74,8 @@ impl Checkpoint {
     ///
     /// Call it before you open any log, and pass the result to `CsvLog::open` and `TensorBoard::open`. Then a run that was
     /// killed at any moment continues when the same program is started again: its logs either do not exist yet, or belong
-    /// to the run of the checkpoint.
+    /// to the run of the checkpoint. If a log of a new run cannot be opened because it holds another run, remove the new file
+    /// at `path`: the next start would continue from it, and empty the log of the other run.
     ///
     /// # Errors
     ///
