@@ -184,6 +184,12 @@ fn convolution_trains() {
 }
 
 #[test]
+fn convolution_names_the_flag_of_a_wrong_rate() {
+    let output = example("convolution").args(["--max-lr", "nan"]).output().unwrap();
+    assert_one_line_error(&output, "--max-lr must be a finite rate of at least 0, got NaN");
+}
+
+#[test]
 fn digits_chooses_its_peak() {
     let output = example("digits").args(["--auto", "--epochs", "4"]).output().unwrap();
     let lines: Vec<&str> = text(&output.stdout).lines().collect();

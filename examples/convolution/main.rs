@@ -24,6 +24,7 @@ use dfdx::prelude::{
     cross_entropy_with_logits_loss,
 };
 use support::digits::{Data, Rows, Run, Score, Task};
+use support::flags::named;
 use support::output::say;
 
 /// Train a convolutional network with a learning-rate schedule inside the optimizer.
@@ -60,7 +61,7 @@ fn train(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let mut model = Network::build(&task.device());
     let mut grads = model.alloc_grads();
     let updates = u64::from(args.run.epochs) * data.batches_per_epoch();
-    let config = ClrConfig::new(OneCycle::new(args.max_lr, updates)?).with_momentum(0.85, 0.95)?;
+    let config = ClrConfig::new(OneCycle::new(args.max_lr, updates).map_err(named("--"))?).with_momentum(0.85, 0.95)?;
     let mut optimizer = CyclicOptimizer::new(Adam::default(), config);
     for epoch in 0..args.run.epochs {
         let mut last = f32::NAN;
