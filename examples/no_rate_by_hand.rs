@@ -180,7 +180,7 @@ where
     P: Problem,
     O: InPlace<P::Model, Cpu, f32> + Hyperparameters + Clone + Sync,
 {
-    let updates = args.updates * (BATCH as u64).div_ceil(batch as u64);
+    let updates = args.updates.saturating_mul((BATCH as u64).div_ceil(batch as u64));
     let run = |problem: &P, seed: u64, peak: f64| -> Result<Outcome, String> {
         let mut model = problem.model(seed);
         let mut grads = model.alloc_grads();
