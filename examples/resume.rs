@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, data: &Data) -> Result<(), Box<dyn Error>> {
     let path = args.model.clone().unwrap_or_else(|| args.checkpoint.with_extension("model.safetensors"));
-    if files::same(&path, &args.checkpoint) {
+    if args.model.is_some() && files::same(&path, &args.checkpoint) {
         return Err(format!("{}: --model and --checkpoint cannot be the same file", path.display()).into());
     }
     let batches = data.batches_per_epoch();

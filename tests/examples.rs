@@ -1796,6 +1796,7 @@ mod train {
         let same = "--config and --report cannot be the same file";
         assert_refused(1, &["--config", &config, "--report", &config], same);
         // A folder instead of a template.
+        assert_refused(1, &["--model-checkpoint", ""], "--model-checkpoint needs the name of a file");
         assert_refused(1, &["--model-checkpoint", inside], "this is a folder; --model-checkpoint needs a file");
         assert_refused(
             1,

@@ -30,7 +30,7 @@ pub(crate) fn check_regular(flag: &str, file: &Path) -> Result<(), String> {
         Ok(found) if !found.is_file() => {
             Err(format!("{}: this is a device, a pipe or a socket; {flag} needs a regular file", file.display()))
         }
-        _ if file.as_os_str().as_encoded_bytes().last().is_some_and(|&last| std::path::is_separator(last.into())) => {
+        _ if file.file_name().is_none() || file.to_string_lossy().ends_with(std::path::is_separator) => {
             Err(format!("{}: {flag} needs the name of a file", file.display()))
         }
         _ => Ok(()),
