@@ -9,7 +9,7 @@ mod support;
 
 use std::fs;
 
-use cyclic_optim::adapters::dfdx::{InPlace, Saved, TorchRMSpropConfig};
+use cyclic_optim::adapters::dfdx::{InPlace, Saved, TorchRMSpropConfig, WeightAverage};
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
 use cyclic_optim::history::Recorder;
 use cyclic_optim::{
@@ -100,6 +100,33 @@ where
 fn adam_resumes_exactly() {
     resumes_exactly(Adam::default);
     resumes_exactly(|| Adam::new(AdamConfig { weight_decay: Some(WeightDecay::L2(0.01)), ..Default::default() }));
+}
+
+/// dfdx cannot list the numbers of such a tensor.
+#[test]
+fn a_parameter_without_numbers_is_saved() {
+    type Model = (Tensor<Rank2<0, 5>, f32, Cpu>, Tensor<Rank1<3>, f32, Cpu>);
+    let device = Cpu::default();
+    let new = || -> (Model, CyclicOptimizer<Adam<f32, Cpu>>) {
+        ((device.zeros(), device.ones()), CyclicOptimizer::new(Adam::default(), config()))
+    };
+    let (mut model, mut optimizer) = new();
+    let mut grads = model.alloc_grads();
+    for _ in 0..2 {
+        let loss = model.1.trace(grads).square().sum::<Rank0, _>();
+        let value = loss.array();
+        grads = loss.backward();
+        optimizer.apply(&mut model, &mut grads, value).unwrap();
+    }
+    let bytes = Checkpoint::to_bytes(&model, &optimizer).unwrap();
+    let (mut resumed, mut after) = new();
+    Checkpoint::from_bytes(bytes.clone()).unwrap().restore(&mut resumed, &mut after).unwrap();
+    assert_eq!(resumed.1.array(), model.1.array());
+    assert_eq!(Checkpoint::to_bytes(&resumed, &after).unwrap(), bytes);
+    let mut average = WeightAverage::<Model, f32, Cpu>::new();
+    average.add(&model).unwrap();
+    average.add(&resumed).unwrap();
+    assert_eq!(average.model().unwrap().1.array(), model.1.array());
 }
 
 #[test]
