@@ -13,8 +13,8 @@ use cyclic_optim::adapters::dfdx::{InPlace, Saved, TorchRMSpropConfig, WeightAve
 use cyclic_optim::feedback::{EarlyStopping, Plateau};
 use cyclic_optim::history::Recorder;
 use cyclic_optim::{
-    Adam, AdamW, Adamax, Checkpoint, CheckpointError, Clip, ClrConfig, Cyclic, CyclicOptimizer, History, Lion,
-    MultiStepDecay, Nadam, OneCycle, RMSprop, Schedule, Sgd, TorchRMSprop,
+    Adam, AdamW, Adamax, Checkpoint, CheckpointError, Clip, ClrConfig, Cyclic, CyclicOptimizer, Group, Groups, History,
+    Lion, MultiStepDecay, Nadam, OneCycle, RMSprop, Schedule, Sgd, TorchRMSprop,
 };
 use dfdx::optim::{AdamConfig, Momentum, RMSpropConfig, SgdConfig, WeightDecay};
 use dfdx::prelude::*;
@@ -100,6 +100,22 @@ where
 fn adam_resumes_exactly() {
     resumes_exactly(Adam::default);
     resumes_exactly(|| Adam::new(AdamConfig { weight_decay: Some(WeightDecay::L2(0.01)), ..Default::default() }));
+}
+
+#[test]
+fn groups_that_were_set_are_restored_to_the_same_bytes() {
+    let optimizer = || CyclicOptimizer::new(Adam::default(), config()).with_history(History::new());
+    let (mut first, mut before) = (model(1), optimizer());
+    train(&mut first, &mut before, 3);
+    before.set_groups(Groups::new([Group::new("0", 0.5).unwrap()]).unwrap()).unwrap();
+    train(&mut first, &mut before, 6);
+    let bytes = Checkpoint::to_bytes(&first, &before).unwrap();
+    let (mut resumed, mut after) = (model(2), optimizer());
+    Checkpoint::from_bytes(bytes.clone()).unwrap().restore(&mut resumed, &mut after).unwrap();
+    assert!(Checkpoint::to_bytes(&resumed, &after).unwrap() == bytes);
+    train(&mut first, &mut before, 12);
+    train(&mut resumed, &mut after, 12);
+    assert!(Checkpoint::to_bytes(&resumed, &after).unwrap() == Checkpoint::to_bytes(&first, &before).unwrap());
 }
 
 /// dfdx cannot list the numbers of such a tensor.

@@ -72,7 +72,8 @@ impl Checkpoint {
         let mut saved = SavedTensors::of(&self.file);
         model.check_tensors(MODEL, &mut saved)?;
         let steps = Steps { updated: run.updated, ..run.steps };
-        let inner = optimizer.get_ref().load_state(model, steps, &mut saved)?;
+        let load = |inner: &O| inner.load_state(model, steps, &mut saved);
+        let inner = optimizer.with_groups_of(&run.state, load).map_err(CheckpointError::State)??;
         saved.all_used(&[MODEL, OPTIMIZER])?;
         let history = run.history.as_ref().map(|document| history::read(document, &mut saved)).transpose()?;
         optimizer.continue_from(inner, run.state.clone(), history).map_err(CheckpointError::State)?;

@@ -149,6 +149,19 @@ impl<O: Hyperparameters, S: Schedule> CyclicOptimizer<O, S> {
         Ok(run)
     }
 
+    /// What `load` makes of the inner optimizer with the groups of a saved run. To set them afterwards would be a change.
+    #[cfg(feature = "checkpoint")]
+    pub(crate) fn with_groups_of<T>(&mut self, state: &ClrState, load: impl FnOnce(&O) -> T) -> Result<T, ConfigError> {
+        let groups = state.groups.as_ref().unwrap_or(self.config.groups());
+        if groups == self.groups() {
+            return Ok(load(&self.inner));
+        }
+        self.inner.set_groups(groups).map_err(|NoGroups| ConfigError::NoGroups)?;
+        let loaded = load(&self.inner);
+        self.write_groups()?;
+        Ok(loaded)
+    }
+
     /// Continues a saved run. If no history was saved, the present one stays.
     #[cfg(feature = "checkpoint")]
     pub(crate) fn continue_from(
